@@ -1,0 +1,1 @@
+"""View geometry, projector and its adjoint, attenuation, noise and analytic phantoms."""

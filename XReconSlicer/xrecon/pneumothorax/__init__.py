@@ -1,0 +1,1 @@
+"""Lungs, PTX-Seg, quantification and synthetic pneumothorax."""

@@ -1,0 +1,1 @@
+"""Radiograph to network input; CT to training target."""

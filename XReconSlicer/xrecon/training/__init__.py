@@ -1,0 +1,1 @@
+"""Configuration, datasets, losses and the training engine."""
