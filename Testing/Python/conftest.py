@@ -1,0 +1,65 @@
+"""Fixtures shared by the tests of the Python backend."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from xrecon.volume import Volume
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def rotation_matrix(axis: tuple[float, float, float], degrees: float) -> np.ndarray:
+    """3x3 rotation about an axis (x, y, z) by Rodrigues' formula; orthonormal to about 1e-16."""
+    x, y, z = np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    angle = np.deg2rad(degrees)
+    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the openly licensed real images: $XRECON_DATA, else `../shared/data` beside the checkout."""
+    named = os.environ.get("XRECON_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs real images: no folder {folder} (set XRECON_DATA)")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A random generator with a fixed seed."""
+    return np.random.default_rng(20240607)
+
+
+@pytest.fixture
+def oblique_volume(rng: np.random.Generator) -> Volume:
+    """int16 HU on an oblique, anisotropic grid with odd sizes (9, 11, 13); no axis is like another."""
+    return Volume(
+        array=rng.integers(-1024, 3071, size=(9, 11, 13), dtype=np.int16),
+        spacing=(2.5, 0.703125, 1.3),
+        origin=(-123.4375, 57.21, 1034.875),
+        direction=rotation_matrix((1.0, -2.0, 0.5), 25.0),
+        meta={"model": "none", "synthetic": "yes"},
+    )
+
+
+@pytest.fixture
+def label_volume(oblique_volume: Volume) -> Volume:
+    """uint8 labels 0..4 on the grid of `oblique_volume`, each label a box of its own size."""
+    labels = np.zeros(oblique_volume.shape, dtype=np.uint8)
+    labels[1:8, 2:9, 1:5] = 1
+    labels[1:7, 2:9, 8:12] = 2
+    labels[6:8, 2:4, 2:4] = 3
+    labels[5:7, 2:5, 9:11] = 4
+    return oblique_volume.with_array(labels, quantity="label")
