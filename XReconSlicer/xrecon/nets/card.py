@@ -1,0 +1,79 @@
+"""The model card: a set of weights' contract, as plain validated data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RadiographInput(_Strict):
+    """What a reconstruction network sees of each radiograph.
+
+    The picture is resampled onto a detector of `shape` (rows, columns) with `pixel_spacing` mm
+    centred on the central ray, and its 1st and 99th percentiles become 0 and 1.
+    """
+
+    kind: Literal["radiographs"] = "radiographs"
+    views: list[str] = Field(min_length=1, description="views in the network's order")
+    shape: tuple[PositiveInt, PositiveInt]
+    pixel_spacing: tuple[PositiveFloat, PositiveFloat]
+    normalization: Literal["percentile"] = "percentile"
+    source_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = Field(description="range seen in training")
+    source_to_isocenter_mm: tuple[PositiveFloat, PositiveFloat] = Field(description="range seen in training")
+
+
+class SliceInput(_Strict):
+    """What a slice network sees of a CT: axial slices centred on the body."""
+
+    kind: Literal["slices"] = "slices"
+    shape: tuple[PositiveInt, PositiveInt]
+    spacing_mm: PositiveFloat
+    hu_window: tuple[float, float]
+
+
+class VolumeOutput(_Strict):
+    """The cube a reconstruction network gives, centred on the isocentre, axes along LPS."""
+
+    kind: Literal["volume"] = "volume"
+    side: PositiveInt
+    spacing_mm: PositiveFloat
+    hu_window: tuple[float, float] = Field(description="HU of the outputs 0 and 1")
+
+
+class LabelOutput(_Strict):
+    """The classes a segmentation network gives, in channel order."""
+
+    kind: Literal["labels"] = "labels"
+    labels: list[str]
+
+
+class TrainingData(_Strict):
+    """One subject the weights were made from."""
+
+    subject: str
+    attribution: str
+    licence: str
+
+
+class ModelCard(_Strict):
+    """See the module's description. `options` are the keyword arguments of the architecture."""
+
+    name: str
+    title: str
+    description: str
+    architecture: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    input: RadiographInput | SliceInput = Field(discriminator="kind")
+    output: VolumeOutput | LabelOutput = Field(discriminator="kind")
+    sha256: str = ""
+    licence: str
+    intended_use: str
+    limitations: str
+    training_data: list[TrainingData]
+    training: dict[str, Any] = Field(default_factory=dict, description="steps, hours, hardware, settings")
+    quality: dict[str, Any] = Field(default_factory=dict, description="measured figures and on what")

@@ -1,0 +1,160 @@
+"""Networks by name, and model folders: card.json + weights.safetensors.
+
+The card is the contract of a set of weights: what goes in, what comes out, in which units, made
+from which data, how good it measurably is, under which licence. Weights are read only after
+their sha256 has been compared with the card's, and only as safetensors, which cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from xrecon.nets.card import ModelCard
+from xrecon.volume import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
+CARD_NAME, WEIGHTS_NAME = "card.json", "weights.safetensors"
+
+# Which file registers which name: files are imported when their model is asked for, so that
+# listing models loads no torch.
+_HOMES = {
+    "x-recon": "xrecon.nets.xrecon_model",
+    "x-recon-discriminator": "xrecon.nets.xrecon_discriminator",
+    "lifting": "xrecon.nets.lifting",
+    "lungs-unet": "xrecon.nets.lungs_unet",
+}
+_FACTORIES: dict[str, Callable[..., nn.Module]] = {}
+
+
+def register_model(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Class decorator that makes a network available under `name`."""
+
+    def register(factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        if name in _FACTORIES and _FACTORIES[name] is not factory:
+            raise ValueError(f"two networks are registered as {name!r}")
+        _FACTORIES[name] = factory
+        return factory
+
+    return register
+
+
+def list_models() -> list[str]:
+    """Names of all architectures, sorted."""
+    return sorted(_HOMES | _FACTORIES)
+
+
+def create_model(name: str, **options: Any) -> nn.Module:
+    """A network with fresh weights. Raises InputError for an unknown name or option."""
+    if name not in _FACTORIES and name in _HOMES:
+        importlib.import_module(_HOMES[name])
+    if name not in _FACTORIES:
+        raise InputError(f"expected one of the models {list_models()}, got {name!r}")
+    try:
+        return _FACTORIES[name](**options)
+    except TypeError as error:
+        raise InputError(f"the model {name!r} does not take these options: {error}") from error
+
+
+def bundled_models() -> list[str]:
+    """Names of the model folders that come with XRecon, sorted."""
+    if not MODELS_FOLDER.is_dir():
+        return []
+    return sorted(p.parent.name for p in MODELS_FOLDER.glob(f"*/{CARD_NAME}"))
+
+
+def model_folder(model: str | Path) -> Path:
+    """The folder of a bundled model's name, a model folder, or a card file.
+
+    Raises InputError naming the bundled models when there is no such folder.
+    """
+    path = Path(model)
+    if path.name == CARD_NAME:
+        path = path.parent
+    for folder in (path, MODELS_FOLDER / str(model)):
+        if (folder / CARD_NAME).is_file():
+            return folder
+    raise InputError(
+        f"expected a model folder with a {CARD_NAME} or one of the bundled models {bundled_models()}, got {model}"
+    )
+
+
+def load_card(model: str | Path) -> ModelCard:
+    """The card of a bundled model's name or of a model folder.
+
+    Raises InputError when there is none or it does not say what a card must say.
+    """
+    path = model_folder(model) / CARD_NAME
+    try:
+        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise InputError(f"the model card {path} cannot be used: {error}") from error
+
+
+def load_model(model: str | Path, device: str = "cpu") -> tuple[nn.Module, ModelCard]:
+    """The network of a bundled model or model folder with its weights, in eval mode, and its card.
+
+    Raises InputError when the weights are missing, their sha256 is not the card's, or they do not
+    fit the architecture.
+    """
+    import torch
+    from safetensors.torch import load
+
+    folder, card = model_folder(model), load_card(model)
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        raise InputError(f"expected the weights {path} beside the card, found none")
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != card.sha256:
+        raise InputError(
+            f"expected weights with sha256 {card.sha256} as the card of {card.name} says, "
+            f"got {digest}: the file {path} is damaged or was exchanged"
+        )
+    network = create_model(card.architecture, **card.options)
+    try:
+        state = load(data)
+        network.load_state_dict({k: v.to(torch.float32) for k, v in state.items()})
+    except Exception as error:  # safetensors and torch raise unrelated types here
+        raise InputError(f"the weights {path} do not fit {card.architecture}: {error}") from error
+    return network.to(device).eval(), card
+
+
+def save_model(folder: str | Path, network: nn.Module, card: ModelCard, half: bool = True) -> ModelCard:
+    """Writes card and weights into `folder`, each atomically; returns the card with its sha256.
+
+    half: store floating-point weights in 16 bits.
+    """
+    import torch
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: (value.half() if half and value.dtype == torch.float32 else value).detach().cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    data = save(state, metadata={"format": "pt"})
+    card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    _replace(folder / WEIGHTS_NAME, data)
+    _replace(folder / CARD_NAME, (json.dumps(card.model_dump(mode="json"), indent=2) + "\n").encode())
+    return card
+
+
+def _replace(path: Path, data: bytes) -> None:
+    # nets lies beside io in the import order, so the two lines of an atomic write stand here too
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

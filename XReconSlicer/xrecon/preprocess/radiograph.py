@@ -1,0 +1,86 @@
+"""Radiograph to network input: one standard picture orientation, detector grid and grey scale."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from xrecon.volume import InputError, Quantity, Radiograph
+
+# Grey values of the network input beyond these are clipped: markers, collimation, metal.
+UNIT_RANGE = (-0.25, 1.25)
+PERCENTILES = (1.0, 99.0)
+
+
+def canonical(radiograph: Radiograph) -> Radiograph:
+    """The picture mirrored, when needed, so that columns grow to the patient's left or posterior.
+
+    Only the layout of the picture changes; the geometry says the same rays. After this a right
+    lateral looks like a left one taken from the other side.
+    """
+    geometry = radiograph.geometry
+    if geometry is None:
+        raise InputError("expected a radiograph with a view geometry, got none: name its view (PA, lateral)")
+    column = np.array(geometry.column_direction)
+    if column[:2][np.argmax(np.abs(column[:2]))] >= 0:
+        return radiograph
+    mirrored = replace(geometry, column_direction=tuple(-column))
+    return radiograph.with_array(
+        radiograph.array[:, ::-1], "mirrored to the standard layout", geometry=mirrored
+    )
+
+
+def network_input(
+    radiograph: Radiograph, shape: tuple[int, int], pixel_spacing: tuple[float, float]
+) -> Radiograph:
+    """The radiograph on a network's detector, in its own units, antialiased.
+
+    shape: (rows, columns); pixel_spacing: (row, column) mm on the detector. The new detector is
+    centred where the isocentre projects to. Outside the old picture: 0 for line integrals, else
+    the darkest percentile. Raises InputError for a picture without geometry, with NaN, or whose
+    pixels are all equal.
+    """
+    from scipy import ndimage
+
+    radiograph = canonical(radiograph.require_finite("the radiograph"))
+    geometry = radiograph.geometry
+    center = geometry.project(np.array(geometry.isocenter))
+    spacing = np.array(pixel_spacing) / np.array(geometry.pixel_spacing)
+    first = center - spacing * (np.array(shape) - 1) / 2.0
+    array = radiograph.array.astype(np.float32)
+    sigma = np.sqrt((np.maximum(spacing, 1.0) ** 2 - 1.0) / 12.0)
+    if sigma.max() > 0.1:
+        array = ndimage.gaussian_filter(array, sigma, mode="nearest", truncate=3.0)
+    is_integral = radiograph.quantity is Quantity.LINE_INTEGRAL
+    fill = 0.0 if is_integral else float(np.percentile(array, PERCENTILES[0]))
+    resampled = ndimage.affine_transform(
+        array, spacing, offset=first, output_shape=shape, order=1, mode="constant", cval=fill
+    )
+    # the pixel (0, 0) of the new detector lies at `first` of the old one
+    offset = (first + (np.array(shape) - 1) / 2.0 * spacing - (np.array(geometry.shape) - 1) / 2.0) * np.array(
+        geometry.pixel_spacing
+    )
+    detector_center = (
+        np.array(geometry.detector_center)
+        + offset[0] * np.array(geometry.row_direction)
+        + offset[1] * np.array(geometry.column_direction)
+    )
+    moved = replace(
+        geometry, detector_center=tuple(detector_center), shape=shape, pixel_spacing=tuple(pixel_spacing)
+    )
+    note = f"resampled to {shape[0]}x{shape[1]} pixels of {pixel_spacing[0]:g}x{pixel_spacing[1]:g} mm"
+    return radiograph.with_array(resampled, note, geometry=moved)
+
+
+def normalize(picture: np.ndarray) -> np.ndarray:
+    """Grey values (row, column) scaled so that their 1st and 99th percentiles are 0 and 1, float32.
+
+    The unknown gain and offset of a real radiograph drop out; what is lost is the absolute
+    attenuation, which a display-processed radiograph has lost already.
+    """
+    low, high = np.percentile(picture, PERCENTILES)
+    if high <= low:
+        low, high = float(picture.min()), float(picture.max())
+    scaled = (picture - low) / max(high - low, 1e-12)
+    return np.clip(scaled, *UNIT_RANGE).astype(np.float32)
