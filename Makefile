@@ -1,0 +1,44 @@
+# make demo    set everything up and run the main job; open demo-output/report.html afterwards
+# make test    set everything up and run all tests
+# make lint    style and import rules
+# make clean   remove the environment and what the demo wrote
+#
+# make demo CT=chest.nii.gz           the same with your CT
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
+#                                     takes the small CPU build of torch on Linux
+
+PYTHON ?= python3
+VENV ?= .venv
+OUTPUT ?= demo-output
+CT ?=
+PYTEST_OPTIONS ?=
+
+BIN := $(VENV)/bin
+INPUTS := pyproject.toml requirements-dev.lock XReconSlicer/Resources/requirements.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/xrecon demo $(if $(CT),--ct "$(CT)") --output "$(OUTPUT)"
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) demo-output test-output build dist .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "XRecon needs Python >= 3.11: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# The demo needs neither Slicer's packages nor pytest: pins from the lock, packages from the project.
+$(VENV)/demo.stamp: $(INPUTS) | $(BIN)/python
+	$(BIN)/python -m pip install --constraint requirements-dev.lock --editable ".[torch]"
+	touch $@
+
+$(VENV)/test.stamp: $(INPUTS) | $(BIN)/python
+	$(BIN)/python -m pip install --requirement requirements-dev.lock --editable ".[torch]"
+	touch $@
