@@ -1,0 +1,50 @@
+"""Two volumes on one grid, so that they can be compared voxel by voxel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xrecon.preprocess.ct import AIR_HU, resample
+from xrecon.volume import Quantity, Volume
+
+
+def on_one_grid(
+    prediction: Volume, reference: Volume, mask: Volume | None
+) -> tuple[Volume, Volume, np.ndarray]:
+    """Both volumes on the coarser of their grids and where to compare them, boolean (z, y, x).
+
+    Compared is where both volumes reach and, if given, the label volume `mask` is not zero. The
+    finer volume is antialiased; labels take the nearest neighbour. Volumes on the same grid stay
+    as they are, oblique or not; otherwise the common grid lies along the LPS axes.
+    """
+    if prediction.same_grid(reference):
+        p, r, inside = prediction, reference, np.ones(prediction.shape, dtype=bool)
+        place = None
+    else:
+        place = _aligned_grid(max(prediction, reference, key=lambda v: v.voxel_ml))
+        fill, order = (0.0, 0) if prediction.quantity is Quantity.LABEL else (AIR_HU, 1)
+        p, r = (resample(v, *place, fill=fill, order=order) for v in (prediction, reference))
+        inside = np.ones(p.shape, dtype=bool)
+        for volume in (prediction, reference):
+            everywhere = volume.with_array(np.broadcast_to(np.uint8(1), volume.shape), Quantity.LABEL)
+            inside &= resample(everywhere, *place, fill=0, order=0).array > 0
+    if mask is not None:
+        if mask.same_grid(p):
+            inside &= mask.array > 0
+        else:
+            grid = place or _aligned_grid(p)
+            inside &= resample(mask, *grid, fill=0, order=0).array > 0
+    return p, r, inside
+
+
+def _aligned_grid(volume: Volume) -> tuple[tuple[int, ...], tuple[float, ...], np.ndarray]:
+    """Shape and spacing (z, y, x) and LPS centre of the grid along the LPS axes that covers a volume.
+
+    A grid that lies along the axes, in any order and sense, keeps its voxels.
+    """
+    toward = np.abs(volume.direction)  # rows are the axes of the world, columns those of the index
+    extent = toward @ (np.array(volume.shape[::-1]) * np.array(volume.spacing[::-1]))
+    along = np.argmax(toward, axis=1)
+    spacing = np.array(volume.spacing[::-1])[along]
+    shape = np.maximum(np.rint(extent / spacing), 1).astype(int)
+    return tuple(shape[::-1].tolist()), tuple(spacing[::-1].tolist()), volume.center

@@ -1,0 +1,318 @@
+"""The three jobs as functions: objects in, objects out, no files but a model's own weights.
+
+    reconstruct(radiographs, model) -> Reconstruction      two radiographs to a CT
+    segment(volume)                 -> Segmentation        lungs and pneumothorax of a CT, in ml
+    evaluate(prediction, reference) -> dict                how near one volume is to another
+
+Importing this file loads no torch; the functions that need it do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xrecon.volume import InputError, Quantity, Radiograph, Volume
+
+if TYPE_CHECKING:
+    from xrecon.nets.card import ModelCard
+    from xrecon.pneumothorax.quantify import PtxQuantities
+    from xrecon.pneumothorax.segment import PtxParameters
+
+ProgressCallback = Callable[[str, float, str], None]
+
+NOT_FOR_DIAGNOSIS = "synthetic volume computed from radiographs; research use only, not for diagnosis"
+DEFAULT_MODEL = "lifting-64"
+DEFAULT_LUNG_MODELS = ("lungs-unet",)
+# `segment` takes this name for the thresholds-and-morphology lungs that need no weights.
+CLASSICAL_LUNGS = "classical"
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A CT computed from radiographs.
+
+    volume: HU, axes along LPS, centred on the views' isocentre; `meta` names the model.
+    inputs: the radiographs on the network's detector, in the model's order of views.
+    reprojections: line integrals of `volume` in the geometries of `inputs`, pixel by pixel.
+    scores: for each view how well the reprojection explains the input (see `reprojection_scores`).
+    device: what it was computed on; warnings: one sentence each, for the user.
+    """
+
+    volume: Volume
+    inputs: list[Radiograph]
+    reprojections: list[Radiograph]
+    scores: dict[str, dict[str, float]]
+    model: str
+    device: str
+    warnings: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and texts for a JSON file."""
+        return {
+            "model": self.model,
+            "device": self.device,
+            "notice": NOT_FOR_DIAGNOSIS,
+            "volume": {"shape_zyx": self.volume.shape, "spacing_zyx_mm": self.volume.spacing},
+            "provenance": dict(self.volume.meta),
+            "scores": self.scores,
+            "views": [
+                {"view": r.view, "history": r.history, "geometry": r.geometry.to_dict(), "meta": dict(r.meta)}
+                for r in self.inputs
+            ],
+            "warnings": self.warnings,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Lungs and pneumothorax of a CT, on the CT's own grid.
+
+    labels: 1 right lung, 2 left lung, 3 right pneumothorax, 4 left pneumothorax.
+    lungs: the lung masks that were used, 1 right and 2 left, air included.
+    quantities: volumes in ml and occupancy in percent, per side and together.
+    """
+
+    labels: Volume
+    lungs: Volume
+    quantities: PtxQuantities
+    parameters: PtxParameters
+    lung_source: str
+    device: str
+    warnings: list[str] = field(default_factory=list)
+
+
+# -- reconstruct ---------------------------------------------------------------------------------
+def reconstruct(
+    radiographs: Sequence[Radiograph],
+    model: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> Reconstruction:
+    """A CT in HU from the radiographs of one patient position.
+
+    radiographs: as many as the model's card asks for, in any order, each with its view geometry.
+    model: name of a bundled model or a model folder. device: "auto", "cpu" or "cuda"; what cannot
+    be used falls back to the CPU, and the result's warnings say so.
+    Raises InputError for missing geometry, the same view twice, another number of views than the
+    card's, non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
+    """
+    from xrecon.evaluation.reprojection import reproject, reprojection_scores
+    from xrecon.nets.registry import load_card
+    from xrecon.preprocess.views import common_isocenter, order_views
+
+    say = progress or _silent
+    say("load", 0.0, f"model {model}")
+    card = load_card(model)
+    if card.input.kind != "radiographs" or card.output.kind != "volume":
+        raise InputError(f"expected a model that makes a volume from radiographs, got {card.name}")
+    ordered, warnings = order_views(radiographs, card.input.views)
+    isocenter = common_isocenter(ordered)
+    warnings += _geometry_warnings(ordered, card)
+    say("prepare", 0.0, "radiographs onto the network's detector")
+    inputs = [_network_input(r, card) for r in ordered]
+    unit, used, notes = _run_network(model, inputs, isocenter, device, say)
+    warnings += notes
+    volume = _output_volume(unit, card, isocenter, used)
+    say("reproject", 0.0, "through the geometry of the radiographs")
+    reprojections = reproject(volume, inputs)
+    scores = {r.view: reprojection_scores(p, r) for r, p in zip(inputs, reprojections, strict=True)}
+    say("reproject", 1.0, "done")
+    return Reconstruction(volume, inputs, reprojections, scores, card.name, used, warnings)
+
+
+def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
+    warnings = []
+    for radiograph in radiographs:
+        for name in ("source_to_detector_mm", "source_to_isocenter_mm"):
+            low, high = getattr(card.input, name)
+            value = getattr(radiograph.geometry, name)
+            # a millimetre of slack: distances are often written as whole numbers
+            if not low - 1.0 <= value <= high + 1.0:
+                warnings.append(
+                    f"{radiograph.view}: {name} is {value:.0f}, the model is trained for {low:g} to {high:g}"
+                )
+            if radiograph.meta.get(f"{name}.origin") == "assumed":
+                warnings.append(f"{radiograph.view}: {name} is not recorded, {value:.0f} was assumed")
+        if radiograph.meta.get("pixel_spacing_mm.origin") == "assumed":
+            warnings.append(f"{radiograph.view}: no pixel spacing is recorded, a 43 cm wide detector was assumed")
+    return warnings
+
+
+def _network_input(radiograph: Radiograph, card: ModelCard) -> Radiograph:
+    from xrecon.preprocess.radiograph import network_input
+
+    return network_input(radiograph, tuple(card.input.shape), tuple(card.input.pixel_spacing))
+
+
+def _run_network(
+    model: str | Path,
+    inputs: Sequence[Radiograph],
+    isocenter: np.ndarray,
+    device: str,
+    say: ProgressCallback,
+) -> tuple[np.ndarray, str, list[str]]:
+    """The network's output (z, y, x) in [0, 1] units, the device used, and notes."""
+    import torch
+
+    from xrecon.nets.device import run_on_device
+    from xrecon.nets.registry import load_model
+    from xrecon.preprocess.radiograph import normalize
+
+    pictures = np.stack([normalize(r.array) for r in inputs])[None]
+    matrices = np.stack([r.geometry.moved(np.eye(3), -isocenter).matrix for r in inputs])[None]
+
+    def compute(place: str) -> np.ndarray:
+        say("load", 0.5, f"weights onto {place}")
+        network, _ = load_model(model, place)
+        say("reconstruct", 0.0, f"on {place}")
+        with torch.inference_mode():
+            output = network(
+                torch.as_tensor(pictures, dtype=torch.float32, device=place),
+                torch.as_tensor(matrices, dtype=torch.float32, device=place),
+            )
+        say("reconstruct", 1.0, "done")
+        return output[0, 0].float().cpu().numpy()
+
+    unit, used, notes = run_on_device(compute, device)
+    if not np.all(np.isfinite(unit)):
+        raise InputError(f"the model {model} gave NaN for these radiographs; its weights cannot be used")
+    return unit, used, notes
+
+
+def _output_volume(unit: np.ndarray, card: ModelCard, isocenter: np.ndarray, device: str) -> Volume:
+    from xrecon.preprocess.ct import unit_to_hu
+
+    spacing = (float(card.output.spacing_mm),) * 3
+    expected = (card.output.side,) * 3
+    if unit.shape != expected:
+        raise InputError(f"expected {expected} voxels from {card.name} as its card says, got {unit.shape}")
+    first = isocenter - (np.array(unit.shape[::-1]) - 1) / 2.0 * np.array(spacing)
+    meta = {
+        "synthetic": "reconstructed from radiographs",
+        "notice": NOT_FOR_DIAGNOSIS,
+        "model": card.name,
+        "model_sha256": card.sha256,
+        "views": ", ".join(card.input.views),
+        "device": device,
+    }
+    hu = unit_to_hu(unit, tuple(card.output.hu_window))
+    return Volume(hu, spacing, tuple(first), quantity=Quantity.HU, meta=meta)
+
+
+# -- segment -------------------------------------------------------------------------------------
+def segment(
+    volume: Volume,
+    lungs: Volume | None = None,
+    lung_models: Sequence[str | Path] = DEFAULT_LUNG_MODELS,
+    parameters: PtxParameters | Mapping[str, Any] | None = None,
+    device: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> Segmentation:
+    """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
+
+    lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
+    the union of `lung_models`, names of bundled models or model folders, of which one may be
+    "classical". parameters: of PTX-Seg, as a `PtxParameters` or by name.
+    Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
+    """
+    from xrecon.pneumothorax.quantify import quantify
+    from xrecon.pneumothorax.segment import ptx_seg
+
+    say = progress or _silent
+    if volume.quantity is not Quantity.HU:
+        raise InputError(f"expected a CT in HU, got a volume of {volume.quantity.value}")
+    volume.require_finite("the CT")
+    settings = _ptx_parameters(parameters)
+    used, notes = "cpu", []
+    if lungs is None:
+        say("lungs", 0.0, "finding the lungs")
+        lungs, source, used, notes = _find_lungs(volume, lung_models, device, say)
+    else:
+        source = "given"
+        if not lungs.same_grid(volume):
+            raise InputError(
+                f"expected lung masks on the grid of the CT {volume.shape}, got {lungs.shape} "
+                f"with spacing {lungs.spacing} mm"
+            )
+    say("pneumothorax", 0.0, "PTX-Seg")
+    labels = ptx_seg(volume, lungs, settings)
+    say("pneumothorax", 0.9, "measuring")
+    quantities = quantify(labels)
+    say("pneumothorax", 1.0, "done")
+    warnings = [*notes, *getattr(quantities, "warnings", [])]
+    return Segmentation(labels, lungs, quantities, settings, source, used, warnings)
+
+
+def _ptx_parameters(parameters: PtxParameters | Mapping[str, Any] | None) -> PtxParameters:
+    from pydantic import ValidationError
+
+    from xrecon.pneumothorax.segment import PtxParameters
+
+    if isinstance(parameters, PtxParameters):
+        return parameters
+    try:
+        return PtxParameters(**dict(parameters or {}))
+    except ValidationError as error:
+        raise InputError(f"PTX-Seg settings cannot be used: {_faults(error)}") from error
+    except TypeError as error:
+        raise InputError(f"PTX-Seg settings cannot be used: {error}") from error
+
+
+def _faults(error: Any) -> str:
+    faults = [(".".join(map(str, e["loc"])) or "settings", e["msg"], e["input"]) for e in error.errors()]
+    return "; ".join(f"{name}: {message}, got {value!r}" for name, message, value in faults)
+
+
+def _find_lungs(
+    volume: Volume, models: Sequence[str | Path], device: str, say: ProgressCallback
+) -> tuple[Volume, str, str, list[str]]:
+    """Lung masks, what made them, the device used, notes."""
+    from xrecon.nets.device import run_on_device
+    from xrecon.pneumothorax.lungs import classical_lungs, segment_lungs, unite_lungs
+
+    if not models:
+        raise InputError("expected one or more lung models, or lungs, got neither")
+    networks = [m for m in models if str(m) != CLASSICAL_LUNGS]
+    masks, used, notes = [], "cpu", []
+    if networks:
+        def compute(place: str) -> Volume:
+            return segment_lungs(volume, networks, device=place, progress=say)
+
+        found, used, notes = run_on_device(compute, device)
+        masks.append(found)
+    if len(networks) < len(models):
+        masks.append(classical_lungs(volume))
+    lungs = masks[0] if len(masks) == 1 else unite_lungs(masks)
+    return lungs, " + ".join(Path(m).name for m in models), used, notes
+
+
+# -- evaluate ------------------------------------------------------------------------------------
+def evaluate(prediction: Volume, reference: Volume, mask: Volume | None = None) -> dict[str, float]:
+    """How near a volume is to a reference: image metrics for HU, overlap and distances for labels.
+
+    Both are brought onto the coarser of the two grids (antialiased; nearest neighbour for labels)
+    and compared where both reach, and, if given, where the label volume `mask` is not zero.
+    Raises InputError when one holds HU and the other labels, or they have no voxel in common.
+    """
+    from xrecon.evaluation.alignment import on_one_grid
+
+    if prediction.quantity is not reference.quantity:
+        raise InputError(
+            f"expected two volumes of the same quantity, got {prediction.quantity.value} "
+            f"and {reference.quantity.value}"
+        )
+    prediction.require_finite("the prediction")
+    reference.require_finite("the reference")
+    p, r, inside = on_one_grid(prediction, reference, mask)
+    if not inside.any():
+        raise InputError("expected volumes that overlap, got two without a voxel in common")
+    return {}
+
+
+def _silent(stage: str, fraction: float, message: str) -> None:
+    """Progress for nobody."""

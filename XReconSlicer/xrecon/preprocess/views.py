@@ -1,0 +1,89 @@
+"""Which radiograph is which view: the order a model wants, and refusal of the same view twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xrecon.volume import InputError, Radiograph
+
+if TYPE_CHECKING:
+    from xrecon.physics.geometry import ViewGeometry
+
+FRONTAL, LATERAL = "frontal", "lateral"
+_KINDS = {"PA": FRONTAL, "AP": FRONTAL, "LEFT LATERAL": LATERAL, "RIGHT LATERAL": LATERAL}
+# Two radiographs whose central rays (taken as lines) lie within this angle show the same view.
+SAME_VIEW_DEGREES = 30.0
+# Views of one patient position must turn about one point.
+ISOCENTER_TOLERANCE_MM = 1.0
+
+
+def view_kind(view: str) -> str:
+    """"frontal" for PA and AP, "lateral" for both laterals, any other name as it is."""
+    return _KINDS.get(view, view)
+
+
+def order_views(
+    radiographs: Sequence[Radiograph], views: Sequence[str]
+) -> tuple[list[Radiograph], list[str]]:
+    """The radiographs in the order of a card's views, and warnings.
+
+    A frontal place takes PA or AP, a lateral place left or right. Raises InputError when the
+    number differs, a radiograph has no geometry or no known view, or a view is there twice.
+    """
+    expected = ", ".join(views)
+    if len(radiographs) != len(views):
+        raise InputError(f"expected {len(views)} radiographs ({expected}), got {len(radiographs)}")
+    for number, radiograph in enumerate(radiographs, 1):
+        radiograph.require_finite(f"radiograph {number}{f' ({radiograph.view})' if radiograph.view else ''}")
+        if radiograph.geometry is None or not radiograph.view:
+            raise InputError(f"expected radiograph {number} with a known view ({expected}), got none")
+    _refuse_same_view(radiographs)
+    waiting, ordered, warnings = list(radiographs), [], []
+    for view in views:
+        match = next((r for r in waiting if r.view == view), None) or next(
+            (r for r in waiting if view_kind(r.view) == view_kind(view)), None
+        )
+        if match is None:
+            got = ", ".join(r.view for r in radiographs)
+            raise InputError(f"expected the views {expected}, got {got}")
+        waiting = [r for r in waiting if r is not match]
+        ordered.append(match)
+        if match.view != view:
+            warnings.append(f"the model was made for a {view} view and got {match.view}")
+    return ordered, warnings
+
+
+def _refuse_same_view(radiographs: Sequence[Radiograph]) -> None:
+    limit = np.cos(np.radians(SAME_VIEW_DEGREES))
+    for i, first in enumerate(radiographs):
+        for second in radiographs[i + 1 :]:
+            both = f"{first.view} and {second.view}"
+            if first.array.shape == second.array.shape and np.array_equal(first.array, second.array):
+                raise InputError(f"expected two different radiographs, got one picture twice (as {both})")
+            if view_kind(first.view) == view_kind(second.view):
+                raise InputError(f"expected two different views, got the same view twice ({both})")
+            if abs(float(_central_ray(first.geometry) @ _central_ray(second.geometry))) > limit:
+                raise InputError(
+                    f"expected views from different directions, got {both} with central rays less than "
+                    f"{SAME_VIEW_DEGREES:g} degrees apart"
+                )
+
+
+def _central_ray(geometry: ViewGeometry) -> np.ndarray:
+    ray = np.array(geometry.detector_center) - np.array(geometry.source)
+    return ray / np.linalg.norm(ray)
+
+
+def common_isocenter(radiographs: Sequence[Radiograph]) -> np.ndarray:
+    """LPS mm (x, y, z) of the point all views turn about. Raises InputError when they differ."""
+    points = np.array([r.geometry.isocenter for r in radiographs])
+    apart = float(np.linalg.norm(points - points[0], axis=1).max())
+    if apart > ISOCENTER_TOLERANCE_MM:
+        raise InputError(
+            f"expected views about one isocentre, got isocentres {apart:.1f} mm apart: "
+            "take all radiographs from one source"
+        )
+    return points[0]
