@@ -20,6 +20,7 @@ from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
+    from xrecon.nets.device import Device
     from xrecon.pneumothorax.quantify import PtxQuantities
     from xrecon.pneumothorax.segment import PtxParameters
 
@@ -115,14 +116,14 @@ def reconstruct(
     warnings += _geometry_warnings(ordered, card)
     say("prepare", 0.0, "radiographs onto the network's detector")
     inputs = [_network_input(r, card) for r in ordered]
-    unit, used, notes = _run_network(model, inputs, isocenter, device, say)
-    warnings += notes
-    volume = _output_volume(unit, card, isocenter, used)
+    unit, used = _run_network(model, inputs, isocenter, device, say)
+    warnings += used.notes
+    volume = _output_volume(unit, card, isocenter, used.name)
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
     scores = {r.view: reprojection_scores(p, r) for r, p in zip(inputs, reprojections, strict=True)}
     say("reproject", 1.0, "done")
-    return Reconstruction(volume, inputs, reprojections, scores, card.name, used, warnings)
+    return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings)
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
@@ -139,7 +140,7 @@ def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> li
             if radiograph.meta.get(f"{name}.origin") == "assumed":
                 warnings.append(f"{radiograph.view}: {name} is not recorded, {value:.0f} was assumed")
         if radiograph.meta.get("pixel_spacing_mm.origin") == "assumed":
-            warnings.append(f"{radiograph.view}: no pixel spacing is recorded, a 43 cm wide detector was assumed")
+            warnings.append(f"{radiograph.view}: no pixel spacing is recorded, a 43 cm detector was assumed")
     return warnings
 
 
@@ -155,8 +156,8 @@ def _run_network(
     isocenter: np.ndarray,
     device: str,
     say: ProgressCallback,
-) -> tuple[np.ndarray, str, list[str]]:
-    """The network's output (z, y, x) in [0, 1] units, the device used, and notes."""
+) -> tuple[np.ndarray, Device]:
+    """The network's output (z, y, x) in [0, 1] units and the device used."""
     import torch
 
     from xrecon.nets.device import run_on_device
@@ -178,10 +179,10 @@ def _run_network(
         say("reconstruct", 1.0, "done")
         return output[0, 0].float().cpu().numpy()
 
-    unit, used, notes = run_on_device(compute, device)
+    unit, used = run_on_device(compute, device)
     if not np.all(np.isfinite(unit)):
         raise InputError(f"the model {model} gave NaN for these radiographs; its weights cannot be used")
-    return unit, used, notes
+    return unit, used
 
 
 def _output_volume(unit: np.ndarray, card: ModelCard, isocenter: np.ndarray, device: str) -> Volume:
@@ -228,12 +229,12 @@ def segment(
         raise InputError(f"expected a CT in HU, got a volume of {volume.quantity.value}")
     volume.require_finite("the CT")
     settings = _ptx_parameters(parameters)
-    used, notes = "cpu", []
+    used, notes, source = "cpu", (), "given"
     if lungs is None:
         say("lungs", 0.0, "finding the lungs")
-        lungs, source, used, notes = _find_lungs(volume, lung_models, device, say)
+        lungs, used, notes = _find_lungs(volume, lung_models, device, say)
+        source = " + ".join(Path(m).name for m in lung_models)
     else:
-        source = "given"
         if not lungs.same_grid(volume):
             raise InputError(
                 f"expected lung masks on the grid of the CT {volume.shape}, got {lungs.shape} "
@@ -270,25 +271,26 @@ def _faults(error: Any) -> str:
 
 def _find_lungs(
     volume: Volume, models: Sequence[str | Path], device: str, say: ProgressCallback
-) -> tuple[Volume, str, str, list[str]]:
-    """Lung masks, what made them, the device used, notes."""
+) -> tuple[Volume, str, tuple[str, ...]]:
+    """Lung masks, the device used and notes on it."""
     from xrecon.nets.device import run_on_device
     from xrecon.pneumothorax.lungs import classical_lungs, segment_lungs, unite_lungs
 
     if not models:
         raise InputError("expected one or more lung models, or lungs, got neither")
     networks = [m for m in models if str(m) != CLASSICAL_LUNGS]
-    masks, used, notes = [], "cpu", []
+    masks, used, notes = [], "cpu", ()
     if networks:
+
         def compute(place: str) -> Volume:
             return segment_lungs(volume, networks, device=place, progress=say)
 
-        found, used, notes = run_on_device(compute, device)
+        found, device_used = run_on_device(compute, device)
+        used, notes = device_used.name, device_used.notes
         masks.append(found)
     if len(networks) < len(models):
         masks.append(classical_lungs(volume))
-    lungs = masks[0] if len(masks) == 1 else unite_lungs(masks)
-    return lungs, " + ".join(Path(m).name for m in models), used, notes
+    return masks[0] if len(masks) == 1 else unite_lungs(masks), used, notes
 
 
 # -- evaluate ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,42 +11,52 @@ import torch
 from xrecon.volume import InputError
 
 
-def run_on_device(compute: Callable[[str], Any], device: str = "auto") -> tuple[Any, str, list[str]]:
+@dataclass(frozen=True)
+class Device:
+    """What is computed on ("cpu" or "cuda"), and notes when it is not what was wished."""
+
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def run_on_device(compute: Callable[[str], Any], device: str = "auto") -> tuple[Any, Device]:
     """`compute(device)` on the wished device, or on the CPU when that fails for want of it or of memory.
 
-    Returns the result, the device used ("cpu" or "cuda") and notes on a fallback. Raises
-    InputError for an unknown device, MemoryError when the CPU's memory does not suffice either.
+    Returns the result and the device used, with a note on every fallback. Raises InputError for
+    an unknown device, MemoryError when the CPU's memory does not suffice either.
     """
-    place, notes = choose_device(device)
-    if place == "cuda":
+    chosen = choose_device(device)
+    if chosen.name == "cuda":
         try:
-            return compute(place), place, notes
+            return compute("cuda"), chosen
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
-            notes = [*notes, "the GPU's memory did not suffice; computed on the CPU"]
+            chosen = Device("cpu", ("the GPU's memory did not suffice; computed on the CPU",))
     try:
-        return compute("cpu"), "cpu", notes
+        return compute("cpu"), chosen
     except RuntimeError as error:
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise MemoryError(f"not enough memory: {error}") from error
         raise
 
 
-def choose_device(device: str = "auto") -> tuple[str, list[str]]:
-    """"cpu" or "cuda" for a wish of "auto", "cpu" or "cuda", and a note when it is not what was wished.
+def choose_device(device: str = "auto") -> Device:
+    """The device for a wish of "auto", "cpu" or "cuda".
 
-    A GPU is used only after a small convolution on it gave the CPU's answer.
+    A GPU is used only after a small convolution on it gave the CPU's answer. Raises InputError
+    for another wish.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"expected a device 'auto', 'cpu' or 'cuda', got {device!r}")
     if device == "cpu":
-        return "cpu", []
+        return Device("cpu")
     if not torch.cuda.is_available():
-        return "cpu", [] if device == "auto" else ["no usable CUDA device was found; computed on the CPU"]
+        missing = ("no usable CUDA device was found; computed on the CPU",)
+        return Device("cpu", () if device == "auto" else missing)
     fault = _cuda_fault()
     if fault:
-        return "cpu", [f"the GPU failed a test computation ({fault}); computed on the CPU"]
-    return "cuda", []
+        return Device("cpu", (f"the GPU failed a test computation ({fault}); computed on the CPU",))
+    return Device("cuda")
 
 
 def _cuda_fault() -> str:
