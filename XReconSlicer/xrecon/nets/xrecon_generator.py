@@ -183,6 +183,5 @@ def _require_options(side: int, base_channels: int, dropout: float) -> None:
 def _require_radiographs(radiographs: torch.Tensor, side: int) -> None:
     if radiographs.ndim != 4 or tuple(radiographs.shape[1:]) != (2, side, side):
         raise InputError(
-            f"expected radiographs (batch, 2, {side}, {side}): PA and lateral, "
-            f"got {tuple(radiographs.shape)}"
+            f"expected radiographs (batch, 2, {side}, {side}): PA and lateral, got {tuple(radiographs.shape)}"
         )
