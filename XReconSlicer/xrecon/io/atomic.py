@@ -1,0 +1,90 @@
+"""Outputs appear whole or not at all: write to a temporary name in the same folder, then rename.
+
+A rename within one folder is atomic (POSIX rename(2), MoveFileEx on Windows), so a reader sees
+either the old file or the complete new one, also when the program is stopped half-way.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xrecon.io.checks import file_stem, file_suffix
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than the system allows",
+    errno.EACCES: "no permission to write there",
+    errno.EPERM: "no permission to write there",
+    errno.EROFS: "the disk is read-only",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.EEXIST: "a file stands where a folder should be",
+    errno.EISDIR: "a folder of that name is in the way",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+def _explained(error: OSError, target: Path) -> OSError:
+    """The same kind of error with a sentence that names the file, the folder and the reason."""
+    reason = _REASONS.get(error.errno, error.strerror or str(error))
+    return OSError(error.errno, f"cannot write {target.name} into the folder {target.parent}: {reason}")
+
+
+def _sync(path: Path) -> None:
+    """Ask the system to put the file on the disk; late errors (full disk, network) come up here."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_path(target: str | Path, suffix: str | None = None) -> Iterator[Path]:
+    """A temporary path beside `target`, renamed to it on success and deleted on any error.
+
+    The temporary file exists (empty) when the block starts, so an unwritable folder is found
+    before any work is done. Missing parent folders are made. `suffix` is the extension of the
+    temporary name, by default the full one of `target` (".nii.gz"), so that writers that choose
+    the format by name recognise it.
+
+    Raises OSError, with the original errno and a sentence naming the folder, when the folder
+    cannot be made or written, or the disk is full.
+    """
+    target = Path(target)
+    suffix = file_suffix(target) if suffix is None else suffix
+    temporary = target.with_name(f".{file_stem(target)}.{secrets.token_hex(4)}.part{suffix}")
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not mkstemp: the result should have the permissions the user's umask gives.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise _explained(error, target) from error
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise _explained(error, target) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all. Raises OSError as `atomic_path` does."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8 with the line ends it has. Raises OSError as `atomic_path` does."""
+    atomic_write_bytes(path, text.encode("utf-8"))

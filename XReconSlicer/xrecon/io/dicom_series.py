@@ -1,0 +1,196 @@
+"""A DICOM CT series from a folder: choose it, sort it, check its geometry, read it as HU.
+
+Positions and orientation follow PS3.3 C.7.6.2 (Image Plane): a slice's position along the
+normal of its plane orders the slices, whatever their names and instance numbers are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xrecon.io.checks import is_dicom
+from xrecon.io.dicom_pixels import read_dataset, stored_pixels
+from xrecon.volume import InputError, Quantity, Volume
+
+if TYPE_CHECKING:
+    import pydicom
+
+# Positions in files have few decimals; a slice may lie this far from its place in an even stack.
+POSITION_TOLERANCE_MM = 0.1
+# Orientation cosines in files have about six decimals.
+ORIENTATION_DECIMALS = 3
+
+_HEADER_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "NumberOfFrames", "SeriesInstanceUID",
+    "StudyInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "Rows", "Columns", "PixelSpacing",
+    "ImageOrientationPatient", "ImagePositionPatient",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One file's header, with its plane: rows and columns of `axes` are unit vectors in LPS."""
+
+    path: Path
+    header: pydicom.Dataset
+    position: np.ndarray
+    axes: np.ndarray
+
+    @property
+    def stack(self) -> tuple:
+        """What slices of one volume have in common."""
+        spacing = tuple(round(float(s), 4) for s in self.header.PixelSpacing)
+        orientation = tuple(np.round(self.axes[:2].ravel(), ORIENTATION_DECIMALS) + 0.0)
+        return (self.header.Rows, self.header.Columns, spacing, orientation)
+
+
+def read_series(folder: str | Path) -> Volume:
+    """The largest CT series in `folder` and its subfolders, as HU.
+
+    Localizer pictures are passed over. When a series holds stacks of different size or
+    orientation, the one with most slices is read; what was left out is told in `meta`.
+
+    Raises InputError when there is no CT (naming the modalities found), when slices are missing,
+    doubled, unevenly spaced or sheared (gantry tilt), or when the pixels cannot be read.
+    """
+    folder = Path(folder)
+    series = _series_in(folder)
+    uid, headers = max(series.items(), key=lambda item: len(item[1]))
+    slices = [s for s in (_as_slice(path, header) for path, header in headers.items()) if s]
+    if not slices:
+        raise InputError(f"expected CT slices with position and orientation in {folder}, found none")
+    stacks: dict[tuple, list[_Slice]] = defaultdict(list)
+    for item in slices:
+        stacks[item.stack].append(item)
+    chosen = max(stacks.values(), key=len)
+    volume = _volume(sorted(chosen, key=lambda s: float(s.axes[2] @ s.position)), folder)
+    header = chosen[0].header
+    meta = {
+        "file": folder.name,
+        "Modality": "CT",
+        "SeriesDescription": str(header.get("SeriesDescription", "")),
+        "StudyInstanceUID": str(header.get("StudyInstanceUID", "")),
+        "SeriesInstanceUID": uid,
+        "FrameOfReferenceUID": str(header.get("FrameOfReferenceUID", "")),
+    }
+    if len(series) > 1:
+        meta["series"] = f"the largest of {len(series)} CT series"
+    if len(headers) > len(chosen):
+        meta["left out"] = f"{len(headers) - len(chosen)} of {len(headers)} images of the series"
+    return volume.with_array(volume.array, **meta)
+
+
+def refuse_single_file(path: Path) -> None:
+    """Say why one DICOM file is no CT volume. Always raises InputError."""
+    header = read_dataset(path, pixels=False, tags=_HEADER_TAGS)
+    modality = str(header.get("Modality", "")) or "unknown"
+    if modality == "CT":
+        raise InputError(f"expected the folder with all slices of the CT series, got one file: {path}")
+    hint = ": give it as a radiograph" if modality in ("CR", "DX") else ""
+    raise InputError(f"expected a CT, got an image of modality {modality}{hint}: {path}")
+
+
+def _series_in(folder: Path) -> dict[str, dict[Path, pydicom.Dataset]]:
+    """Headers of all CT images below a folder by series; copies of one image count once."""
+    series: dict[str, dict[Path, pydicom.Dataset]] = defaultdict(dict)
+    seen: set[str] = set()
+    modalities: Counter[str] = Counter()
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "DICOMDIR")
+    for path in files:
+        if path.stat().st_size == 0 or not is_dicom(path):
+            continue
+        header = read_dataset(path, pixels=False, tags=_HEADER_TAGS)
+        modalities[str(header.get("Modality", "unknown"))] += 1
+        uid = str(header.get("SOPInstanceUID", path))
+        if header.get("Modality") != "CT" or "LOCALIZER" in header.get("ImageType", ()) or uid in seen:
+            continue
+        if int(header.get("NumberOfFrames", 1) or 1) > 1:
+            raise InputError(f"expected one CT slice per file, {path} is multi-frame (Enhanced CT)")
+        seen.add(uid)
+        series[str(header.get("SeriesInstanceUID", ""))][path] = header
+    if not series:
+        found = ", ".join(f"{count} {name}" for name, count in modalities.items()) or "no DICOM images"
+        raise InputError(f"expected a DICOM CT series in {folder}, found {found} in {len(files)} files")
+    return series
+
+
+def _as_slice(path: Path, header: pydicom.Dataset) -> _Slice | None:
+    """The slice's plane; None when the header does not say where it lies."""
+    cosines, position = header.get("ImageOrientationPatient"), header.get("ImagePositionPatient")
+    if not cosines or not position or not header.get("PixelSpacing") or len(cosines) != 6:
+        return None
+    column, row = np.array(cosines, dtype=np.float64).reshape(2, 3)
+    normal = np.cross(column, row)
+    return _Slice(path, header, np.array(position, dtype=np.float64), np.array([column, row, normal]))
+
+
+def _volume(slices: Sequence[_Slice], folder: Path) -> Volume:
+    if len(slices) < 2:
+        raise InputError(f"expected a CT series of several slices in {folder}, got one")
+    axes = _orthonormal(slices[0].axes)
+    positions = np.array([s.position for s in slices])
+    step = _even_step(positions, axes, folder)
+    rows, columns = (float(s) for s in slices[0].header.PixelSpacing)
+    return Volume(
+        array=_hounsfield(slices),
+        spacing=(step, rows, columns),
+        origin=tuple(positions[0]),
+        direction=axes.T,
+        quantity=Quantity.HU,
+    )
+
+
+def _orthonormal(axes: np.ndarray) -> np.ndarray:
+    """The nearest rotation to axes written with few decimals (polar decomposition)."""
+    left, _, right = np.linalg.svd(axes)
+    return left @ right
+
+
+def _even_step(positions: np.ndarray, axes: np.ndarray, folder: Path) -> float:
+    """Distance of neighbouring slices, mm; positions (slice, 3) are sorted along axes[2].
+
+    Raises InputError when the slices are no even, straight stack.
+    """
+    along = positions @ axes[2]
+    gaps = np.diff(along)
+    step = float(np.median(gaps))
+    if gaps.min() < POSITION_TOLERANCE_MM:
+        at = float(along[int(gaps.argmin())])
+        raise InputError(f"expected one slice at each place, {folder} has several at {at:.1f} mm (times?)")
+    wide = [(float(along[i]), float(gap)) for i, gap in enumerate(gaps) if gap > 1.5 * step]
+    if wide:
+        raise InputError(
+            f"expected a series without gaps, {folder} misses slices: {wide[0][1]:.2f} mm after "
+            f"{wide[0][0]:.1f} mm where slices lie {step:.2f} mm apart ({len(wide)} such gaps)"
+        )
+    step = float((along[-1] - along[0]) / (len(along) - 1))
+    uneven = np.abs(along - along[0] - step * np.arange(len(along))).max()
+    if uneven > POSITION_TOLERANCE_MM:
+        raise InputError(f"expected evenly spaced slices in {folder}, one lies {uneven:.2f} mm off its place")
+    sideways = (positions - positions[0]) @ axes[:2].T
+    if np.abs(sideways).max() > POSITION_TOLERANCE_MM:
+        raise InputError(
+            f"expected slices straight above each other in {folder}, they shift sideways by "
+            f"{np.abs(sideways).max():.1f} mm (gantry tilt): resample the series first"
+        )
+    return step
+
+
+def _hounsfield(slices: Sequence[_Slice]) -> np.ndarray:
+    """Rescaled values (z, y, x): int16 when all are whole numbers that fit, else float32."""
+    planes = []
+    for item in slices:
+        dataset = read_dataset(item.path)
+        slope = float(dataset.get("RescaleSlope", 1) or 1)
+        intercept = float(dataset.get("RescaleIntercept", 0) or 0)
+        plane = stored_pixels(dataset, item.path) * np.float64(slope) + intercept
+        whole = slope.is_integer() and intercept.is_integer()
+        fits = -(2**15) <= plane.min() and plane.max() < 2**15
+        planes.append(plane.astype(np.int16 if whole and fits else np.float32))
+    return np.stack(planes)  # one float32 plane makes all of them float32

@@ -1,0 +1,69 @@
+"""Sidecars: `<name>.json` beside an image, for what its format cannot hold.
+
+A sidecar that names another file under "file" belongs to that one and is passed over, so that
+`ct.nii.gz` and `ct.mha`, or `drr.png` and `drr.dcm`, can lie in one folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xrecon.io.checks import file_stem
+from xrecon.volume import InputError, Quantity
+
+
+def sidecar_path(path: str | Path) -> Path:
+    """`<name>.json` for `<name>.nii.gz`, `<name>.png`, ..."""
+    return Path(path).with_name(f"{file_stem(path)}.json")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The sidecar of an image, {} when there is none or it belongs to another file.
+
+    Raises InputError when it is not a JSON object.
+    """
+    sidecar = sidecar_path(path)
+    if not sidecar.is_file():
+        return {}
+    try:
+        data = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise InputError(f"expected JSON in {sidecar}, the sidecar of {Path(path).name}: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"expected a JSON object in {sidecar}, got {type(data).__name__}")
+    return {} if data.get("file", Path(path).name) != Path(path).name else data
+
+
+def json_text(data: Mapping[str, Any]) -> str:
+    """Readable JSON that keeps every bit of a float."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+# -- volumes -----------------------------------------------------------------------------------
+_FORMAT = "xrecon volume"
+
+
+def provenance_text(path: str | Path, quantity: Quantity, meta: Mapping[str, str]) -> str:
+    """The sidecar of a volume in a format without free fields."""
+    return json_text(
+        {"format": _FORMAT, "file": Path(path).name, "quantity": quantity.value, "meta": dict(meta)}
+    )
+
+
+def read_provenance(path: str | Path) -> tuple[Quantity | None, dict[str, str]]:
+    """Quantity and provenance from a volume's sidecar; (None, {}) when it has none of ours.
+
+    Raises InputError when the sidecar is not JSON or names an unknown quantity.
+    """
+    data = read_json(path)
+    if data.get("format") != _FORMAT:
+        return None, {}
+    try:
+        quantity = Quantity(data["quantity"])
+    except (KeyError, ValueError) as error:
+        names = [q.value for q in Quantity]
+        raise InputError(f"expected a quantity out of {names} in {sidecar_path(path)}") from error
+    return quantity, {str(key): str(value) for key, value in data.get("meta", {}).items()}
