@@ -29,7 +29,7 @@ CARD_NAME, WEIGHTS_NAME = "card.json", "weights.safetensors"
 # listing models loads no torch.
 _HOMES = {
     "x-recon": "xrecon.nets.xrecon_model",
-    "x-recon-discriminator": "xrecon.nets.xrecon_discriminator",
+    "x-recon-discriminator": "xrecon.nets.xrecon_model",
     "lifting": "xrecon.nets.lifting",
     "lungs-unet": "xrecon.nets.lungs_unet",
 }

@@ -1,0 +1,36 @@
+"""X-Recon's generator behind the registry's common call: pictures and matrices to a unit volume.
+
+The published network has the superior slice first and knows no geometry; here its depth axis is
+turned to XRecon's (z grows to superior) and the matrices are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from xrecon.nets.registry import register_model
+from xrecon.nets.xrecon_discriminator import XReconDiscriminator
+from xrecon.nets.xrecon_generator import XReconGenerator
+
+
+register_model("x-recon-discriminator")(XReconDiscriminator)
+
+
+@register_model("x-recon")
+class XReconModel(nn.Module):
+    """Options as `XReconGenerator`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.generator = XReconGenerator(**options)
+
+    def forward(self, pictures: torch.Tensor, matrices: torch.Tensor | None = None) -> torch.Tensor:
+        """pictures (b, 2, S, S): PA and left lateral, row 0 superior -> (b, 1, z, y, x), z to superior."""
+        if pictures.shape[2:] != (self.generator.side,) * 2:
+            pictures = nn.functional.interpolate(
+                pictures, size=(self.generator.side,) * 2, mode="bilinear", antialias=True, align_corners=False
+            )
+        return self.generator(pictures).flip(2)

@@ -1,0 +1,206 @@
+"""All settings of a training run in one validated value.
+
+Command line, panel and checkpoint read the same `TrainConfig`; the defaults of the X-Recon recipe
+are the paper's (x-recon section IV; x-recon-network.md section 6). Imports no torch, since the
+panel shows these values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from xrecon.volume import InputError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GridConfig(_Strict):
+    """Where volumes and radiographs are sampled; lengths in mm."""
+
+    side: PositiveInt = Field(64, description="voxels per edge of the reconstruction")
+    spacing_mm: PositiveFloat = Field(5.6, description="voxel size of the reconstruction")
+    source_side: PositiveInt = Field(160, description="voxels per edge of the volume that is projected")
+    source_spacing_mm: PositiveFloat = Field(2.8, description="voxel size of the volume that is projected")
+    detector_pixels: PositiveInt = Field(128, description="rows and columns of the network's pictures")
+    detector_spacing_mm: PositiveFloat = Field(3.4, description="pixel size on the detector")
+
+    @model_validator(mode="after")
+    def _commensurable(self) -> GridConfig:
+        ratio = self.spacing_mm / self.source_spacing_mm
+        if abs(ratio - round(ratio)) > 1e-6 or round(ratio) < 1:
+            raise ValueError("spacing_mm must be a whole multiple of source_spacing_mm")
+        if self.side * round(ratio) > self.source_side:
+            raise ValueError("source_side * source_spacing_mm must cover side * spacing_mm")
+        if (self.source_side - self.side * round(ratio)) % 2:
+            raise ValueError("source_side must exceed the reconstruction by an even number of voxels")
+        return self
+
+
+class ViewConfig(_Strict):
+    """The radiographs a model is trained for, and the range of distances it meets."""
+
+    views: tuple[str, ...] = ("PA", "LEFT LATERAL")
+    source_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (1700.0, 1900.0)
+    isocenter_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (250.0, 350.0)
+    other_side_probability: float = Field(0.15, ge=0, le=1, description="AP for PA, right for left lateral")
+    pose_jitter_deg: float = Field(2.0, ge=0, description="each view's own rotation error, standard deviation")
+    energy_kev: tuple[float, float] = Field((60.0, 70.0), description="range of the effective energy")
+
+
+class AugmentationConfig(_Strict):
+    """Random changes of each training subject; 0 switches each off."""
+
+    rotation_deg: float = Field(8.0, ge=0, description="about each axis, uniform")
+    scale: float = Field(0.15, ge=0, lt=0.9, description="each axis on its own, uniform")
+    shift_mm: float = Field(15.0, ge=0, description="along each axis, uniform")
+    warp_mm: float = Field(14.0, ge=0, description="smooth displacement, standard deviation at the knots")
+    warp_knots: tuple[PositiveInt, PositiveInt] = (4, 7)
+    hu_offset: float = Field(15.0, ge=0, description="of soft tissue and lung alike, uniform")
+    noise: float = Field(0.01, ge=0, description="of normalised pictures, largest standard deviation")
+    gamma: float = Field(0.2, ge=0, description="grey-scale curve of normalised pictures: exp(uniform)")
+    mirror_probability: float = Field(0.0, ge=0, le=1, description="situs inversus; off, since it is rare")
+    pneumothorax_probability: float = Field(0.3, ge=0, le=1, description="use a subject's variant with air")
+
+
+class LossConfig(_Strict):
+    """Weights; 0 switches a term off. Defaults: x-recon-network.md section 4."""
+
+    reconstruction: float = Field(10.0, ge=0, description="mean squared error (L2)")
+    absolute: float = Field(0.0, ge=0, description="mean absolute error (L1)")
+    projection: float = Field(0.1, ge=0, description="multi-angle projections, random pose")
+    adversarial: float = Field(1.0, ge=0, description="least squares, conditional on the radiographs")
+    projection_jitter_deg: float = Field(10.0, ge=0)
+    projection_jitter_fraction: float = Field(0.125, ge=0, description="of half the volume's width")
+
+
+class OptimizerConfig(_Strict):
+    """Adam (AdamW when `decoupled`)."""
+
+    learning_rate: PositiveFloat = 5e-5
+    betas: tuple[float, float] = (0.5, 0.99)
+    weight_decay: float = Field(5e-4, ge=0)
+    decoupled: bool = False
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warm_fraction: float = Field(0.5, ge=0, le=1, description="linear: share of steps before the decay")
+    gradient_clip: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 is no limit")
+
+
+class TrainConfig(_Strict):
+    """A whole run. One epoch is one step per training subject; `steps`, when given, counts instead."""
+
+    task: Literal["reconstruction", "lungs"] = "reconstruction"
+    architecture: str = "x-recon"
+    options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the architecture")
+    name: str = Field("my-model", min_length=1, description="name of the exported model")
+    epochs: PositiveInt = 200
+    steps: PositiveInt | None = None
+    batch: PositiveInt = 1
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    validation_fraction: float = Field(0.2, ge=0, lt=1)
+    validate_every: PositiveInt = 200
+    checkpoint_every: PositiveInt = 100
+    pneumothorax_variants: int = Field(0, ge=0, description="copies of each subject with synthetic pneumothorax")
+    grid: GridConfig = GridConfig()
+    geometry: ViewConfig = ViewConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+_LIFTING = {
+    "architecture": "lifting",
+    "name": "lifting-64",
+    "steps": 4000,
+    "precision": "bfloat16",
+    "pneumothorax_variants": 3,
+    "loss": {"reconstruction": 10.0, "absolute": 1.0, "projection": 0.0, "adversarial": 0.0},
+    "optimizer": {
+        "learning_rate": 1e-3,
+        "betas": [0.9, 0.99],
+        "weight_decay": 1e-4,
+        "decoupled": True,
+        "schedule": "cosine",
+        "gradient_clip": 1.0,
+    },
+}
+_LUNGS = {
+    "task": "lungs",
+    "architecture": "lungs-unet",
+    "name": "lungs-unet",
+    "steps": 1500,
+    "batch": 8,
+    "precision": "bfloat16",
+    "pneumothorax_variants": 3,
+    "augmentation": {"pneumothorax_probability": 0.4, "hu_offset": 30.0},
+    "optimizer": {
+        "learning_rate": 2e-3,
+        "betas": [0.9, 0.99],
+        "weight_decay": 1e-4,
+        "decoupled": True,
+        "schedule": "cosine",
+        "gradient_clip": 1.0,
+    },
+}
+RECIPES: Mapping[str, Mapping[str, Any]] = {"x-recon": {}, "lifting": _LIFTING, "lungs": _LUNGS}
+
+
+def make_config(
+    recipe: str = "lifting", file: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """A recipe, changed by a JSON file, changed by dotted overrides ("loss.projection": "0.1").
+
+    Raises InputError naming the field and what came.
+    """
+    if recipe not in RECIPES:
+        raise InputError(f"expected a recipe out of {sorted(RECIPES)}, got {recipe!r}")
+    data = json.loads(json.dumps(RECIPES[recipe]))
+    if file is not None:
+        try:
+            _merge(data, json.loads(Path(file).read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+            raise InputError(f"expected a JSON object of settings in {file}: {error}") from error
+    for key, value in (overrides or {}).items():
+        _merge(data, _nested(key, _parsed(value)))
+    return parse_config(data)
+
+
+def parse_config(data: Mapping[str, Any]) -> TrainConfig:
+    """A validated config from plain data. Raises InputError naming every wrong field."""
+    try:
+        return TrainConfig.model_validate(data)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+        )
+        raise InputError(f"training settings cannot be used: {wrong}") from error
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict) and key != "options":
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _parsed(value: Any) -> Any:
+    """Command-line text as JSON where it is JSON (numbers, lists, true), else as it stands."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        return value

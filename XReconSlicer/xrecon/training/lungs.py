@@ -1,0 +1,164 @@
+"""The lung task: axial slices to right and left lung, pleural air included.
+
+The labels come from the prepared subjects (a classical segmentation, so the network learns from
+pseudo-labels); variants with a synthetic pneumothorax teach it to keep the air in the hemithorax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from xrecon.evaluation.metrics import dice
+from xrecon.nets.card import LabelOutput, ModelCard, SliceInput
+from xrecon.nets.registry import create_model, save_model
+from xrecon.preprocess.ct import AIR_HU
+from xrecon.training.config import AugmentationConfig, TrainConfig
+from xrecon.training.reconstruction import INTENDED_USE, LICENCE, training_data
+from xrecon.training.subjects import Prepared
+
+HU_WINDOW = (-1024.0, 600.0)
+# Label values of a prepared subject (1, 2 lung; 3, 4 its pleural air) to classes 0, 1 right, 2 left.
+_CLASS_OF = np.array([0, 1, 2, 1, 2], dtype=np.int64)
+VALIDATION_BATCH = 16
+
+
+def to_unit(hu: torch.Tensor) -> torch.Tensor:
+    """HU to the network's [0, 1]."""
+    low, high = HU_WINDOW
+    return (hu.clamp(low, high) - low) / (high - low)
+
+
+class LungTask:
+    """Trains the slice network with Dice + cross-entropy (MONAI)."""
+
+    critic: nn.Module | None = None
+
+    def __init__(self, train: Sequence[Prepared], validation: Sequence[Prepared], config: TrainConfig, device: str):
+        from monai.losses import DiceCELoss
+
+        self.config, self.device = config, torch.device(device)
+        self.train, self.validation = list(train), list(validation)
+        torch.manual_seed(config.seed)
+        self.network = create_model(config.architecture, **config.options).to(self.device)
+        self.criterion = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False)
+
+    def generator_loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss of a batch of random slices."""
+        rng = np.random.default_rng([self.config.seed, step])
+        pairs = [self._slice(rng) for _ in range(self.config.batch)]
+        pictures = torch.stack([p for p, _ in pairs]).to(self.device)
+        labels = torch.stack([t for _, t in pairs]).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            logits = self.network(pictures)
+        loss = self.criterion(logits.float(), labels)
+        return loss, {}
+
+    def critic_loss(self, step: int) -> torch.Tensor:
+        """There is no discriminator in this task."""
+        raise RuntimeError("the lung task has no discriminator")
+
+    def _slice(self, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        prepared = self.train[int(rng.integers(len(self.train)))]
+        settings, variant = self.config.augmentation, 0
+        if len(prepared.variants) > 1 and rng.random() < settings.pneumothorax_probability:
+            variant = int(rng.integers(1, len(prepared.variants)))
+        hu, labels = prepared.variants[variant]
+        index = _random_index(labels, rng)
+        picture = torch.as_tensor(hu[index].astype(np.float32))
+        target = torch.as_tensor(_CLASS_OF[labels[index]])
+        grid = _random_grid(picture.shape, self.config.grid.source_spacing_mm, settings, rng)
+        picture = functional.grid_sample((picture - AIR_HU)[None, None], grid, align_corners=False)[0] + AIR_HU
+        target = functional.grid_sample(
+            target[None, None].float(), grid, mode="nearest", align_corners=False
+        )[0].long()
+        # each slice has its own offset, contrast and noise, from low dose to reconstruction blur
+        picture = picture + float(rng.uniform(-1, 1)) * settings.hu_offset
+        noise = torch.as_tensor(rng.normal(0.0, rng.uniform(0.0, 80.0), picture.shape).astype(np.float32))
+        if rng.random() < 0.3:
+            kernel = int(rng.choice([3, 5]))
+            picture = functional.avg_pool2d(picture[None], kernel, 1, kernel // 2)[0]
+            noise = noise * 0.3
+        return to_unit(picture + noise), target
+
+    def validate(self) -> dict[str, float]:
+        """Mean Dice per side over the validation patients, and of the variants with pneumothorax."""
+        rows: dict[str, list[float]] = {}
+        for prepared in self.validation:
+            for number, (hu, labels) in enumerate(prepared.variants):
+                predicted, truth = self._segment(hu), _CLASS_OF[labels]
+                suffix = "_pneumothorax" if number else ""
+                for value, side in ((1, "right"), (2, "left")):
+                    rows.setdefault(f"dice_{side}{suffix}", []).append(dice(predicted == value, truth == value))
+                air = labels >= 3
+                if air.any():
+                    rows.setdefault("pleural_air_kept", []).append(float((predicted[air] > 0).mean()))
+        return {name: float(np.nanmean(values)) for name, values in rows.items()}
+
+    def _segment(self, hu: np.ndarray) -> np.ndarray:
+        slices = to_unit(torch.as_tensor(hu.astype(np.float32)))[:, None]
+        parts = []
+        with torch.no_grad():
+            for part in slices.split(VALIDATION_BATCH):
+                parts.append(self.network(part.to(self.device)).argmax(dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def export(self, folder: Path, training: dict[str, object]) -> dict[str, float]:
+        """Card and half-precision weights into `folder`; returns the validation metrics."""
+        self.network.eval()
+        quality = self.validate()
+        grid = self.config.grid
+        card = ModelCard(
+            name=self.config.name,
+            title="Right and left lung on axial CT slices, U-Net",
+            description="Lung masks for PTX-Seg; keeps pleural air inside the hemithorax.",
+            architecture=self.config.architecture,
+            options=dict(self.config.options),
+            input=SliceInput(
+                shape=(grid.source_side,) * 2, spacing_mm=grid.source_spacing_mm, hu_window=HU_WINDOW
+            ),
+            output=LabelOutput(labels=["background", "right lung", "left lung"]),
+            licence=LICENCE,
+            intended_use=INTENDED_USE,
+            limitations=(
+                f"Learned from a classical segmentation of {len(self.train)} people and from synthetic "
+                "pneumothorax; no hand-drawn lung and no real pneumothorax was used."
+            ),
+            training_data=[training_data(p) for p in self.train],
+            training=training,
+            quality={"validation": quality, "validation_subjects": [p.subject.name for p in self.validation]},
+        )
+        save_model(folder, self.network, card)
+        return quality
+
+
+def _random_index(labels: np.ndarray, rng: np.random.Generator) -> int:
+    """A slice, three times out of four one with lung in it."""
+    if rng.random() < 0.75:
+        with_lung = np.flatnonzero(labels.any(axis=(1, 2)))
+        if with_lung.size:
+            return int(rng.choice(with_lung))
+    return int(rng.integers(labels.shape[0]))
+
+
+def _random_grid(
+    shape: torch.Size, spacing_mm: float, settings: AugmentationConfig, rng: np.random.Generator
+) -> torch.Tensor:
+    """Sampling grid (1, rows, columns, 2) of a rotation, scale, shift and smooth displacement."""
+    half_field = shape[0] * spacing_mm / 2.0
+    angle = np.radians(rng.uniform(-1, 1) * settings.rotation_deg)
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = linear / (1.0 + rng.uniform(-1, 1, 2) * settings.scale)
+    theta = np.column_stack([linear, rng.uniform(-1, 1, 2) * 2 * settings.shift_mm / half_field])
+    grid = functional.affine_grid(
+        torch.as_tensor(theta, dtype=torch.float32)[None], (1, 1, *shape), align_corners=False
+    )
+    knots = int(rng.integers(settings.warp_knots[0], settings.warp_knots[1] + 1))
+    field = torch.as_tensor(rng.normal(0.0, settings.warp_mm / half_field / 2, (1, 2, knots, knots)))
+    field = functional.interpolate(field.float(), size=tuple(shape), mode="bicubic", align_corners=True)
+    return grid + field.movedim(1, -1)
