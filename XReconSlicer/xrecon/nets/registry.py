@@ -145,9 +145,10 @@ def save_model(folder: str | Path, network: nn.Module, card: ModelCard, half: bo
     }
     data = save(state, metadata={"format": "pt"})
     card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
     _replace(folder / WEIGHTS_NAME, data)
-    _replace(folder / CARD_NAME, (json.dumps(card.model_dump(mode="json"), indent=2) + "\n").encode())
-    return card
+    _replace(folder / CARD_NAME, text.encode())
+    return ModelCard.model_validate_json(text)  # as any reader will see it
 
 
 def _replace(path: Path, data: bytes) -> None:

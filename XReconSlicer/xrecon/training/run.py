@@ -39,11 +39,11 @@ def train(
     splits = _splits(subjects, config, output, resume)
     prepared = prepare_all(subjects, splits, config, output / PREPARED_NAME, progress)
     steps = config.steps or config.epochs * len(prepared["train"])
-    device, notes = choose_device(config.device)
-    for note in notes:
+    device = choose_device(config.device)
+    for note in device.notes:
         if progress:
             progress("train", 0.0, note)
-    task = make_task(prepared, config, device)
+    task = make_task(prepared, config, device.name)
     return Trainer(task, config, steps, output, progress).run(resume)
 
 
