@@ -1,0 +1,124 @@
+"""What CMake installs: configured for real, with a stub of Slicer's macros, from the tracked files only."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+STUB = Path(__file__).resolve().parent / "cmake_stub"
+MODULES = ("XReconSlicer", "PTXSeg", "XReconTrainer")
+NEVER_PACKAGED = ("CMakeLists.txt",)
+# Categories of the Extensions Index that fit; its checker refuses names it does not know.
+INDEX_CATEGORIES = ("Tomographic Reconstruction", "Segmentation", "Chest Imaging Platform")
+
+
+@pytest.fixture(scope="module")
+def tracked(repository: Path) -> list[Path]:
+    """Files in git, relative to the repository."""
+    if not (repository / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("needs git and a git checkout to know which files belong to the project")
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True, check=True
+    ).stdout
+    return [Path(name) for name in listing.split("\0") if name and (repository / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def build(tracked: list[Path], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build folder of a configured copy of the tracked files."""
+    if shutil.which("cmake") is None:
+        pytest.skip("needs cmake")
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler, since project() looks for one")
+    source, build = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("build")
+    for name in tracked:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repository / name, source / name)
+    command = ["cmake", "-S", source, "-B", build, f"-DSlicer_DIR={STUB}"]
+    configured = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert configured.returncode == 0, configured.stderr
+    return build
+
+
+@pytest.fixture(scope="module")
+def installed(build: Path) -> Path:
+    """The folder that Slicer puts on its module path."""
+    (folder,) = build.glob("lib/Slicer-*/qt-scripted-modules")
+    return folder
+
+
+def test_every_tracked_file_of_the_modules_is_installed_and_no_other(
+    tracked: list[Path], installed: Path
+) -> None:
+    expected = {
+        name.relative_to(name.parts[0])
+        for name in tracked
+        if name.parts[0] in MODULES and name.name not in NEVER_PACKAGED
+    }
+    copied = {path.relative_to(installed) for path in installed.rglob("*") if path.is_file()}
+    assert copied == expected
+
+
+def test_only_module_files_lie_where_slicer_looks_for_modules(installed: Path) -> None:
+    assert sorted(path.name for path in installed.glob("*.py")) == sorted(f"{name}.py" for name in MODULES)
+
+
+def test_the_installed_backend_runs_from_its_folder(installed: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import xrecon, xrecon.cli, xrecon.io.image; "
+        "assert xrecon.__file__.startswith(sys.argv[1]), xrecon.__file__; "
+        "assert 'torch' not in sys.modules"
+    )
+    # -I: neither PYTHONPATH nor the current folder may help
+    command = [sys.executable, "-I", "-c", script, str(installed)]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_installed_command_line_finds_the_installed_models(installed: Path, tmp_path: Path) -> None:
+    bundled = sorted(path.parent.name for path in installed.glob("xrecon/models/*/card.json"))
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from xrecon.nets.registry import bundled_models; print(*sorted(bundled_models()))"
+    )
+    command = [sys.executable, "-I", "-c", script, str(installed)]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == bundled
+
+
+def test_the_extension_describes_itself_as_the_index_demands(build: Path, repository: Path) -> None:
+    text = (build / "description.txt").read_text(encoding="utf-8")
+    said = dict(line.split("=", 1) for line in text.splitlines())
+    entry = json.loads((repository / "Resources" / "XRecon.json").read_text(encoding="utf-8"))
+    assert said["PROJECT_NAME"] == "XRecon"  # equals the name of the JSON file, else nothing is packaged
+    assert said["EXTENSION_DEPENDS"].split() == entry["build_dependencies"]
+    assert entry["scm_url"] == said["EXTENSION_HOMEPAGE"] + ".git"
+    assert entry["category"] in INDEX_CATEGORIES
+    assert (repository / Path(said["EXTENSION_LICENSE_FILE"]).name).is_file()
+    assert (repository / Path(said["EXTENSION_README_FILE"]).name).is_file()
+
+
+def test_icon_and_screenshots_are_literal_urls_of_pictures_in_the_repository(repository: Path) -> None:
+    text = (repository / "CMakeLists.txt").read_text(encoding="utf-8")
+    (icon,) = re.findall(r'set\(EXTENSION_ICONURL "([^"$]+)"\)', text)
+    (screenshots,) = re.findall(r'set\(EXTENSION_SCREENSHOTURLS "([^"$]+)"\)', text)
+    for url in [icon, *screenshots.split()]:
+        path = repository / url.partition("/main/")[2]
+        with Image.open(path) as picture:
+            assert picture.format in ("PNG", "JPEG", "GIF"), url
+    with Image.open(repository / icon.partition("/main/")[2]) as picture:
+        assert picture.size == (128, 128)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_has_its_icon(module: str, repository: Path) -> None:
+    with Image.open(repository / module / "Resources" / "Icons" / f"{module}.png") as picture:
+        assert picture.size == (128, 128)

@@ -1,0 +1,121 @@
+"""Installs the Python packages of `xrecon` into Slicer: on request only, after one question.
+
+torch comes through Slicer's PyTorch extension, which knows the graphics card; the rest of
+`Resources/requirements.txt` through pip. Packages that Slicer itself is built on are never
+replaced, because other modules would stop working.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import slicer
+from packaging.requirements import Requirement
+from slicer.i18n import tr as _
+
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
+# Slicer's own; a newer one from pip has made Slicer unstartable before.
+BUNDLED = frozenset({"numpy", "scipy", "simpleitk", "pydicom"})
+
+
+class InstallError(RuntimeError):
+    """Packages are missing and could not be installed; the message tells the user what to do."""
+
+
+def requirements(path: Path = REQUIREMENTS) -> list[Requirement]:
+    """The requirements listed in a file; comments may follow them on the same line."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [Requirement(line) for line in lines if line]
+
+
+def isSatisfied(requirement: Requirement) -> bool:
+    """Whether the installed version fits, or the requirement does not concern this system."""
+    if requirement.marker is not None and not requirement.marker.evaluate():
+        return True
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return requirement.specifier.contains(version, prereleases=True)
+
+
+def missingPackages() -> list[str]:
+    """What `ensurePackages` would install, torch first; empty when everything is there."""
+    missing = [str(requirement) for requirement in requirements() if not isSatisfied(requirement)]
+    return missing if importlib.util.find_spec("torch") else ["torch", *missing]
+
+
+def ensurePackages() -> bool:
+    """Installs what is missing after asking once; False when the user declined.
+
+    In Slicer's testing mode nothing is installed.
+    :raises InstallError: when something is missing and cannot be had.
+    """
+    missing = missingPackages()
+    if not missing:
+        return True
+    bundled = [name for name in missing if Requirement(name).name.lower() in BUNDLED]
+    if bundled:
+        raise InstallError(
+            _(
+                "XRecon needs {packages}, which this version of Slicer brings along in an older version. "
+                "Use Slicer 5.12 or newer."
+            ).format(packages=", ".join(bundled))
+        )
+    if slicer.app.testingEnabled():
+        raise InstallError(_("Missing Python packages: {packages}.").format(packages=", ".join(missing)))
+    question = _(
+        "XRecon needs these Python packages: {packages}.\n\n"
+        "They are downloaded from the Python Package Index; PyTorch takes up to 3 GB. Install them now?"
+    )
+    question = question.format(packages=", ".join(missing))
+    if not slicer.util.confirmOkCancelDisplay(question, _("Install packages")):
+        return False
+    if "torch" in missing:
+        _installTorch()
+    _installWithPip([name for name in missing if name != "torch"])
+    importlib.invalidate_caches()
+    remaining = missingPackages()
+    if remaining:
+        raise InstallError(
+            _("Still missing after the installation: {packages}. Restart Slicer and try again.").format(
+                packages=", ".join(remaining)
+            )
+        )
+    return True
+
+
+def _installTorch() -> None:
+    try:
+        import PyTorchUtils
+    except ModuleNotFoundError as error:
+        raise InstallError(
+            _("Install the extension 'PyTorch' with the Extensions Manager, restart Slicer and try again.")
+        ) from error
+    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False) is None:
+        raise InstallError(
+            _("PyTorch could not be installed. The module 'PyTorch Utils' shows why and offers versions.")
+        )
+
+
+def _installWithPip(packages: list[str]) -> None:
+    if not packages:
+        return
+    try:
+        if importlib.util.find_spec("slicer.packaging"):  # Slicer 5.12 and newer: shows progress and log
+            from slicer.packaging import pip_install
+
+            pip_install(packages, requester="XRecon")
+        else:
+            slicer.util.pip_install(packages)
+    except subprocess.CalledProcessError as error:
+        raise InstallError(
+            _(
+                "pip could not install {packages}. Behind a proxy or firewall, set the environment variable "
+                "HTTPS_PROXY before starting Slicer."
+            ).format(packages=", ".join(packages))
+        ) from error

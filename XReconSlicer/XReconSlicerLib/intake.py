@@ -1,0 +1,191 @@
+"""From a volume node that shows a radiograph to a `Radiograph` with everything that is known of it.
+
+What is known comes, in this order, from the user (arguments), from the attributes that
+`mrml.radiographToNode` wrote, from the file the node was loaded from (DICOM tags, or the JSON
+beside a picture), and from usual values, which are then marked "assumed". The pixels are always
+those that Slicer shows: a file only counts when it holds the same picture.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+from xrecon.io.radiograph import read_radiograph
+from xrecon.physics.geometry import SOURCE_TO_DETECTOR_MM, SOURCE_TO_ISOCENTER_MM, ViewGeometry
+from xrecon.volume import InputError, Quantity, Radiograph
+
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, scalarArray
+
+# The views that fit into each of the panel's two selectors; the first is meant when nothing is known.
+PLANES = {"frontal": ("PA", "AP"), "lateral": ("LEFT LATERAL", "RIGHT LATERAL")}
+# Two decoders of one lossy JPEG may differ by a grey value; two pictures correlate far less.
+SAME_PICTURE_CORRELATION = 0.999
+GEOMETRY_VALUES = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm")
+
+
+def radiographFromNode(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    plane: str = "frontal",
+    *,
+    sliceIndex: int = 0,
+    invert: bool = False,
+    view: str = "",
+    sourceToDetectorMm: float | None = None,
+    sourceToIsocenterMm: float | None = None,
+    pixelSpacingMm: float | None = None,
+) -> Radiograph:
+    """The picture shown by `node`, float32 (row, column), bright = dense, with a geometry.
+
+    :param plane: "frontal" or "lateral"; a picture known to be of the other plane is refused.
+    :param sliceIndex: which slice, for PA and lateral stored as one volume.
+    :param invert: set when dense tissue looks dark in Slicer.
+    :param view: overrides what is known of the view, e.g. "RIGHT LATERAL".
+    :param sourceToDetectorMm: overrides the file's value; so do the other two, `pixelSpacingMm`
+        being the pixel size on the detector.
+    :raises InputError: when the node holds no single-channel picture or the numbers do not fit.
+    """
+    picture = _slice(node, sliceIndex)
+    known = _fromAttributes(node, picture) or _fromFile(node, sliceIndex, picture, PLANES[plane][0])
+    known = known or Radiograph(picture, meta={"node": node.GetName() or ""})
+    if known.view and known.view not in PLANES[plane]:
+        raise InputError(
+            _("'{name}' is a {view} radiograph; expected {expected}.").format(
+                name=node.GetName(), view=known.view, expected=_(" or ").join(PLANES[plane])
+            )
+        )
+    given = {
+        "source_to_detector_mm": sourceToDetectorMm,
+        "source_to_isocenter_mm": sourceToIsocenterMm,
+        "pixel_spacing_mm": None if pixelSpacingMm is None else (pixelSpacingMm,) * 2,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    result = _withGeometry(known, view or known.view or PLANES[plane][0], given, node)
+    if invert:
+        result = _inverted(result, "inverted by the user")
+    return result.require_finite(node.GetName())
+
+
+def _slice(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> np.ndarray:
+    stack = scalarArray(node)
+    if not 0 <= sliceIndex < len(stack):
+        raise InputError(
+            _("'{name}' has the slices 0 to {last}; there is no slice {index}.").format(
+                name=node.GetName(), last=len(stack) - 1, index=sliceIndex
+            )
+        )
+    return stack[sliceIndex].astype(np.float32)
+
+
+def _fromAttributes(node: slicer.vtkMRMLScalarVolumeNode, picture: np.ndarray) -> Radiograph | None:
+    """What `mrml.radiographToNode` stored; None for other nodes and after cropping or resampling."""
+    keys = ("geometry", "view", "quantity", "history")
+    values = {key: node.GetAttribute(ATTRIBUTE_PREFIX + key) for key in keys}
+    if not values["quantity"] or values["history"] is None:
+        return None
+    geometry = ViewGeometry.from_dict(json.loads(values["geometry"])) if values["geometry"] else None
+    if geometry is not None and geometry.shape != picture.shape:
+        return None
+    return Radiograph(
+        picture,
+        geometry=geometry,
+        quantity=Quantity(values["quantity"]),
+        view=values["view"] or "",
+        history=tuple(json.loads(values["history"])),
+        meta={"node": node.GetName() or "", **{f"{key}.origin": "scene" for key in GEOMETRY_VALUES}},
+    )
+
+
+def _fromFile(
+    node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int, picture: np.ndarray, defaultView: str
+) -> Radiograph | None:
+    """The node's file as the backend reads it, if it holds the picture that Slicer shows."""
+    for path in _files(node, sliceIndex):
+        try:
+            found = read_radiograph(path)
+            if found.geometry is None:
+                # Distances and pixel size are in the file, but not the view.
+                found = replace(read_radiograph(path, view=defaultView), view="")
+        except (InputError, OSError) as error:  # e.g. a PNG stack: the node itself can still be used
+            logging.info("XRecon: %s tells nothing about '%s': %s", path, node.GetName(), error)
+            continue
+        if found.array.shape != picture.shape:
+            continue
+        correlation = np.corrcoef(found.array.ravel(), picture.ravel())[0, 1]
+        if correlation > SAME_PICTURE_CORRELATION:
+            return found
+        if correlation < -SAME_PICTURE_CORRELATION:  # the user decides by what Slicer shows
+            return _inverted(found, "grey values as shown in Slicer")
+    return None
+
+
+def _files(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> Iterator[Path]:
+    """Files the slice may have been loaded from: by DICOM instance, then by the storage node."""
+    database = getattr(slicer, "dicomDatabase", None)
+    instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if database is not None and sliceIndex < len(instances):
+        file = database.fileForInstance(instances[sliceIndex])
+        if file:
+            yield Path(file)
+    storage = node.GetStorageNode()
+    if storage is not None and storage.GetFileName() and Path(storage.GetFileName()).is_file():
+        yield Path(storage.GetFileName())
+
+
+def _withGeometry(
+    radiograph: Radiograph, view: str, given: dict, node: slicer.vtkMRMLScalarVolumeNode
+) -> Radiograph:
+    """The radiograph as `view`, with the user's values over the known over the usual ones."""
+    known = radiograph.geometry
+    if known is not None and view == radiograph.view and not given:
+        return radiograph
+    values, origins = _usualValues(node, radiograph.array.shape)
+    if known is not None:
+        values = {
+            "source_to_detector_mm": known.source_to_detector_mm,
+            "source_to_isocenter_mm": known.source_to_isocenter_mm,
+            "pixel_spacing_mm": known.pixel_spacing,
+        }
+        origins = {key: radiograph.meta.get(f"{key}.origin", "assumed") for key in values}
+    values |= given
+    origins |= dict.fromkeys(given, "argument")
+    geometry = ViewGeometry.preset(
+        view,
+        source_to_detector_mm=values["source_to_detector_mm"],
+        source_to_isocenter_mm=values["source_to_isocenter_mm"],
+        pixel_spacing=values["pixel_spacing_mm"],
+        shape=radiograph.array.shape,
+        isocenter=(0.0, 0.0, 0.0) if known is None else known.isocenter,
+        beam="cone" if known is None else known.beam,
+    )
+    meta = {**radiograph.meta, **{f"{key}.origin": origin for key, origin in origins.items()}}
+    return replace(radiograph, geometry=geometry, view=view, meta=meta)
+
+
+def _usualValues(node: slicer.vtkMRMLScalarVolumeNode, shape: tuple[int, int]) -> tuple[dict, dict]:
+    """Values for a picture of which no file tells anything, and where each comes from."""
+    column, row = node.GetSpacing()[:2]
+    # Readers give pictures without a pixel size 1 mm, which no radiograph detector has.
+    measured = not (row == column == 1.0)
+    preset = ViewGeometry.pa(shape=shape)
+    values = {
+        "source_to_detector_mm": SOURCE_TO_DETECTOR_MM,
+        "source_to_isocenter_mm": SOURCE_TO_ISOCENTER_MM,
+        "pixel_spacing_mm": (row, column) if measured else preset.pixel_spacing,
+    }
+    origins = dict.fromkeys(values, "assumed")
+    if measured:
+        origins["pixel_spacing_mm"] = "image"
+    return values, origins
+
+
+def _inverted(radiograph: Radiograph, note: str) -> Radiograph:
+    array = radiograph.array
+    # After a reversal the numbers are grey values, whatever they measured before.
+    return radiograph.with_array(array.max() + array.min() - array, note, quantity=Quantity.DISPLAY)

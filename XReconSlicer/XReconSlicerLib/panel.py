@@ -1,0 +1,151 @@
+"""What the three panels share: one background job with progress, cancel, log and errors; settings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from xrecon.volume import InputError
+
+from XReconSlicerLib.events import Signal
+from XReconSlicerLib.install import InstallError, ensurePackages
+from XReconSlicerLib.jobs import CliJob
+
+# Between the start of a stage and its first number the bar only shows that something goes on.
+BUSY = (0, 0)
+DETERMINATE = (0, 100)
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class JobPanel:
+    """Runs one job at a time for a panel and shows how it goes.
+
+    `ui` has progressBar, statusLabel, logBox (QPlainTextEdit) and cancelButton. `stateChanged` is
+    emitted when a job starts or has ended, for the panel to enable its buttons.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.job: CliJob | None = None
+        self.stateChanged = Signal()
+        self.graceMs = 0
+        ui.cancelButton.connect("clicked(bool)", self.cancel)
+        ui.cancelButton.enabled = False
+        ui.progressBar.visible = False
+        ui.statusLabel.text = ""
+
+    @property
+    def isRunning(self) -> bool:
+        return self.job is not None
+
+    def run(self, prepare: Callable[[], CliJob], onFinished: Callable[[dict], str], graceMs: int = 0) -> None:
+        """Installs packages if needed, prepares the job and starts it; shows an error instead of raising it.
+
+        :param prepare: makes the job, e.g. by writing nodes to files.
+        :param onFinished: loads the result; gives the text of the status line.
+        :param graceMs: time the job gets to save its state when it is cancelled.
+        """
+        if self.isRunning:
+            return
+        self.graceMs = graceMs
+        self.ui.logBox.clear()
+        try:
+            if not ensurePackages():
+                self.ui.statusLabel.text = _("Not started: the packages were not installed.")
+                return
+            with slicer.util.WaitCursor():
+                job = prepare()
+        except (InputError, InstallError, OSError) as error:
+            self._showFailure(str(error))
+            return
+        self.job = job
+        job.progress.connect(self._onProgress)
+        job.log.connect(self._onLog)
+        job.finished.connect(lambda result: self._onFinished(result, onFinished))
+        job.failed.connect(self._onFailed)
+        job.cancelled.connect(self._onCancelled)
+        self._showRunning(True)
+        self.ui.statusLabel.text = _("Starting...")
+        job.start()
+
+    def cancel(self, _clicked: bool = False) -> None:
+        """Ends the running job, if any."""
+        if self.job is not None:
+            self.ui.statusLabel.text = _("Cancelling...")
+            self.ui.cancelButton.enabled = False
+            self.job.cancel(self.graceMs)
+
+    def close(self) -> None:
+        """Ends the running job at once because the panel or the application closes."""
+        if self.job is not None:
+            self.job.cancel()
+            self.job.waitForFinished(5000)
+
+    # -- what the job says ---------------------------------------------------------------------
+    def _onProgress(self, stage: str, fraction: float, message: str) -> None:
+        self.ui.progressBar.setRange(*DETERMINATE)
+        self.ui.progressBar.value = round(100 * fraction)
+        self.ui.statusLabel.text = f"{stage}: {message}" if message else stage
+
+    def _onLog(self, line: str) -> None:
+        self.ui.logBox.appendPlainText(line)
+        logging.info("XRecon: %s", line)
+
+    def _onFinished(self, result: dict, load: Callable[[dict], str]) -> None:
+        self._stop()
+        try:
+            with slicer.util.WaitCursor():
+                status = load(result)
+        except (InputError, OSError, RuntimeError) as error:
+            self._showFailure(str(error))
+        else:
+            self.ui.statusLabel.text = status
+
+    def _onFailed(self, message: str) -> None:
+        self._stop()
+        self._showFailure(message)
+
+    def _onCancelled(self) -> None:
+        self._stop()
+        self.ui.statusLabel.text = _("Cancelled.")
+
+    def _stop(self) -> None:
+        self.job = None
+        self._showRunning(False)
+
+    def _showRunning(self, running: bool) -> None:
+        self.ui.progressBar.setRange(*(BUSY if running else DETERMINATE))
+        self.ui.progressBar.visible = running
+        self.ui.cancelButton.enabled = running
+        self.stateChanged.emit()
+
+    def _showFailure(self, message: str) -> None:
+        logging.error("XRecon: %s", message)
+        self.ui.statusLabel.text = message
+        details = self.ui.logBox.plainText or None
+        slicer.util.errorDisplay(message, windowTitle="XRecon", detailedText=details)
+
+
+# ---- settings of this computer, which do not belong into a scene ----------------------------------
+def setting(key: str, default: str = "") -> str:
+    """A value kept between sessions of Slicer."""
+    return str(qt.QSettings().value(f"XRecon/{key}", default) or default)
+
+
+def saveSetting(key: str, value: str) -> None:
+    """Keeps a value for the next session."""
+    qt.QSettings().setValue(f"XRecon/{key}", value)
+
+
+def connectDeviceCombo(combo: qt.QComboBox) -> None:
+    """Fills a combo box with devices and keeps the choice."""
+    titles = {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("GPU (CUDA)")}
+    combo.clear()
+    for device in DEVICES:
+        combo.addItem(titles[device], device)
+    combo.currentIndex = max(combo.findData(setting("device", "auto")), 0)
+    combo.connect("currentIndexChanged(int)", lambda index: saveSetting("device", combo.itemData(index)))
