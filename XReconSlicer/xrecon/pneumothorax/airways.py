@@ -83,7 +83,9 @@ def airway_tree(hu: np.ndarray, chain: np.ndarray, spacing: tuple[float, float, 
     return tree | chain
 
 
-def central_airways(tree: np.ndarray, spacing: tuple[float, float, float], radius_mm: float = 2.0) -> np.ndarray:
+def central_airways(
+    tree: np.ndarray, spacing: tuple[float, float, float], radius_mm: float = 2.0
+) -> np.ndarray:
     """The wide part of the tree (trachea, main bronchi) with about one voxel of wall around it."""
     wide = morphology.open_(tree, radius_mm, spacing)
     return morphology.dilate(morphology.largest(wide, connectivity=26), 1.5, spacing)

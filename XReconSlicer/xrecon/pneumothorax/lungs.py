@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
 import numpy as np
 
 from xrecon.pneumothorax import airways, morphology
@@ -15,6 +12,7 @@ LUNG_AIR_HU = -400.0
 WORKING_SPACING_MM = 2.0
 CLOSING_MM = 7.0
 MIN_LUNG_ML = 30.0
+MAX_OPENING_SHARE = 0.02
 
 
 def classical_lungs(volume: Volume, threshold_hu: float = LUNG_AIR_HU) -> Volume:
@@ -54,7 +52,9 @@ def _block_mean(hu: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     return padded.reshape(z, fz, y, fy, x, fx).mean(axis=(1, 3, 5))
 
 
-def _refine(labels: np.ndarray, hu: np.ndarray, factors: tuple[int, int, int], threshold_hu: float) -> np.ndarray:
+def _refine(
+    labels: np.ndarray, hu: np.ndarray, factors: tuple[int, int, int], threshold_hu: float
+) -> np.ndarray:
     """Block labels on the fine grid; in blocks at a label's edge only what is darker than the threshold."""
     if factors == (1, 1, 1):
         return labels
@@ -87,20 +87,24 @@ def _inner_air(
 ) -> tuple[np.ndarray, float]:
     """Air inside the body and the x index of the body's middle plane.
 
-    The body is the largest piece of tissue after an opening that cuts the table and tubes off; air that
-    reaches a lateral face of the array is outside. Raises InputError when there is no body or no air.
+    The body is the largest piece of tissue after an opening that cuts the table and tubes off, filled
+    slice by slice. Enclosed air that is wide open to the air outside (between arm and trunk) goes: a piece
+    with more than 2 % of its voxels at that opening. Raises InputError when there is no body.
     """
+    from scipy import ndimage
+
     dark = hu < threshold_hu
     body = morphology.largest(morphology.open_(~dark, 4.0, spacing))
     inside = morphology.fill_slices(body)
     if not inside.any():
         raise InputError(f"expected a body in the CT, found no tissue above {threshold_hu:g} HU")
-    labels, sizes = morphology.label_components(dark, connectivity=6)
-    outside = np.zeros(sizes.size, bool)
-    for face in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
-        outside[np.unique(face)] = True
-    outside[0] = True
-    air = inside & ~outside[labels]
+    air = dark & inside
+    labels, sizes = morphology.label_components(air, connectivity=6)
+    openings = air & ndimage.binary_dilation(dark & ~inside)
+    touching = np.bincount(labels[openings], minlength=sizes.size)
+    closed = touching <= MAX_OPENING_SHARE * sizes
+    closed[0] = False
+    air = closed[labels]
     middle_x = float(np.average(np.arange(hu.shape[2]), weights=inside.sum(axis=(0, 1))))
     return air, middle_x
 

@@ -48,7 +48,8 @@ def grown_box(mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, slice, sl
     if box is None:
         return None
     return tuple(
-        slice(max(0, s.start - m), min(n, s.stop + m)) for s, m, n in zip(box, margin, mask.shape, strict=True)
+        slice(max(0, s.start - m), min(n, s.stop + m))
+        for s, m, n in zip(box, margin, mask.shape, strict=True)
     )
 
 
