@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "__init__": set(),
     "volume": set(),
     "progress": set(),
+    "options": {"volume", "progress"},
     "io": {"volume"},
     "physics": {"volume"},
     "preprocess": {"volume"},
@@ -37,9 +38,11 @@ MAY_IMPORT = {
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
     "pipelines": _MIDDLE - {"io"},
     "training": _MIDDLE - {"pneumothorax.segment"},
-    "demo": _MIDDLE | {"pipelines", "progress", "__init__"},
-    "commands": _MIDDLE | {"pipelines", "training", "progress", "demo", "__init__"},
-    "cli": _MIDDLE | {"pipelines", "training", "progress", "demo", "commands", "__init__"},
+    # the command line in parts: what a command does, its options, its progress
+    "commands": _MIDDLE | {"pipelines", "training", "progress"},
+    "scoring": _MIDDLE | {"pipelines", "training", "progress", "commands"},
+    "demo": _MIDDLE | {"pipelines", "progress", "commands", "scoring"},
+    "cli": {"__init__", "volume", "progress", "options", "commands", "scoring", "demo", "pipelines"},
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {"__init__", "volume", "io", "pipelines", "training.config", "physics.geometry"}

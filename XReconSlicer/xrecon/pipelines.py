@@ -205,6 +205,20 @@ def _output_volume(unit: np.ndarray, card: ModelCard, isocenter: np.ndarray, dev
     return Volume(hu, spacing, tuple(first), quantity=Quantity.HU, meta=meta)
 
 
+def mean_training_volume(model: str | Path = DEFAULT_MODEL) -> Volume | None:
+    """The mean of a model's training volumes in HU, centred at LPS zero; None when it keeps none.
+
+    It is what can be said of a patient without a radiograph: the control of every reconstruction.
+    """
+    from xrecon.nets.registry import load_model
+
+    network, card = load_model(model)
+    mean = dict(network.named_buffers()).get("mean_volume")
+    if mean is None or card.output.kind != "volume":
+        return None
+    return _output_volume(mean[0, 0].float().cpu().numpy(), card, np.zeros(3), "cpu")
+
+
 # -- segment -------------------------------------------------------------------------------------
 def segment(
     volume: Volume,

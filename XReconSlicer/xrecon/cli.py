@@ -1,0 +1,342 @@
+"""The `xrecon` command line: options, help, exit codes. The work is in `commands`, `scoring`, `demo`.
+
+Exit codes: 0 done, 1 a bug, 2 wrong usage, 3 bad input, 4 cannot write, 5 out of memory,
+130 interrupted. Every failure ends with one line `xrecon: error: ...` on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xrecon import __version__
+from xrecon.options import (
+    GEOMETRY,
+    MODEL,
+    Ct,
+    Device,
+    DeviceOption,
+    Output,
+    ProgressOption,
+    Settings,
+    Side,
+    SourceToDetector,
+    SourceToIsocenter,
+    View,
+    parse_settings,
+    spread_lists,
+)
+from xrecon.progress import ProgressMode, Reporter, report_error
+from xrecon.volume import InputError
+
+if TYPE_CHECKING:
+    from xrecon.commands import Outcome
+
+OK, BUG, USAGE, BAD_INPUT, CANNOT_WRITE, NO_MEMORY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+app = typer.Typer(
+    name="xrecon",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="CT volumes from two chest radiographs, and the pneumothorax in them. "
+    "Research software, not a medical device: results are synthetic and not for diagnosis.",
+)
+
+
+def _example(line: str) -> str:
+    return f"Example: `{line}`"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"xrecon {__version__}")
+        raise typer.Exit(OK)
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command(epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL"'))
+def drr(
+    ct: Ct,
+    output: Output,
+    views: Annotated[
+        list[View] | None,
+        typer.Option(case_sensitive=False, help="One or more; default: PA and LEFT LATERAL."),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option(help="Comma separated: dcm (DICOM DX), png (16 bit and JSON), nrrd.")
+    ] = "dcm,png",
+    detector_pixels: Annotated[
+        int, typer.Option(min=8, max=4096, help="Rows and columns of the 430 mm wide detector.")
+    ] = 512,
+    source_to_detector_mm: SourceToDetector = None,
+    source_to_isocenter_mm: SourceToIsocenter = None,
+    energy_kev: Annotated[
+        float, typer.Option(min=50.0, max=70.0, help="Effective energy of the beam, keV.")
+    ] = 70.0,
+    keep_table: Annotated[bool, typer.Option("--keep-table", help="Project the scanner table, too.")] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """Project a CT to radiographs (ideal: no noise, no scatter) about the middle of its lungs.
+
+    Writes `<ct>_pa.dcm`, `<ct>_pa.png`, ... and `drr.json` with every geometry.
+    """
+    from xrecon import commands
+
+    options = commands.DrrOptions(
+        views=tuple(view.value for view in views or (View.PA, View.LEFT_LATERAL)),
+        formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
+        detector_pixels=detector_pixels,
+        source_to_detector_mm=source_to_detector_mm,
+        source_to_isocenter_mm=source_to_isocenter_mm,
+        energy_kev=energy_kev,
+        keep_table=keep_table,
+    )
+    with Reporter(progress) as report:
+        _finish(report, commands.drr(ct, output, options, report))
+
+
+@app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
+def reconstruct(
+    pa: Annotated[Path, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")],
+    lateral: Annotated[Path, typer.Option(help="Lateral radiograph of the same patient and position.")],
+    output: Output,
+    lateral_side: Annotated[
+        Side | None, typer.Option(help="Side against the detector. Default: as recorded, else left.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Bundled model (see `xrecon models`) or model folder.", rich_help_panel=MODEL)
+    ] = "lifting-64",
+    source_to_detector_mm: SourceToDetector = None,
+    source_to_isocenter_mm: SourceToIsocenter = None,
+    pixel_spacing_mm: Annotated[
+        float | None,
+        typer.Option(min=0.01, metavar="MM", help="Pixel size on the detector.", rich_help_panel=GEOMETRY),
+    ] = None,
+    invert_pa: Annotated[
+        bool | None,
+        typer.Option("--invert-pa/--no-invert-pa", help="Dense is dark in the PA. Default: as recorded."),
+    ] = None,
+    invert_lateral: Annotated[
+        bool | None,
+        typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
+    ] = None,
+    device: DeviceOption = Device.AUTO,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """Reconstruct a CT from a frontal and a lateral chest radiograph.
+
+    Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
+    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores.
+    """
+    from xrecon import commands
+
+    options = commands.RadiographOptions(
+        source_to_detector_mm=source_to_detector_mm,
+        source_to_isocenter_mm=source_to_isocenter_mm,
+        pixel_spacing_mm=pixel_spacing_mm,
+        lateral_side=lateral_side.value if lateral_side else None,
+        invert_pa=invert_pa,
+        invert_lateral=invert_lateral,
+    )
+    with Reporter(progress) as report:
+        _finish(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report))
+
+
+@app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --set t_p=-950"))
+def segment(
+    ct: Ct,
+    output: Output,
+    lungs: Annotated[
+        Path | None, typer.Option(help="Lung labels to use as they are (1 right, 2 left), on the CT's grid.")
+    ] = None,
+    lung_model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Lung network, or "classical" (thresholds, no weights); several are united. '
+            "Default: lungs-unet.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    settings: Settings = None,
+    device: DeviceOption = Device.AUTO,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them in ml.
+
+    Writes `segmentation.seg.nrrd` (1 right lung, 2 left lung, 3 right pneumothorax, 4 left
+    pneumothorax), `segmentation.json` and `segmentation.csv`.
+    """
+    from xrecon import commands
+    from xrecon.pipelines import DEFAULT_LUNG_MODELS
+
+    models = tuple(lung_model or DEFAULT_LUNG_MODELS)
+    with Reporter(progress) as report:
+        parameters = parse_settings(settings)
+        _finish(report, commands.segment(ct, output, lungs, models, parameters, device.value, report))
+
+
+@app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
+def train(
+    data: Annotated[
+        Path, typer.Option(help="Folder of CTs, optionally with subjects.csv (path, patient, split, ...).")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
+    ],
+    recipe: Annotated[str, typer.Option(help="Starting values: lifting, x-recon, lungs.")] = "lifting",
+    config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """Train a model on a folder of CTs, split by patient; radiographs are made on the fly.
+
+    A run that was stopped continues with --resume. The exported model is `<output>/model`.
+    """
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        overrides = parse_settings(settings)
+        _finish(report, commands.train(data, output, recipe, config, overrides, resume, report))
+
+
+@app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))
+def evaluate(
+    output: Output,
+    model: Annotated[str | None, typer.Option(help="Bundled model or model folder to score.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of CTs to project and reconstruct.")] = None,
+    subjects: Annotated[list[str] | None, typer.Option(help="Only these CTs, by name.")] = None,
+    prediction: Annotated[Path | None, typer.Option(help="A volume to compare instead.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="What it is compared to.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="The two volumes hold labels, not HU.")] = False,
+    device: DeviceOption = Device.AUTO,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """Score a model on CTs (with the mean training volume as control), or one volume against another.
+
+    Writes `evaluation.json` and `evaluation.csv`.
+    """
+    from xrecon import scoring
+
+    with Reporter(progress) as report:
+        if prediction and reference and not (model or data):
+            _finish(report, scoring.compare_files(prediction, reference, output, labels, report))
+        elif model and data and not (prediction or reference):
+            _finish(report, scoring.score_model(model, data, output, subjects, device.value, report))
+        else:
+            raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
+
+
+@app.command(epilog=_example("xrecon models --progress json"))
+def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
+    """List the bundled models with what their cards say, and the architectures for training."""
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        _finish(report, commands.models())
+
+
+@app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))
+def demo(
+    ct: Annotated[
+        Path | None,
+        typer.Option(help="CT to use; default: a generated chest phantom with a pneumothorax."),
+    ] = None,
+    output: Output = Path("demo-output"),
+    model: Annotated[str, typer.Option(help="Reconstruction model.", rich_help_panel=MODEL)] = "lifting-64",
+    device: DeviceOption = Device.AUTO,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """The whole path on one CT: radiographs, reconstruction from them, pneumothorax, HTML report."""
+    from xrecon import demo as demonstration
+
+    with Reporter(progress) as report:
+        _finish(report, demonstration.demo(ct, output, model, device.value, report))
+
+
+# -- around the commands -------------------------------------------------------------------------
+def _finish(report: Reporter, outcome: Outcome) -> None:
+    for warning in outcome.warnings:
+        report.warn(warning)
+    report.result(outcome.files, outcome.numbers, outcome.text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command line and exits with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(arguments or ["--help"]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code of a command line; failures are told on stderr, and on stdout as JSON on request."""
+    previous = _interrupt_on_terminate()
+    as_json = _asks_for_json(arguments)
+    try:
+        code = app(spread_lists(arguments), prog_name="xrecon", standalone_mode=False)
+        return code if isinstance(code, int) else OK
+    except (InputError, FileNotFoundError) as error:
+        return _failed(BAD_INPUT, _sentence(error), as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CANNOT_WRITE
+    except OSError as error:
+        return _failed(CANNOT_WRITE, _sentence(error), as_json)
+    except MemoryError as error:
+        return _failed(NO_MEMORY, str(error) or "not enough memory", as_json)
+    except KeyboardInterrupt:
+        return _failed(INTERRUPTED, "interrupted", as_json)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # wrong usage, as typer reports it
+            return _failed(USAGE, f"{error.format_message()} (see xrecon --help)", as_json)
+        traceback.print_exc()
+        return _failed(BUG, f"{type(error).__name__}: {error} (a bug in xrecon)", as_json)
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _failed(code: int, message: str, as_json: bool) -> int:
+    report_error(message, as_json)
+    return code
+
+
+def _sentence(error: Exception) -> str:
+    """The error as one sentence, without Python's "[Errno 2]"."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    return "--progress=json" in arguments or ("--progress", "json") in pairwise(arguments)
+
+
+def _interrupt_on_terminate() -> Any:
+    """Makes SIGTERM unwind like Ctrl+C, so that temporary files go; None outside the main thread."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        return signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        return None

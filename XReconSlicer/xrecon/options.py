@@ -1,0 +1,109 @@
+"""The options that commands share: their types, help texts and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xrecon.progress import ProgressMode
+from xrecon.volume import InputError
+
+
+class View(StrEnum):
+    """Standard chest views."""
+
+    PA = "PA"
+    AP = "AP"
+    LEFT_LATERAL = "LEFT LATERAL"
+    RIGHT_LATERAL = "RIGHT LATERAL"
+
+
+class Device(StrEnum):
+    """Where networks run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Side(StrEnum):
+    """A side of the patient."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
+GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
+Ct = Annotated[
+    Path, typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made when missing.")]
+DeviceOption = Annotated[
+    Device,
+    typer.Option("--device", help="auto: a GPU that passes a test, else the CPU.", rich_help_panel=RUN),
+]
+ProgressOption = Annotated[
+    ProgressMode,
+    typer.Option(
+        "--progress",
+        help="auto: bars on a terminal, else plain lines; json: one JSON object a line on stdout.",
+        rich_help_panel=RUN,
+    ),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One or more settings.")
+]
+SourceToDetector = Annotated[
+    float | None,
+    typer.Option(
+        min=1.0, metavar="MM", help="Focal spot to detector (usual: 1800).", rich_help_panel=GEOMETRY
+    ),
+]
+SourceToIsocenter = Annotated[
+    float | None,
+    typer.Option(
+        min=1.0, metavar="MM", help="Focal spot to patient centre (usual: 1500).", rich_help_panel=GEOMETRY
+    ),
+]
+
+
+# Options that take several values: `--views PA AP` means `--views PA --views AP`.
+LISTS = ("--views", "--set", "--subjects", "--lung-model")
+
+
+def spread_lists(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the name of a list option before each of its values.
+
+    No command takes bare arguments, so a value after a list option's value is one more of its.
+    """
+    spread: list[str] = []
+    current = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            current = argument if argument in LISTS else ""
+        elif current and spread[-1] != current:
+            spread.append(current)
+        spread.append(argument)
+    return spread
+
+
+def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
+    """{"t_p": -950} of ["t_p=-950"]; values are read as JSON where they are JSON, else as text.
+
+    Raises InputError for an entry without a name or "=".
+    """
+    parsed = {}
+    for entry in settings or ():
+        name, equals, value = entry.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"expected --set NAME=VALUE, got {entry!r}")
+        try:
+            parsed[name.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[name.strip()] = value
+    return parsed

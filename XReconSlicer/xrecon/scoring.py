@@ -1,0 +1,136 @@
+"""How good a model is on CTs it has not seen, and how near one volume is to another.
+
+A CT is projected, reconstructed from the projections alone, and compared with itself on the
+network's grid. The control is the mean training volume: a network that is not better than that
+has learned nothing about the patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xrecon.commands import DrrOptions, Outcome, project, table_text
+from xrecon.io.atomic import atomic_write_text
+from xrecon.io.folder import output_folder
+from xrecon.pipelines import evaluate, mean_training_volume, reconstruct
+from xrecon.progress import json_text
+from xrecon.volume import InputError, Quantity, Radiograph, Volume
+
+ProgressCallback = Callable[[str, float, str], None]
+SUMMARY, TABLE = "evaluation.json", "evaluation.csv"
+
+
+def compare_files(
+    prediction: Path, reference: Path, output: Path, labels: bool, progress: ProgressCallback
+) -> Outcome:
+    """The metrics of one volume file against another."""
+    from xrecon.io.image import read_volume
+
+    labels = labels or any(path.name.lower().endswith(".seg.nrrd") for path in (prediction, reference))
+    quantity = Quantity.LABEL if labels else Quantity.HU
+    with output_folder(output) as folder:
+        progress("read", 0.0, str(prediction))
+        first, second = read_volume(prediction, quantity), read_volume(reference, quantity)
+        progress("evaluate", 0.0, "comparing")
+        metrics = evaluate(first, second)
+        row = {"prediction": prediction.name, "reference": reference.name, **metrics}
+        numbers = {"subjects": [row]}
+        _write(folder, numbers, [row])
+    return _outcome(output, numbers, [row])
+
+
+def score_model(
+    model: str,
+    data: Path,
+    output: Path,
+    subjects: Sequence[str] | None,
+    device: str,
+    progress: ProgressCallback,
+) -> Outcome:
+    """The metrics of a model and of its mean training volume on each CT of a folder."""
+    from xrecon.io.image import read_volume
+    from xrecon.nets.registry import load_card
+    from xrecon.preprocess.ct import remove_table
+    from xrecon.training.subjects import find_subjects
+
+    card = load_card(model)
+    chosen = find_subjects(data)
+    if subjects:
+        unknown = sorted(set(subjects) - {s.name for s in chosen})
+        if unknown:
+            raise InputError(f"expected subjects out of {[s.name for s in chosen]}, got {unknown}")
+        chosen = [s for s in chosen if s.name in subjects]
+    rows, warnings = [], []
+    with output_folder(output) as folder:
+        for number, subject in enumerate(chosen):
+            progress("evaluate", number / len(chosen), subject.name)
+            volume = remove_table(read_volume(subject.path))
+            row, notes = score_volume(volume, model, device)
+            rows.append({"subject": subject.name, **row})
+            warnings += [f"{subject.name}: {note}" for note in notes]
+        seen = sorted({d.subject for d in card.training_data} & {s.name for s in chosen})
+        if seen:
+            warnings.append(f"the model was trained on {', '.join(seen)}: these figures are no test")
+        numbers = {"model": card.name, "model_sha256": card.sha256, "subjects": rows, "mean": _means(rows)}
+        numbers["warnings"] = warnings
+        _write(folder, numbers, rows)
+    return replace(_outcome(output, numbers, rows), warnings=warnings)
+
+
+def score_volume(volume: Volume, model: str, device: str) -> tuple[dict[str, float], list[str]]:
+    """Metrics of the reconstruction of a CT (table removed) from its own projections, and notes.
+
+    The names of the control's metrics end in "_mean_volume".
+    """
+    radiographs, _, notes = project(volume, DrrOptions(), lambda *_: None)
+    result = reconstruct(radiographs, model, device)
+    row = {**compare_with_control(result.volume, volume, model), **flat_scores(result.scores)}
+    return row, [*notes, *result.warnings]
+
+
+def compare_with_control(reconstruction: Volume, truth: Volume, model: str | Path) -> dict[str, float]:
+    """Metrics of a reconstruction, and those of the mean training volume in its place."""
+    metrics = evaluate(reconstruction, truth)
+    mean = mean_training_volume(model)
+    if mean is not None:
+        control = reconstruction.with_array(mean.array)
+        metrics |= {f"{name}_mean_volume": value for name, value in evaluate(control, truth).items()}
+    return metrics
+
+
+def flat_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """{"pa_correlation": ...} of {"PA": {"correlation": ...}}."""
+    return {
+        f"{view.lower().replace(' ', '_')}_{name}": value
+        for view, of_view in scores.items()
+        for name, value in of_view.items()
+    }
+
+
+def as_network_saw(radiograph: Radiograph) -> np.ndarray:
+    """Grey values in [0, 1] (row, column) as the network's normalisation gives them, for pictures."""
+    from xrecon.preprocess.radiograph import normalize
+
+    return np.clip(normalize(radiograph.array), 0.0, 1.0)
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    names = [n for n, v in rows[0].items() if isinstance(v, (int, float))] if rows else []
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+
+def _write(folder: Path, numbers: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    atomic_write_text(folder / SUMMARY, json_text(numbers))
+    atomic_write_text(folder / TABLE, table_text(rows))
+
+
+def _outcome(output: Path, numbers: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> Outcome:
+    text = "\n".join(
+        ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else str(v) for k, v in row.items()) for row in rows
+    )
+    return Outcome({"summary": output / SUMMARY, "table": output / TABLE}, numbers, text)
