@@ -103,9 +103,7 @@ def test_what_slicer_saves_reads_back(labels: Volume, scene: slicer.vtkMRMLScene
     assert [s.color for s in segments] == [s.color for s in PTX_SEGMENTS]
 
 
-def test_overlapping_segments_of_slicer(
-    labels: Volume, scene: slicer.vtkMRMLScene, tmp_path: Path
-) -> None:
+def test_overlapping_segments_of_slicer(labels: Volume, scene: slicer.vtkMRMLScene, tmp_path: Path) -> None:
     """A second layer made by Slicer itself: a segment drawn over another one."""
     write_segmentation(labels, tmp_path / "in.seg.nrrd")
     node = open_in_slicer(scene, tmp_path / "in.seg.nrrd")

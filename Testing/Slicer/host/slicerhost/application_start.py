@@ -1,0 +1,87 @@
+"""Puts the pieces into the `slicer` package, once per process, and resets them between tests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import qt
+import slicer
+from qt import _dialogs, _errors
+
+_LAYER = Path(__file__).resolve().parent.parent / "slicer_layer"
+
+messages: list[tuple[str, str]] = []
+"""What `slicer.util` displayed since the start of the test: (kind, text with details)."""
+
+
+def _removeStrayNames() -> None:
+    """Take `slicer.util`'s names off `slicer`: slicer-core puts them there, Slicer does not."""
+    import slicer_core
+
+    kept = set(dir(slicer_core)) | {"util", "slicer_core"}
+    for name in dir(slicer.util):
+        if not name.startswith("_") and name not in kept and hasattr(slicer, name):
+            delattr(slicer, name)
+
+
+def _recordDisplays() -> None:
+    """Message boxes of `slicer.util` are recorded instead of opened; what they return stays Slicer's choice."""
+    original = slicer.util._messageDisplay
+
+    def display(logLevel: int, text: str, testingReturnValue: object, **named: object) -> object:
+        kind = {40: "error", 30: "warning", 20: "info"}.get(logLevel, "confirm")
+        details = named.get("detailedText")
+        messages.append((kind, f"{text}\n{details}" if details else str(text)))
+        named.pop("mainWindowNeeded", None)
+        return original(logLevel, text, testingReturnValue, mainWindowNeeded=True, **named)
+
+    slicer.util._messageDisplay = display
+
+
+def create() -> object:
+    """Start the application: fills `slicer.mrmlScene`, `slicer.app`, `slicer.modules`; returns `slicer.app`."""
+    if hasattr(slicer, "app"):
+        return slicer.app
+    from . import application, hierarchy, modules, qmrml, scene
+
+    _removeStrayNames()
+    slicer.selfTests = {}
+    slicer.__path__.append(str(_LAYER))
+    app = application.start()
+    app._scene = scene.Scene(app.temporaryPath)
+    slicer.app = app
+    slicer.mrmlScene = app._scene.mrmlScene
+    slicer.modules = modules.Modules()
+    for name, logic in app._scene.moduleLogics.items():
+        setattr(slicer.modules, name.lower(), modules.LoadedModule(name, logic))
+    qmrml.install()
+    hierarchy.observe(slicer.mrmlScene)
+    _recordDisplays()
+    return app
+
+
+def reset() -> None:
+    """A clean scene, no settings, no recorded errors, messages or dialogs."""
+    qt.QApplication.processEvents()
+    slicer.mrmlScene.Clear(False)
+    slicer.mrmlScene.SetURL("")
+    settings = qt.QSettings()
+    settings.clear()
+    settings.sync()
+    messages.clear()
+    _dialogs.clear()
+    _errors.slotErrors.clear()
+    while qt.QApplication.overrideCursor() is not None:
+        qt.QApplication.restoreOverrideCursor()
+
+
+@contextlib.contextmanager
+def interactiveMode() -> Iterator[None]:
+    """Testing mode off: `tryWithErrorDisplay` displays, confirmations ask (queue answers with `answer`)."""
+    slicer.app._testing = False
+    try:
+        yield
+    finally:
+        slicer.app._testing = True

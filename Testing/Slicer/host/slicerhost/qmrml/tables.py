@@ -1,0 +1,49 @@
+"""qMRMLTableView: the cells of a table node."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+import vtk
+from qt._standins import standIn, stored
+
+from .panels import SceneHolder
+
+
+@standIn
+class qMRMLTableView(SceneHolder, qt.QTableView):
+    """Table view of a vtkMRMLTableNode; it shows, it does not edit."""
+
+    SIGNALS = ("selectionChanged()",)
+    transposed = stored("transposed", False, bool)
+
+    def __init__(self, parent: qt.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._node: slicer.vtkMRMLTableNode | None = None
+        self._tag = 0
+        self._model = qt.QStandardItemModel()
+        self.setModel(self._model)
+
+    def mrmlTableNode(self) -> slicer.vtkMRMLTableNode | None:
+        return self._node
+
+    def setMRMLTableNode(self, node: slicer.vtkMRMLNode | None) -> None:
+        if node is not None and not node.IsA("vtkMRMLTableNode"):
+            raise TypeError(f"setMRMLTableNode takes a table node, not {node.GetClassName()}")
+        if self._node is not None:
+            self._node.RemoveObserver(self._tag)
+        self._node = node
+        if node is not None:
+            self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._refresh())
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self._model.clear()
+        if self._node is None:
+            return
+        rows, columns = self._node.GetNumberOfRows(), self._node.GetNumberOfColumns()
+        self._model.setHorizontalHeaderLabels([self._node.GetColumnName(c) or "" for c in range(columns)])
+        for row in range(rows):
+            texts = [self._node.GetCellText(row, column) for column in range(columns)]
+            self._model.appendRow([qt.QStandardItem(text) for text in texts])
+        self.resizeColumnsToContents()
