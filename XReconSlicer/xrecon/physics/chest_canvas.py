@@ -176,9 +176,7 @@ def ellipsoid_distance(
     """Signed distance (first order, mm) to an ellipsoid; columns of `rotation` are its axes."""
     relative = [c - np.float32(v) for c, v in zip(coordinates, center, strict=True)]
     if rotation is not None:
-        relative = [
-            sum(r * np.float32(rotation[i, j]) for i, r in enumerate(relative)) for j in range(3)
-        ]
+        relative = [sum(r * np.float32(rotation[i, j]) for i, r in enumerate(relative)) for j in range(3)]
     level = np.sqrt(sum((r / np.float32(s)) ** 2 for r, s in zip(relative, semi_axes, strict=True)))
     slope = np.sqrt(sum((r / np.float32(s * s)) ** 2 for r, s in zip(relative, semi_axes, strict=True)))
     return np.where(slope < 1e-6, -min(semi_axes), (level - 1.0) * level / np.maximum(slope, 1e-6))

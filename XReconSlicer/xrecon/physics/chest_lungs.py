@@ -151,9 +151,7 @@ def _random_points(canvas: Canvas, mask: np.ndarray, count: int, random: np.rand
     axes = [a.ravel() for a in (canvas.x, canvas.y, canvas.z)]
     lows, highs = np.array([-130.0, -100.0, -150.0]), np.array([130.0, 100.0, 135.0])
     points = random.uniform(lows, highs, size=(count * 12, 3))
-    index = [
-        np.round((points[:, k] - axes[k][0]) / canvas.spacing[::-1][k]).astype(int) for k in range(3)
-    ]
+    index = [np.round((points[:, k] - axes[k][0]) / canvas.spacing[::-1][k]).astype(int) for k in range(3)]
     valid = np.all([(i >= 0) & (i < len(a)) for i, a in zip(index, axes, strict=True)], axis=0)
     points, index = points[valid], [i[valid] for i in index]
     return points[mask[index[2], index[1], index[0]]][:count]

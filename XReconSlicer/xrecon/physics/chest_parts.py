@@ -63,9 +63,7 @@ def heart(scale: float) -> list[Ball]:
         ((-17, -30, -30), (30, 38, 44), None),
         ((4, 2, -4), (36, 25, 24), None),
     ]
-    return [
-        Ball(center, tuple(a * scale for a in axes), BLOOD_HU, axis) for center, axes, axis in parts
-    ]
+    return [Ball(center, tuple(a * scale for a in axes), BLOOD_HU, axis) for center, axes, axis in parts]
 
 
 GREAT_VESSELS = (
