@@ -1,0 +1,221 @@
+"""reconstruct, segment, evaluate: frames, refusals, fallbacks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from xrecon.evaluation.reprojection import reprojection_scores
+from xrecon.nets import device as devices
+from xrecon.physics.drr import render_drrs
+from xrecon.physics.geometry import ViewGeometry
+from xrecon.pipelines import mean_training_volume, reconstruct
+from xrecon.volume import InputError, Quantity, Radiograph, Volume
+
+SIDE, SPACING = 16, 22.4
+
+
+def cube(array: np.ndarray, center: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Volume:
+    origin = np.array(center) - (SIDE - 1) / 2.0 * SPACING
+    return Volume(array, (SPACING,) * 3, tuple(origin))
+
+
+@pytest.fixture
+def truth() -> Volume:
+    """A chiral body in HU: an ellipsoid of water with lungs of different size and a dense spot."""
+    z, y, x = np.meshgrid(*[(np.arange(SIDE) - 7.5) / 8.0] * 3, indexing="ij")
+    hu = np.full((SIDE,) * 3, -1000.0, dtype=np.float32)
+    hu[(z / 0.9) ** 2 + (y / 0.55) ** 2 + (x / 0.75) ** 2 < 1] = 0.0
+    hu[(z / 0.5) ** 2 + (y / 0.3) ** 2 + ((x + 0.35) / 0.2) ** 2 < 1] = -800.0
+    hu[(z / 0.35) ** 2 + (y / 0.25) ** 2 + ((x - 0.35) / 0.15) ** 2 < 1] = -800.0
+    hu[11:13, 5:7, 10:12] = 900.0
+    return cube(hu)
+
+
+def radiographs(volume: Volume, isocenter: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> list[Radiograph]:
+    views = [ViewGeometry.preset(v, shape=(60, 56), isocenter=isocenter) for v in tiny_models.VIEWS]
+    return render_drrs(volume, views)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tiny_models.save_backprojection(tmp_path / "model")
+
+
+def test_the_volume_stands_about_the_isocentre_and_says_what_it_is(truth: Volume, model: Path):
+    result = reconstruct(radiographs(truth), model)
+    volume = result.volume
+    assert volume.shape == (SIDE,) * 3 and volume.spacing == pytest.approx((SPACING,) * 3)
+    np.testing.assert_allclose(volume.center, 0.0, atol=1e-9)
+    np.testing.assert_array_equal(volume.direction, np.eye(3))
+    assert volume.quantity is Quantity.HU
+    card = json.loads((model / "card.json").read_text())
+    assert volume.meta["model"] == card["name"] and volume.meta["model_sha256"] == card["sha256"]
+    assert "synthetic" in volume.meta and "not for diagnosis" in volume.meta["notice"]
+    assert result.device == "cpu"
+    json.dumps(result.to_dict()["scores"])
+
+
+def test_order_of_the_radiographs_does_not_matter(truth: Volume, model: Path):
+    pa, lateral = radiographs(truth)
+    one, other = reconstruct([pa, lateral], model), reconstruct([lateral, pa], model)
+    np.testing.assert_array_equal(one.volume.array, other.volume.array)
+    assert [r.view for r in other.inputs] == ["PA", "LEFT LATERAL"]
+
+
+def test_patient_and_views_moved_together_give_the_moved_volume(truth: Volume, model: Path):
+    offset = (12.5, -30.0, 71.0)
+    there = reconstruct(radiographs(truth.moved(offset), offset), model).volume
+    here = reconstruct(radiographs(truth), model).volume
+    np.testing.assert_allclose(there.center, offset, atol=1e-9)
+    np.testing.assert_allclose(there.array, here.array, atol=0.5)
+
+
+def test_inputs_and_reprojections_share_their_pixels(truth: Volume, model: Path):
+    result = reconstruct(radiographs(truth), model)
+    for picture, projected in zip(result.inputs, result.reprojections, strict=True):
+        assert picture.geometry.is_close(projected.geometry)
+        assert picture.array.shape == (tiny_models.DETECTOR,) * 2
+        assert projected.quantity is Quantity.LINE_INTEGRAL
+
+
+def test_the_true_volume_explains_the_radiographs_and_its_mirror_does_not(truth: Volume, tmp_path: Path):
+    views = radiographs(truth)
+    right = reconstruct(views, tiny_models.save_memory(tmp_path / "truth", truth))
+    np.testing.assert_allclose(right.volume.array, np.maximum(truth.array, -1024.0), atol=0.1)
+    mirrored = truth.with_array(truth.array[:, :, ::-1])
+    wrong = reconstruct(views, tiny_models.save_memory(tmp_path / "mirror", mirrored))
+    # the pictures are resampled for the network, so not to rounding
+    assert right.scores["PA"]["relative_residual"] < 0.03
+    assert right.scores["PA"]["correlation"] > 0.999
+    assert wrong.scores["PA"]["relative_residual"] > 2 * right.scores["PA"]["relative_residual"]
+    assert wrong.scores["PA"]["correlation"] < right.scores["PA"]["correlation"]
+
+
+def test_scores_of_known_pictures():
+    view = ViewGeometry.pa(shape=(2, 2))
+    projected = Radiograph(np.array([[1.0, 2.0], [3.0, 0.0]]), view, Quantity.LINE_INTEGRAL)
+    picture = Radiograph(np.array([[2.0, 4.0], [6.0, 99.0]]), view, Quantity.LINE_INTEGRAL)
+    scores = reprojection_scores(projected, picture)  # the pixel that misses the volume does not count
+    assert scores == pytest.approx({"correlation": 1.0, "relative_residual": 0.5})
+    shown = replace(picture, quantity=Quantity.DISPLAY, array=100.0 - picture.array)
+    assert reprojection_scores(projected, shown) == pytest.approx({"correlation": -1.0})
+    flat = replace(picture, array=np.ones((2, 2)))
+    assert reprojection_scores(projected, flat)["correlation"] == 0.0
+
+
+# -- refusals ------------------------------------------------------------------------------------
+def test_the_same_picture_twice_is_refused(truth: Volume, model: Path):
+    pa, lateral = radiographs(truth)
+    with pytest.raises(InputError, match="one picture twice"):
+        reconstruct([pa, replace(lateral, array=pa.array)], model)
+
+
+def test_the_same_view_twice_is_refused(truth: Volume, model: Path):
+    pa, lateral = radiographs(truth)
+    ap = render_drrs(truth, [ViewGeometry.ap(shape=(60, 56))])[0]
+    with pytest.raises(InputError, match=r"same view twice \(PA and AP\)"):
+        reconstruct([pa, ap], model)
+    mislabelled = replace(ap, view="LEFT LATERAL")  # named a lateral, but taken from the front
+    with pytest.raises(InputError, match="different directions"):
+        reconstruct([pa, mislabelled], model)
+
+
+def test_number_of_views_and_missing_geometry_are_refused(truth: Volume, model: Path):
+    pa, lateral = radiographs(truth)
+    with pytest.raises(InputError, match=r"expected 2 radiographs \(PA, LEFT LATERAL\), got 1"):
+        reconstruct([pa], model)
+    with pytest.raises(InputError, match="expected 2 radiographs .* got 3"):
+        reconstruct([pa, lateral, pa], model)
+    with pytest.raises(InputError, match="known view"):
+        reconstruct([pa, replace(lateral, view="", geometry=None)], model)
+
+
+def test_views_about_different_points_are_refused(truth: Volume, model: Path):
+    pa, _ = radiographs(truth)
+    lateral = render_drrs(truth, [ViewGeometry.lateral(shape=(60, 56), isocenter=(0.0, 0.0, 20.0))])[0]
+    with pytest.raises(InputError, match="one isocentre, got isocentres 20.0 mm apart"):
+        reconstruct([pa, lateral], model)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(truth: Volume, model: Path, bad: float):
+    pa, lateral = radiographs(truth)
+    pixels = pa.array.copy()
+    pixels[3, 4] = bad
+    with pytest.raises(InputError, match="1 NaN or infinite"):
+        reconstruct([replace(pa, array=pixels), lateral], model)
+
+
+def test_a_damaged_model_is_refused(truth: Volume, model: Path):
+    weights = model / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(InputError, match="sha256"):
+        reconstruct(radiographs(truth), model)
+
+
+def test_other_sides_and_distances_are_told(truth: Volume, model: Path):
+    pa, _ = radiographs(truth)
+    far = ViewGeometry.lateral("right", shape=(60, 56), source_to_detector_mm=2500.0)
+    lateral = render_drrs(truth, [far])[0]
+    warnings = reconstruct([pa, lateral], model).warnings
+    assert any("LEFT LATERAL" in w and "RIGHT LATERAL" in w for w in warnings)
+    assert any("source_to_detector_mm is 2500" in w for w in warnings)
+    assert reconstruct(radiographs(truth), model).warnings == []
+
+
+def test_assumed_geometry_is_told(truth: Volume, model: Path):
+    pa, lateral = radiographs(truth)
+    pa = replace(pa, meta={**pa.meta, "source_to_detector_mm.origin": "assumed"})
+    warnings = reconstruct([pa, lateral], model).warnings
+    assert any("not recorded" in w for w in warnings)
+
+
+# -- devices -------------------------------------------------------------------------------------
+def test_a_missing_gpu_is_told_only_when_it_was_wished(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.choose_device("auto") == devices.Device("cpu")
+    wished = devices.choose_device("cuda")
+    assert wished.name == "cpu" and "no usable CUDA device" in wished.notes[0]
+    with pytest.raises(InputError, match="'tpu'"):
+        devices.choose_device("tpu")
+
+
+def test_a_broken_gpu_falls_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(devices, "_cuda_fault", lambda: "no kernel image")
+    chosen = devices.choose_device("auto")
+    assert chosen.name == "cpu" and "no kernel image" in chosen.notes[0]
+
+
+def test_full_gpu_memory_falls_back_to_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(devices, "choose_device", lambda _: devices.Device("cuda"))
+
+    def compute(place: str) -> str:
+        if place == "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return "done"
+
+    result, used = devices.run_on_device(compute)
+    assert result == "done" and used.name == "cpu" and "memory" in used.notes[0]
+
+
+def test_full_memory_is_a_memory_error():
+    def compute(place: str) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.")
+
+    with pytest.raises(MemoryError):
+        devices.run_on_device(compute, "cpu")
+
+
+def test_mean_training_volume(truth: Volume, tmp_path: Path):
+    model = tiny_models.save_memory(tmp_path / "m", truth)
+    mean = mean_training_volume(model)
+    np.testing.assert_allclose(mean.array, truth.array, atol=0.1)
+    np.testing.assert_allclose(mean.center, 0.0, atol=1e-9)
+    assert mean_training_volume(tiny_models.save_backprojection(tmp_path / "b")) is None
