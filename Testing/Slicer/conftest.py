@@ -1,4 +1,5 @@
-"""Fixtures of the Slicer-side tests: the stand-in application, a clean scene for each test, the modules' folders.
+"""Fixtures of the Slicer-side tests: the stand-in application, a clean scene for each test, the modules'
+folders.
 
 Without slicer-core or PySide6 every test here is skipped with the reason.
 """

@@ -1,4 +1,4 @@
-"""The stand-in application itself: what passes here must be what Slicer would do, and its traps must spring."""
+"""The stand-in application itself: it must do what Slicer does, and its traps must spring."""
 
 from __future__ import annotations
 

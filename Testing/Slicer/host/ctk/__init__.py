@@ -1,6 +1,7 @@
 """`ctk` stand-ins: the CommonTK widgets scripted modules use, with the names CTK's headers give them.
 
-A class or member that is missing here is either not in CTK or not yet needed; check CTK's header before adding one.
+A class or member that is missing here is either not in CTK or not yet needed; check CTK's header before
+adding one.
 """
 
 from .boxes import ctkCollapsibleButton, ctkCollapsibleGroupBox, ctkExpandButton

@@ -15,14 +15,15 @@ class ctkPathLineEdit(StandIn, qt.QWidget):
     SIGNALS = ("currentPathChanged(QString)", "validInputChanged(bool)")
     Dirs, Files, Drives, NoSymLinks = 0x001, 0x002, 0x004, 0x008
     Readable, Writable, Executable, Hidden = 0x010, 0x020, 0x040, 0x100
-    NoDot, NoDotDot = 0x2000, 0x4000
-    NoDotAndDotDot = NoDot | NoDotDot
+    NoDotAndDotDot, NoDot, NoDotDot = 0x1000, 0x2000, 0x4000
+    AdjustToContents, AdjustToContentsOnFirstShow, AdjustToMinimumContentsLength = range(3)
 
     label = stored("label", "", str)
     filters = stored("filters", Dirs | Files | Drives, int)
     nameFilters = stored("nameFilters", (), tuple)
     options = stored("options", 0, int)
-    settingKey = stored("settingKey", "", str)
+    sizeAdjustPolicy = stored("sizeAdjustPolicy", 1, int)
+    minimumContentsLength = stored("minimumContentsLength", 0, int)
 
     def __init__(self, parent: qt.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -39,6 +40,7 @@ class ctkPathLineEdit(StandIn, qt.QWidget):
         row.addWidget(self._combo)
         row.addWidget(self._browseButton)
         self._valid = False
+        self._settingKey = ""
         self._combo.editTextChanged.connect(self._changed)
 
     def _changed(self, path: str) -> None:
@@ -85,20 +87,29 @@ class ctkPathLineEdit(StandIn, qt.QWidget):
             self._combo.insertItem(0, path)
             self._combo.setEditText(path)
             self._combo.blockSignals(blocked)
-        if self.settingKey:
-            qt.QSettings().setValue(
-                self.settingKey, [self._combo.itemText(i) for i in range(self._combo.count)]
-            )
+        history = [self._combo.itemText(index) for index in range(self._combo.count)]
+        qt.QSettings().setValue(self._historyKey(), history)
+
+    def _historyKey(self) -> str:
+        return f"ctkPathLineEdit/{self.settingKey or self.objectName}"
+
+    @property
+    def settingKey(self) -> str:
+        return self._settingKey
+
+    @settingKey.setter
+    def settingKey(self, value: str) -> None:
+        self._settingKey = value
+        self.retrieveHistory()
 
     def retrieveHistory(self) -> None:
-        if self.settingKey:
-            current = self.currentPath
-            history = qt.QSettings().value(self.settingKey) or []
-            blocked = self._combo.blockSignals(True)
-            self._combo.clear()
-            self._combo.addItems([history] if isinstance(history, str) else list(history))
-            self._combo.setEditText(current)
-            self._combo.blockSignals(blocked)
+        current = self.currentPath
+        history = qt.QSettings().value(self._historyKey()) or []
+        blocked = self._combo.blockSignals(True)
+        self._combo.clear()
+        self._combo.addItems([history] if isinstance(history, str) else list(history))
+        self._combo.setEditText(current)
+        self._combo.blockSignals(blocked)
 
 
 @standIn

@@ -1,9 +1,9 @@
 """`qt` as Slicer's Python sees it (PythonQt semantics), over PySide6.
 
-Emulated: properties are attributes; `connect("signal(Types)", slot)`; no new attributes on C++ objects; enums are
-integers; `exec_`, `className`, `name`, `delete`; slots get only the arguments they take.  Names that only PySide6 has
-(`Signal`, `Slot`, `Property`) are absent.  Modal dialogs are scripted (`_dialogs`), exceptions in slots recorded
-(`_errors`).
+Emulated: properties are attributes; `connect("signal(Types)", slot)`; no new attributes on C++ objects; enums
+are integers; `exec_`, `className`, `name`, `delete`; slots get only the arguments they take.  Names that only
+PySide6 has (`Signal`, `Slot`, `Property`) are absent.  Modal dialogs are scripted (`_dialogs`), exceptions in
+slots recorded (`_errors`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _export() -> list[type]:
 
 
 def _singleShot(milliseconds: int, slot: object, *rest: object) -> None:
-    """QTimer.singleShot; an exception in the slot is recorded instead of surfacing in whoever runs the event loop."""
+    """QTimer.singleShot; an exception in the slot is recorded, not handed to whoever runs the event loop."""
     _originalSingleShot(milliseconds, _errors.guarded(slot, 0))
 
 

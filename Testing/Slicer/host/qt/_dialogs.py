@@ -1,6 +1,7 @@
 """Modal dialogs: recorded and answered from a queue, never waiting for a mouse.
 
-A test queues answers with `answer(...)`; a dialog without a queued answer raises, because in Slicer it would block.
+A test queues answers with `answer(...)`; a dialog without a queued answer raises, because in Slicer it would
+block.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Exceptions raised inside slots, timers and VTK observers.
 
-In Slicer such an exception is printed and the application goes on.  Here it is printed and kept, so that a test can
-fail because of it.  PySide6 and VTK both hand an exception they cannot return to `sys.excepthook`.
+In Slicer such an exception is printed and the application goes on.  Here it is printed and kept, so that a
+test can fail because of it.  PySide6 and VTK both hand an exception they cannot return to `sys.excepthook`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _callFitting(slot: Callable[..., object], arguments: tuple[object, ...]) -> 
 
 
 def guarded(slot: Callable[..., object], argumentCount: int = 99) -> Callable[..., None]:
-    """`slot` as Qt would call it: at most `argumentCount` arguments, trimmed to those it takes; errors recorded."""
+    """`slot` as Qt calls it: with at most `argumentCount` arguments, as many as it takes; errors recorded."""
     accepted = acceptedArguments(slot)
 
     def call(*arguments: object) -> None:

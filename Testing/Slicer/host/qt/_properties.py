@@ -1,4 +1,5 @@
-"""Qt properties as plain attributes, and no silent new attributes: PythonQt's two rules that differ most from PySide6.
+"""Qt properties as plain attributes, and no silent new attributes: PythonQt's two rules that differ most from
+PySide6.
 
 * `widget.text` is the text, `widget.text()` an error, `widget.enabled = True` an assignment.
 * Setting an attribute that a C++ object does not have raises AttributeError.
@@ -66,7 +67,7 @@ def _propertyAttribute(cls: type, name: str, writable: bool) -> PropertyAttribut
 
 
 def addProperties(cls: type[QtCore.QObject]) -> None:
-    """Give `cls` an attribute for each of its own Qt properties, and for inherited ones it redefines as methods."""
+    """Give `cls` an attribute for each of its own Qt properties, and for inherited ones it redefines."""
     meta = cls.staticMetaObject
     for index in range(meta.propertyCount()):
         prop = meta.property(index)
@@ -96,7 +97,7 @@ def _setAttribute(self: QtCore.QObject, name: str, value: object) -> None:
     fromPySide = type(value).__name__ == "SignalInstance"  # PySide6 keeps a looked-up signal on the object
     if _isStrict(cls) and not private and not fromPySide:
         raise AttributeError(
-            f"'{cls.__name__}' has no attribute '{name}' that can be set; new attributes on C++ objects are not allowed"
+            f"'{cls.__name__}' has no attribute '{name}' that can be set, and C++ objects take no new ones"
         )
     self.__dict__[name] = value
 

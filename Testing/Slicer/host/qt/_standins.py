@@ -1,7 +1,7 @@
 """Base of the widgets that exist only in Slicer and CTK (`ctk*`, `qMRML*`), written here in Python.
 
-A stand-in class declares its C++ signals as text in `SIGNALS` and its Qt properties as Python properties; everything
-public it has must exist in Slicer under the same name.  Helpers start with an underscore.
+A stand-in class declares its C++ signals as text in `SIGNALS` and its Qt properties as Python properties;
+everything public it has must exist in Slicer under the same name.  Helpers start with an underscore.
 """
 
 from __future__ import annotations

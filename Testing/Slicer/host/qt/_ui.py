@@ -1,7 +1,8 @@
 """What a `.ui` file says, checked before Qt sees it.
 
-Qt itself is lenient: an unknown property becomes a dynamic one, an unknown enum value the default, and the C++ types in
-`<connections>` of Slicer panels mean nothing to PySide6.  Here each of these is an error or handled by hand.
+Qt itself is lenient: an unknown property becomes a dynamic one, an unknown enum value the default, and the
+C++ types in `<connections>` of Slicer panels mean nothing to PySide6.  Here each of these is an error or
+handled by hand.
 """
 
 from __future__ import annotations

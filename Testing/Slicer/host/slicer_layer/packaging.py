@@ -37,7 +37,7 @@ def _satisfied(requirement: Requirement) -> bool:
 
 
 def pip_check(req: _One | Sequence[_One]) -> bool:
-    """Whether the requirements are met by what is installed (the extras' own requirements are not followed here)."""
+    """Whether what is installed meets the requirements (those of extras are not followed here)."""
     return all(_satisfied(requirement) for requirement in _asList(req))
 
 

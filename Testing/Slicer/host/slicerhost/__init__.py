@@ -1,8 +1,9 @@
 """A stand-in for the 3D Slicer application, for tests of scripted modules.
 
-The scene, the nodes and their logics are Slicer's own (slicer-core).  Qt is PySide6 with PythonQt's rules (`qt`), CTK
-and MRML widgets are small stand-ins (`ctk`, `slicerhost.qmrml`), and Slicer's Python layer (`slicer_layer`) is written
-anew from its documentation.  What this cannot prove: real PythonQt marshalling, the real widgets' behaviour, packaging.
+The scene, the nodes and their logics are Slicer's own (slicer-core).  Qt is PySide6 with PythonQt's rules
+(`qt`), CTK and MRML widgets are small stand-ins (`ctk`, `slicerhost.qmrml`), and Slicer's Python layer
+(`slicer_layer`) is written anew from its documentation.  What this cannot prove: real PythonQt marshalling,
+the real widgets' behaviour, packaging.
 """
 
 from __future__ import annotations

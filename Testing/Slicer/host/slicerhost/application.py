@@ -22,7 +22,7 @@ class _CommandOptions:
 
 
 class Application:
-    """One per process.  Testing mode is on, as under ctest; `host.interactiveMode()` turns it off for a while."""
+    """One per process.  Testing mode is on, as under ctest, unless `interactiveMode()` turns it off."""
 
     applicationName = "Slicer"
     majorVersion, minorVersion = 5, 12

@@ -27,7 +27,7 @@ def _removeStrayNames() -> None:
 
 
 def _recordDisplays() -> None:
-    """Message boxes of `slicer.util` are recorded instead of opened; what they return stays Slicer's choice."""
+    """Record the message boxes of `slicer.util`; what they return stays Slicer's choice."""
     original = slicer.util._messageDisplay
 
     def display(logLevel: int, text: str, testingReturnValue: object, **named: object) -> object:
@@ -41,7 +41,7 @@ def _recordDisplays() -> None:
 
 
 def create() -> object:
-    """Start the application: fills `slicer.mrmlScene`, `slicer.app`, `slicer.modules`; returns `slicer.app`."""
+    """Start the application: fill `slicer.mrmlScene`, `.app` and `.modules`; returns `slicer.app`."""
     if hasattr(slicer, "app"):
         return slicer.app
     from . import application, hierarchy, modules, qmrml, scene

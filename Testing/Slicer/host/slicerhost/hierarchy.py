@@ -1,6 +1,7 @@
 """Files every data node in the subject hierarchy.
 
-In Slicer a Qt class (qSlicerSubjectHierarchyPluginLogic) does this; slicer-core has the hierarchy node but not the class.
+In Slicer a Qt class (qSlicerSubjectHierarchyPluginLogic) does this; slicer-core has the hierarchy node but
+not the class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Modules: `slicer.modules`, `slicer.app.moduleManager()`, and opening a scripted module the way Slicer does."""
+"""`slicer.modules`, `slicer.app.moduleManager()`, and opening a scripted module the way Slicer does."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class qSlicerScriptedLoadableModule(LoadedModule):
 
 
 class Modules:
-    """`slicer.modules`: modules by lower-case name, plus `<Name>Instance` and `<Name>Widget` of scripted ones."""
+    """`slicer.modules`: modules by lower-case name; `<Name>Instance`, `<Name>Widget` of scripted ones."""
 
 
 class FactoryManager:

@@ -30,7 +30,7 @@ def wait_until(predicate: Callable[[], object], timeout: float = 10.0) -> None:
 
 
 def click(widget: qt.QWidget) -> None:
-    """Left click where the user would: on the box of a check box, else in the middle; then run the event loop."""
+    """Left click where a user would: on a check box's box, else in the middle; then run the events."""
     if not widget.isEnabled():
         raise AssertionError(f"'{widget.objectName}' is disabled and cannot be clicked")
     position = (

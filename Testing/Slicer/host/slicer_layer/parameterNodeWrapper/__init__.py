@@ -1,7 +1,8 @@
 """`slicer.parameterNodeWrapper`: typed access to a parameter node, written from Slicer's documentation.
 
-Covers int, float, str, bool, Enum, pathlib paths, MRML nodes, list/tuple/dict of those, Optional/Union, parameter packs,
-validators and the connection to widgets.  `createGui`, FloatRange and custom serializers are not covered.
+Covers int, float, str, bool, Enum, pathlib paths, MRML nodes, list/tuple/dict of those, Optional/Union,
+parameter packs, validators and the connection to widgets.  `createGui`, FloatRange and custom serializers are
+not covered.
 """
 
 from .annotations import (

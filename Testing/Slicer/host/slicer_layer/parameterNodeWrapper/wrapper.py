@@ -74,7 +74,7 @@ class _Wrapper:
         return False
 
     def connectGui(self, gui: object) -> int:
-        """Bind the widgets of `gui` (attributes, or a widget's descendants) that carry SlicerParameterName."""
+        """Bind the widgets of `gui` (its attributes, or descendants) that carry SlicerParameterName."""
         widgets = slicer.util.findChildren(gui) if isinstance(gui, qt.QObject) else list(vars(gui).values())
         named = (
             (widget.property("SlicerParameterName"), widget)
@@ -141,7 +141,8 @@ def parameterNodeWrapper(cls: type) -> type:
     TypeError
         when an annotation is not a type parameter nodes can hold
     ValueError
-        when the class declares `__init__` or no parameters, or a parameter has a reserved name or a bad default
+        when the class declares `__init__` or no parameters, or a parameter has a reserved name or a bad
+        default
     """
     fields = fieldsOf(cls)
     if not fields:

@@ -8,6 +8,7 @@ import vtk
 from ctk import ctkMenuButton
 from qt._standins import StandIn, standIn, stored
 
+from .observers import Observers
 from .panels import SceneHolder
 
 _VISIBLE, _COLOR, _NAME = range(3)
@@ -17,7 +18,7 @@ class _SegmentationObserver(StandIn):
     """Observes one segmentation node; `_refresh` is called on every change."""
 
     _node: slicer.vtkMRMLSegmentationNode | None = None
-    _tag: int = 0
+    _observers: Observers | None = None
 
     def segmentationNode(self) -> slicer.vtkMRMLSegmentationNode | None:
         return self._node
@@ -25,11 +26,11 @@ class _SegmentationObserver(StandIn):
     def setSegmentationNode(self, node: slicer.vtkMRMLNode | None) -> None:
         if node is not None and not node.IsA("vtkMRMLSegmentationNode"):
             raise TypeError(f"setSegmentationNode takes a segmentation node, not {node.GetClassName()}")
-        if self._node is not None:
-            self._node.RemoveObserver(self._tag)
+        self._observers = self._observers or Observers(self)
+        self._observers.clear()
         self._node = node
         if node is not None:
-            self._tag = node.AddObserver(vtk.vtkCommand.AnyEvent, lambda caller, event: self._refresh())
+            self._observers.add(node, vtk.vtkCommand.AnyEvent, "_refresh")
         self._refresh()
 
     def _segments(self) -> list[tuple[str, object]]:
@@ -57,9 +58,13 @@ class qMRMLSegmentsTableView(_SegmentationObserver, SceneHolder, qt.QWidget):
     textFilter = stored("textFilter", "", str)
     jumpToSelectedSegmentEnabled = stored("jumpToSelectedSegmentEnabled", False, bool)
     useTerminologySelector = stored("useTerminologySelector", True, bool)
+    useTerminologySelectorSettingsKey = stored("useTerminologySelectorSettingsKey", "", str)
+    terminologySelectorOptionVisible = stored("terminologySelectorOptionVisible", False, bool)
+    terminologySelectorAutoDisable = stored("terminologySelectorAutoDisable", True, bool)
 
     def __init__(self, parent: qt.QWidget | None = None) -> None:
         super().__init__(parent)
+        self._hidden: tuple[str, ...] = ()
         column = qt.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         self._table = qt.QTableWidget(0, 3)
@@ -95,7 +100,7 @@ class qMRMLSegmentsTableView(_SegmentationObserver, SceneHolder, qt.QWidget):
         return len(self._segments())
 
     def _refresh(self) -> None:
-        segments = self._segments()
+        segments = self._shownSegments()
         display = self._node.GetDisplayNode() if self._node is not None else None
         blocked = self._table.blockSignals(True)
         self._table.setRowCount(len(segments))
@@ -136,7 +141,17 @@ class qMRMLSegmentsTableView(_SegmentationObserver, SceneHolder, qt.QWidget):
                 self._table.selectRow(row)
 
     def displayedSegmentIDs(self) -> tuple[str, ...]:
-        return tuple(segmentID for segmentID, _ in self._segments())
+        return tuple(segmentID for segmentID, _ in self._shownSegments())
+
+    def hideSegments(self) -> tuple[str, ...]:
+        return self._hidden
+
+    def setHideSegments(self, segmentIDs: list[str]) -> None:
+        self._hidden = tuple(segmentIDs)
+        self._refresh()
+
+    def _shownSegments(self) -> list[tuple[str, object]]:
+        return [(name, segment) for name, segment in self._segments() if name not in self._hidden]
 
     def clearSelection(self) -> None:
         self._table.clearSelection()

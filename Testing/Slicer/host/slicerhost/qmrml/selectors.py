@@ -6,6 +6,7 @@ import qt
 import slicer
 from qt._standins import standIn, stored
 
+from .observers import Observers
 from .panels import SceneHolder
 
 _CREATE = "\n create"  # item data no node ID can have
@@ -38,29 +39,31 @@ class _NodeList(SceneHolder, qt.QWidget):
         self._combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
         self._combo.setMinimumContentsLength(12)
         row.addWidget(self._combo)
+        self.setEnabled(False)  # until a scene is set
         self._attributes: list[tuple[str, str, str | None]] = []
-        self._tags: list[tuple[object, int]] = []
+        self._observers = Observers(self)
 
     def _sceneChanged(self) -> None:
-        for scene, tag in self._tags:
-            scene.RemoveObserver(tag)
+        self._observers.clear()
         scene = self._scene
-        events = (
-            ()
-            if scene is None
-            else (
-                scene.NodeAddedEvent,
-                scene.NodeRemovedEvent,
-                scene.EndCloseEvent,
-                scene.EndImportEvent,
-            )
-        )
-        self._tags = [(scene, scene.AddObserver(event, self._onScene)) for event in events]
+        if scene is not None:
+            for event in (scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent):
+                self._observers.add(scene, event, "_onScene")
+            self._observers.addWithNode(scene, scene.NodeAddedEvent, "_onNodeAdded")
+        self.setEnabled(scene is not None)
         self._rebuild()
 
-    def _onScene(self, caller: object, event: str) -> None:
+    def _onScene(self) -> None:
         if not self._scene.IsBatchProcessing():
             self._rebuild()
+
+    def _onNodeAdded(self, node: slicer.vtkMRMLNode) -> None:
+        self._onScene()
+        if self._accepts(node):
+            self._listedNode(node)
+
+    def _listedNode(self, node: slicer.vtkMRMLNode) -> None:
+        """Called for each node of a listed type that is added to the scene."""
 
     def addAttribute(self, nodeType: str, attributeName: str, attributeValue: str | None = None) -> None:
         """List nodes of `nodeType` only when they have the attribute (with the value, if one is given)."""
@@ -72,16 +75,15 @@ class _NodeList(SceneHolder, qt.QWidget):
             return False
         if any(node.IsA(hidden) for hidden in self.hideChildNodeTypes):
             return False
-        if not any(
-            node.IsA(t) if self.showChildNodeTypes else node.GetClassName() == t for t in self.nodeTypes
-        ):
+        matches = node.IsA if self.showChildNodeTypes else node.GetClassName().__eq__
+        if not any(matches(nodeType) for nodeType in self.nodeTypes):
             return False
-        for nodeType, name, value in self._attributes:
-            if node.IsA(nodeType) and (
-                node.GetAttribute(name) is None or value not in (None, node.GetAttribute(name))
-            ):
-                return False
-        return True
+        return all(self._hasAttribute(node, *wanted) for wanted in self._attributes)
+
+    @staticmethod
+    def _hasAttribute(node: slicer.vtkMRMLNode, nodeType: str, name: str, value: str | None) -> bool:
+        actual = node.GetAttribute(name)
+        return not node.IsA(nodeType) or (actual is not None and value in (None, actual))
 
     def _nodes(self) -> list[slicer.vtkMRMLNode]:
         if self._scene is None:
@@ -111,6 +113,7 @@ class qMRMLNodeComboBox(_NodeList):
         "nodeActivated(vtkMRMLNode*)",
         "nodeAdded(vtkMRMLNode*)",
         "nodeAddedByUser(vtkMRMLNode*)",
+        "nodeAddedByUserAction(vtkMRMLNode*)",
         "nodeAboutToBeRemoved(vtkMRMLNode*)",
         "nodeAboutToBeEdited(vtkMRMLNode*)",
     )
@@ -147,6 +150,10 @@ class qMRMLNodeComboBox(_NodeList):
         self._combo.blockSignals(blocked)
         self._become(new)
 
+    def _listedNode(self, node: slicer.vtkMRMLNode) -> None:
+        self._emit("nodeAdded(vtkMRMLNode*)", node)
+        self._emit("nodeAddedByUser(vtkMRMLNode*)", node)  # deprecated name: sent for every added node
+
     def _typeLabel(self) -> str:
         nodeType = self.nodeTypes[0]
         return self._labels.get(nodeType) or nodeType.removeprefix("vtkMRML").removesuffix("Node")
@@ -163,7 +170,7 @@ class qMRMLNodeComboBox(_NodeList):
     def _activated(self, index: int) -> None:
         data = self._combo.itemData(index)
         if data == _CREATE:
-            self._emit("nodeAddedByUser(vtkMRMLNode*)", self.addNode())
+            self._emit("nodeAddedByUserAction(vtkMRMLNode*)", self.addNode())
         else:
             self.setCurrentNodeID(data)
             self._emit("nodeActivated(vtkMRMLNode*)", self.currentNode())
@@ -205,8 +212,6 @@ class qMRMLNodeComboBox(_NodeList):
         for attributeType, attribute, value in self._attributes:
             if node.IsA(attributeType):
                 node.SetAttribute(attribute, value or "1")
-        self._rebuild()
-        self._emit("nodeAdded(vtkMRMLNode*)", node)
         if self.selectNodeUponCreation:
             self.setCurrentNode(node)
         return node

@@ -1,4 +1,4 @@
-"""qMRMLSubjectHierarchyComboBox and TreeView: the items of the subject hierarchy, as far as selecting one goes."""
+"""qMRMLSubjectHierarchyComboBox and TreeView, as far as selecting an item goes."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import slicer
 import vtk
 from qt._standins import standIn, stored
 
+from .observers import Observers
 from .panels import SceneHolder
 
 
@@ -16,11 +17,13 @@ class qMRMLTableView(SceneHolder, qt.QTableView):
 
     SIGNALS = ("selectionChanged()",)
     transposed = stored("transposed", False, bool)
+    firstRowLocked = stored("firstRowLocked", False, bool)
+    firstColumnLocked = stored("firstColumnLocked", False, bool)
 
     def __init__(self, parent: qt.QWidget | None = None) -> None:
         super().__init__(parent)
         self._node: slicer.vtkMRMLTableNode | None = None
-        self._tag = 0
+        self._observers = Observers(self)
         self._model = qt.QStandardItemModel()
         self.setModel(self._model)
 
@@ -30,11 +33,10 @@ class qMRMLTableView(SceneHolder, qt.QTableView):
     def setMRMLTableNode(self, node: slicer.vtkMRMLNode | None) -> None:
         if node is not None and not node.IsA("vtkMRMLTableNode"):
             raise TypeError(f"setMRMLTableNode takes a table node, not {node.GetClassName()}")
-        if self._node is not None:
-            self._node.RemoveObserver(self._tag)
+        self._observers.clear()
         self._node = node
         if node is not None:
-            self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._refresh())
+            self._observers.add(node, vtk.vtkCommand.ModifiedEvent, "_refresh")
         self._refresh()
 
     def _refresh(self) -> None:
