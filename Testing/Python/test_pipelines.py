@@ -14,7 +14,7 @@ from xrecon.evaluation.reprojection import reprojection_scores
 from xrecon.nets import device as devices
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
-from xrecon.pipelines import mean_training_volume, reconstruct
+from xrecon.pipelines import evaluate, mean_training_volume, reconstruct
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 SIDE, SPACING = 16, 22.4
@@ -219,3 +219,59 @@ def test_mean_training_volume(truth: Volume, tmp_path: Path):
     np.testing.assert_allclose(mean.array, truth.array, atol=0.1)
     np.testing.assert_allclose(mean.center, 0.0, atol=1e-9)
     assert mean_training_volume(tiny_models.save_backprojection(tmp_path / "b")) is None
+
+
+# -- evaluate ------------------------------------------------------------------------------------
+def test_a_volume_compared_with_itself_is_perfect(truth: Volume):
+    metrics = evaluate(truth, truth)
+    assert metrics["mae_hu"] == 0 and metrics["psnr"] == np.inf
+    assert metrics["ssim"] == pytest.approx(1.0) and metrics["cosine_similarity"] == pytest.approx(1.0)
+
+
+def test_known_error_gives_known_metrics(truth: Volume):
+    shifted = truth.with_array(truth.array + 25.0)
+    metrics = evaluate(shifted, truth)
+    assert metrics["mae_hu"] == pytest.approx(25.0)
+    assert metrics["psnr"] == pytest.approx(20 * np.log10(2500 / 25))
+
+
+def test_volumes_on_other_grids_are_compared_in_the_same_place(truth: Volume):
+    """A field linear in LPS mm is the same on every grid; one moved by 30 mm is not."""
+
+    def field(volume: Volume, shift_mm: float = 0.0) -> Volume:
+        index = np.stack(np.meshgrid(*[np.arange(n) for n in volume.shape], indexing="ij"), -1)[..., ::-1]
+        world = volume.index_to_world(index)
+        return volume.with_array(2.0 * (world[..., 0] + shift_mm) - world[..., 1] + 0.5 * world[..., 2])
+
+    fine = Volume(np.zeros((41, 37, 45)), (7.0, 8.0, 6.0), (150.0, -140.0, -130.0), np.diag([-1.0, 1.0, 1.0]))
+    metrics = evaluate(field(truth), field(fine))
+    assert metrics["mae_hu"] < 1.0
+    assert evaluate(field(truth, 30.0), field(fine))["mae_hu"] == pytest.approx(60.0, abs=1.0)
+
+
+def test_oblique_volumes_are_compared_without_resampling_on_their_own_grid(oblique_volume: Volume):
+    assert evaluate(oblique_volume, oblique_volume)["mae_hu"] == 0
+
+
+def test_a_mask_restricts_the_comparison(truth: Volume):
+    wrong = truth.array.copy()
+    wrong[:8] += 500.0
+    upper = truth.with_array((np.arange(SIDE) >= 8)[:, None, None] * np.ones(truth.shape), Quantity.LABEL)
+    assert evaluate(truth.with_array(wrong), truth, upper)["mae_hu"] == 0
+    assert evaluate(truth.with_array(wrong), truth)["mae_hu"] > 100
+
+
+def test_labels_are_compared_label_by_label(label_volume: Volume):
+    moved = label_volume.with_array(np.where(label_volume.array == 3, 0, label_volume.array))
+    metrics = evaluate(moved, label_volume)
+    assert metrics["dice_1"] == 1 and metrics["assd_mm_1"] == 0
+    assert metrics["dice_3"] == 0
+    lost = np.count_nonzero(label_volume.array == 3) * label_volume.voxel_ml
+    assert metrics["volume_error_ml_3"] == pytest.approx(-lost)
+
+
+def test_what_cannot_be_compared_is_refused(truth: Volume, label_volume: Volume):
+    with pytest.raises(InputError, match="same quantity"):
+        evaluate(truth, label_volume)
+    with pytest.raises(InputError, match="without a voxel in common"):
+        evaluate(truth, truth.moved((5000.0, 0.0, 0.0)))

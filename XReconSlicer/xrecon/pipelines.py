@@ -313,9 +313,11 @@ def evaluate(prediction: Volume, reference: Volume, mask: Volume | None = None) 
 
     Both are brought onto the coarser of the two grids (antialiased; nearest neighbour for labels)
     and compared where both reach, and, if given, where the label volume `mask` is not zero.
+
+    See `xrecon.evaluation.comparison` for the metrics' names, ranges and units.
     Raises InputError when one holds HU and the other labels, or they have no voxel in common.
     """
-    from xrecon.evaluation.alignment import on_one_grid
+    from xrecon.evaluation.comparison import image_metrics, label_metrics, on_one_grid
 
     if prediction.quantity is not reference.quantity:
         raise InputError(
@@ -327,7 +329,9 @@ def evaluate(prediction: Volume, reference: Volume, mask: Volume | None = None) 
     p, r, inside = on_one_grid(prediction, reference, mask)
     if not inside.any():
         raise InputError("expected volumes that overlap, got two without a voxel in common")
-    return {}
+    if p.quantity is Quantity.LABEL:
+        return label_metrics(np.where(inside, p.array, 0), np.where(inside, r.array, 0), p.spacing)
+    return image_metrics(p.array, r.array, None if inside.all() else inside)
 
 
 def _silent(stage: str, fraction: float, message: str) -> None:

@@ -1,10 +1,21 @@
-"""Two volumes on one grid, so that they can be compared voxel by voxel."""
+"""Two volumes brought onto one grid and compared voxel by voxel."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from xrecon.preprocess.ct import AIR_HU, resample
+from xrecon.evaluation.metrics import (
+    assd,
+    cosine_similarity,
+    dice,
+    hd95,
+    jaccard,
+    mae,
+    psnr,
+    ssim,
+    volume_error_ml,
+)
+from xrecon.preprocess.ct import AIR_HU, HU_WINDOW, resample
 from xrecon.volume import Quantity, Volume
 
 
@@ -48,3 +59,44 @@ def _aligned_grid(volume: Volume) -> tuple[tuple[int, ...], tuple[float, ...], n
     spacing = np.array(volume.spacing[::-1])[along]
     shape = np.maximum(np.rint(extent / spacing), 1).astype(int)
     return tuple(shape[::-1].tolist()), tuple(spacing[::-1].tolist()), volume.center
+
+
+def image_metrics(
+    prediction: np.ndarray, reference: np.ndarray, inside: np.ndarray | None
+) -> dict[str, float]:
+    """Metrics of two images in HU (z, y, x), clipped to -1024..1476, where `inside` is true.
+
+    mae_hu; psnr in dB (data range 2500, one RMSE over all voxels); ssim (7x7x7 windows, the same
+    range); cosine_similarity of HU + 1024, since it depends on where zero lies.
+    """
+    width = HU_WINDOW[1] - HU_WINDOW[0]
+    p, r = (np.clip(a.astype(np.float64), *HU_WINDOW) - HU_WINDOW[0] for a in (prediction, reference))
+    return {
+        "mae_hu": mae(p, r, inside),
+        "psnr": psnr(p, r, data_range=width, mask=inside),
+        "ssim": ssim(p, r, data_range=width, mask=inside),
+        "cosine_similarity": cosine_similarity(p, r, inside),
+    }
+
+
+def label_metrics(
+    prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, float, float]
+) -> dict[str, float]:
+    """Metrics of each label n other than 0 that either array (z, y, x) holds; spacing in mm.
+
+    dice_n, jaccard_n (0..1), hd95_mm_n, assd_mm_n, volume_error_ml_n (prediction less reference);
+    not a number where a mask is empty and the metric has no meaning.
+    """
+    metrics = {}
+    for label in np.union1d(prediction, reference):
+        if label == 0:
+            continue
+        p, r = prediction == label, reference == label
+        metrics |= {
+            f"dice_{label}": dice(p, r),
+            f"jaccard_{label}": jaccard(p, r),
+            f"hd95_mm_{label}": hd95(p, r, spacing),
+            f"assd_mm_{label}": assd(p, r, spacing),
+            f"volume_error_ml_{label}": volume_error_ml(p, r, spacing),
+        }
+    return metrics
