@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -52,24 +53,28 @@ def radiographFromNode(
     :raises InputError: when the node holds no single-channel picture or the numbers do not fit.
     """
     picture = _slice(node, sliceIndex)
-    known = _fromAttributes(node, picture) or _fromFile(node, sliceIndex, picture, PLANES[plane][0])
-    known = known or Radiograph(picture, meta={"node": node.GetName() or ""})
-    if known.view and known.view not in PLANES[plane]:
-        raise InputError(
-            _("'{name}' is a {view} radiograph; expected {expected}.").format(
-                name=node.GetName(), view=known.view, expected=_(" or ").join(PLANES[plane])
-            )
-        )
     given = {
         "source_to_detector_mm": sourceToDetectorMm,
         "source_to_isocenter_mm": sourceToIsocenterMm,
         "pixel_spacing_mm": None if pixelSpacingMm is None else (pixelSpacingMm,) * 2,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    result = _withGeometry(known, view or known.view or PLANES[plane][0], given, node)
+    result = _fromAttributes(node, picture)
+    if result is None:
+        result = _fromFile(node, sliceIndex, picture, PLANES[plane], view, given)
+    if result is None:
+        result = Radiograph(picture, meta={"node": node.GetName() or ""})
+    _requirePlane(result, PLANES[plane], node)
+    result = _withGeometry(result, view or result.view or PLANES[plane][0], given, node)
     if invert:
         result = _inverted(result, "inverted by the user")
     return result.require_finite(node.GetName())
+
+
+def sliceCount(node: slicer.vtkMRMLScalarVolumeNode | None) -> int:
+    """Number of pictures in a volume node; 0 for none."""
+    image = node.GetImageData() if node is not None else None
+    return image.GetDimensions()[2] if image is not None else 0
 
 
 def _slice(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> np.ndarray:
@@ -102,27 +107,52 @@ def _fromAttributes(node: slicer.vtkMRMLScalarVolumeNode, picture: np.ndarray) -
     )
 
 
+def _requirePlane(radiograph: Radiograph, views: Sequence[str], node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    if radiograph.view and radiograph.view not in views:
+        message = _("'{name}' is a {view} radiograph; expected {expected}.")
+        raise InputError(
+            message.format(name=node.GetName(), view=radiograph.view, expected=_(" or ").join(views))
+        )
+
+
 def _fromFile(
-    node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int, picture: np.ndarray, defaultView: str
+    node: slicer.vtkMRMLScalarVolumeNode,
+    sliceIndex: int,
+    picture: np.ndarray,
+    views: Sequence[str],
+    view: str,
+    given: Mapping[str, Any],
 ) -> Radiograph | None:
     """The node's file as the backend reads it, if it holds the picture that Slicer shows."""
     for path in _files(node, sliceIndex):
         try:
             found = read_radiograph(path)
-            if found.geometry is None:
-                # Distances and pixel size are in the file, but not the view.
-                found = replace(read_radiograph(path, view=defaultView), view="")
         except (InputError, OSError) as error:  # e.g. a PNG stack: the node itself can still be used
             logging.info("XRecon: %s tells nothing about '%s': %s", path, node.GetName(), error)
             continue
-        if found.array.shape != picture.shape:
+        sign = _likeness(found.array, picture)
+        if sign == 0:
             continue
-        correlation = np.corrcoef(found.array.ravel(), picture.ravel())[0, 1]
-        if correlation > SAME_PICTURE_CORRELATION:
-            return found
-        if correlation < -SAME_PICTURE_CORRELATION:  # the user decides by what Slicer shows
-            return _inverted(found, "grey values as shown in Slicer")
+        _requirePlane(found, views, node)
+        found = read_radiograph(path, view=view or found.view or views[0], **given)
+        # The user decides about the polarity by what Slicer shows.
+        return found if sign > 0 else _inverted(found, "grey values as shown in Slicer")
     return None
+
+
+def _likeness(found: np.ndarray, shown: np.ndarray) -> int:
+    """1 when both are one picture up to contrast, turning and mirroring, -1 for its negative, else 0.
+
+    The backend turns a picture whose DICOM tags say that it does not hang as its view should.
+    """
+    for turned in (np.rot90(shown, quarter) for quarter in range(4)):
+        for candidate in (turned, turned[:, ::-1]):
+            if candidate.shape != found.shape or not candidate.std() or not found.std():
+                continue
+            correlation = np.corrcoef(found.ravel(), candidate.ravel())[0, 1]
+            if abs(correlation) > SAME_PICTURE_CORRELATION:
+                return 1 if correlation > 0 else -1
+    return 0
 
 
 def _files(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> Iterator[Path]:

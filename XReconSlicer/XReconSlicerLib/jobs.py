@@ -31,6 +31,7 @@ from XReconSlicerLib.events import LineReader, Signal, parseEvent
 ERROR_PREFIX = "xrecon: error: "
 # The folder that holds the `xrecon` and `XReconSlicerLib` packages.
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent
+CANCEL_POLL_MS = 50
 
 
 class CliJob:
@@ -59,14 +60,27 @@ class CliJob:
         self._error = ""
         self._lastLine = ""
         self._cancelling = False
+        self._remaining: list[int] = []  # processes that were asked to end
+        self._deadline = 0.0
         self._ended = False
         self._process = qt.QProcess()
         self._output, self._errors = LineReader(), LineReader()
 
+    @classmethod
+    def prepare(cls, arguments: Callable[[Path], Sequence[object]]) -> CliJob:
+        """A job whose arguments need its folder, e.g. to write nodes there; leaves no folder on error."""
+        job = cls()
+        try:
+            job.arguments = [str(argument) for argument in arguments(job.folder)]
+        except BaseException:
+            job.discard()
+            raise
+        return job
+
     # -- control -------------------------------------------------------------------------------
     @property
     def isRunning(self) -> bool:
-        return not self._ended and self._process.state() != qt.QProcess.NotRunning
+        return not self._ended and (bool(self._remaining) or self._process.state() != qt.QProcess.NotRunning)
 
     def start(self) -> None:
         """Starts the process and returns; what happens next is told by the signals."""
@@ -83,15 +97,19 @@ class CliJob:
     def cancel(self, graceMs: int = 0) -> None:
         """Ends the process and all its children.
 
-        :param graceMs: time to save its state after an interrupt, as with Ctrl+C, before it is killed.
+        :param graceMs: time to remove what is half-written before it is killed. Jobs that write only
+            into their own folder need none. Windows has no way to ask, so there is none either.
         """
-        if not self.isRunning:
+        if self._cancelling or not self.isRunning:
             return
         self._cancelling = True
-        if graceMs and processes.interrupt(self._process.processId()):
-            qt.QTimer.singleShot(graceMs, self._kill)
+        if graceMs and sys.platform != "win32":
+            self._remaining = processes.tree(self._process.processId())
+            processes.terminate(self._remaining)
+            self._deadline = time.monotonic() + graceMs / 1000.0
+            self._awaitCancelled()
         else:
-            self._kill()
+            processes.kill(self._process.processId())
 
     def waitForFinished(self, timeoutMs: int = -1) -> bool:
         """Blocks, with signals delivered, until the job has ended; False after the timeout."""
@@ -102,6 +120,22 @@ class CliJob:
             self._process.waitForFinished(50)
             slicer.app.processEvents()
         return True
+
+    def run(self) -> dict[str, Any]:
+        """Starts the job and blocks until it has ended; for scripts, which have no panel to keep usable.
+
+        Files of the result that lie in `folder` are gone afterwards.
+        :raises RuntimeError: with the job's message when it failed or was cancelled.
+        """
+        results, failures = [], []
+        self.finished.connect(results.append)
+        self.failed.connect(failures.append)
+        self.cancelled.connect(lambda: failures.append(_("Cancelled.")))
+        self.start()
+        self.waitForFinished()
+        if failures:
+            raise RuntimeError(failures[0])
+        return results[0]
 
     def discard(self) -> None:
         """Removes the folder of a job that was never started."""
@@ -136,9 +170,16 @@ class CliJob:
         self.log.emit(line)
 
     # -- end -----------------------------------------------------------------------------------
-    def _kill(self) -> None:
-        if self._process.state() != qt.QProcess.NotRunning:
-            processes.kill(self._process.processId())
+    def _awaitCancelled(self) -> None:
+        """Ends the job when all its processes are gone; the launcher may go before the one that works."""
+        self._remaining = [pid for pid in self._remaining if processes.isAlive(pid)]
+        if not self._remaining:
+            self._end(self.cancelled.emit)
+            return
+        if time.monotonic() > self._deadline:
+            for pid in self._remaining:
+                processes.kill(pid)
+        qt.QTimer.singleShot(CANCEL_POLL_MS, self._awaitCancelled)
 
     def _onProcessError(self, error: int) -> None:
         if error == qt.QProcess.FailedToStart:  # the only error after which `finished` does not come
@@ -147,7 +188,7 @@ class CliJob:
             )
             self._end(lambda: self.failed.emit(message))
 
-    def _onProcessFinished(self, exitCode: int, _exitStatus: int) -> None:
+    def _onProcessFinished(self, exitCode: int, exitStatus: int) -> None:
         self._onOutput()
         self._onErrors()
         for line in self._output.close():
@@ -155,16 +196,20 @@ class CliJob:
         for line in self._errors.close():
             self._onErrorLine(line)
         if self._cancelling:
-            self._end(self.cancelled.emit)
+            if not self._remaining:
+                self._end(self.cancelled.emit)
         elif exitCode == 0 and self._result is not None:
             self._end(lambda: self.finished.emit(self._result))
         else:
-            self._end(lambda: self.failed.emit(self._reason(exitCode)))
+            self._end(lambda: self.failed.emit(self._reason(exitCode, exitStatus)))
 
-    def _reason(self, exitCode: int) -> str:
+    def _reason(self, exitCode: int, exitStatus: int) -> str:
         if self._error:
             return self._error
-        message = _("The computation ended without a result (exit code {code}).").format(code=exitCode)
+        if exitStatus == qt.QProcess.CrashExit:
+            message = _("The computation was killed, perhaps because memory ran out.")
+        else:
+            message = _("The computation ended without a result (exit code {code}).").format(code=exitCode)
         return f"{message} {self._lastLine}".strip()
 
     def _end(self, emit: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -14,6 +15,7 @@ from xrecon.volume import InputError
 from XReconSlicerLib.events import Signal
 from XReconSlicerLib.install import InstallError, ensurePackages
 from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.models import bundledModels
 
 # Between the start of a stage and its first number the bar only shows that something goes on.
 BUSY = (0, 0)
@@ -149,3 +151,17 @@ def connectDeviceCombo(combo: qt.QComboBox) -> None:
         combo.addItem(titles[device], device)
     combo.currentIndex = max(combo.findData(setting("device", "auto")), 0)
     combo.connect("currentIndexChanged(int)", lambda index: saveSetting("device", combo.itemData(index)))
+
+
+def connectFolderEdit(edit: ctk.ctkPathLineEdit, key: str) -> None:
+    """Shows a remembered folder and keeps the choice."""
+    edit.currentPath = setting(key)
+    edit.connect("currentPathChanged(QString)", lambda path: saveSetting(key, path))
+
+
+def fillModelCombo(combo: qt.QComboBox, kind: str) -> None:
+    """Lists the models of one kind that came with the extension; what their cards say is the tooltip."""
+    combo.clear()
+    for model in bundledModels(kind):
+        combo.addItem(model.title, model.reference)
+        combo.setItemData(combo.count - 1, model.details, qt.Qt.ToolTipRole)

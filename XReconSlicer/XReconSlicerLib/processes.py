@@ -12,39 +12,46 @@ import signal
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def descendants(pid: int) -> list[int]:
-    """Process ids of all descendants of `pid`, parents before children (POSIX)."""
+def tree(pid: int) -> list[int]:
+    """`pid` and the process ids of all its descendants, parents before children (POSIX)."""
     children = defaultdict(list)
     for child, parent in _parents():
         children[parent].append(child)
-    found, waiting = [], [pid]
-    while waiting:
-        waiting = [child for parent in waiting for child in children[parent]]
-        found += waiting
+    found, generation = [], [pid]
+    while generation:
+        found += generation
+        generation = [child for parent in generation for child in children[parent]]
     return found
 
 
-def interrupt(pid: int) -> bool:
-    """Asks the tree to stop as Ctrl+C does; False where that cannot be asked (Windows)."""
-    if sys.platform == "win32":
+def terminate(pids: Sequence[int]) -> None:
+    """Asks processes to clean up and end (POSIX)."""
+    for pid in pids:
+        _send(pid, signal.SIGTERM)
+
+
+def isAlive(pid: int) -> bool:
+    """Whether there is such a process (POSIX)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
-    for each in [*descendants(pid), pid]:
-        _send(each, signal.SIGINT)
     return True
 
 
 def kill(pid: int) -> None:
-    """Ends the tree at once."""
+    """Ends the process and its descendants at once."""
     if sys.platform == "win32":
         command = ["taskkill", "/PID", str(pid), "/T", "/F"]
         subprocess.run(command, capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW)
         return
     # Stopped processes start no more children, so the list is complete when it no longer grows.
     stopped: list[int] = []
-    while new := [each for each in [pid, *descendants(pid)] if each not in stopped]:
+    while new := [each for each in tree(pid) if each not in stopped]:
         for each in new:
             _send(each, signal.SIGSTOP)
         stopped += new
@@ -61,8 +68,9 @@ def _parents() -> list[tuple[int, int]]:
     """(process id, parent's id) of every process."""
     if Path("/proc/self/stat").exists():
         return [pair for folder in Path("/proc").glob("[0-9]*") if (pair := _parentOnLinux(folder))]
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-    return [tuple(int(number) for number in line.split()) for line in listing.stdout.splitlines()]
+    command = ["ps", "-A", "-o", "pid=,ppid="]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [(int(pid), int(parent)) for pid, parent in (line.split() for line in listing.splitlines())]
 
 
 def _parentOnLinux(folder: Path) -> tuple[int, int] | None:

@@ -1,0 +1,183 @@
+"""Two radiograph nodes to a synthetic CT node: the job for the panel, the same call for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from xrecon.io.image import read_volume
+from xrecon.io.radiograph import read_radiograph, write_radiograph
+from xrecon.volume import InputError, Radiograph, Volume
+
+from XReconSlicerLib.intake import GEOMETRY_VALUES, radiographFromNode
+from XReconSlicerLib.intake import PLANES as VIEW_PLANES
+from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.mrml import radiographToNode, setProvenance, volumeToNode
+from XReconSlicerLib.scene import markSynthetic, placeBeside, setChestWindow, showInSliceViews
+
+NOTICE = "Synthetic volume computed by XRecon from two radiographs. For research; not for diagnosis."
+PLANES = ("pa", "lateral")
+# The pictures of a result, by the command line's names, and what their nodes are called.
+PICTURES = {
+    "input_pa": "PA as the network saw it",
+    "input_lateral": "lateral as the network saw it",
+    "reprojection_pa": "PA reprojected from the synthetic CT",
+    "reprojection_lateral": "lateral reprojected from the synthetic CT",
+}
+
+
+def radiographsFromNodes(
+    pa: slicer.vtkMRMLScalarVolumeNode,
+    lateral: slicer.vtkMRMLScalarVolumeNode,
+    *,
+    paSlice: int = 0,
+    lateralSlice: int = 0,
+    lateralSide: str = "",
+    invertPa: bool = False,
+    invertLateral: bool = False,
+    sourceToDetectorMm: float | None = None,
+    sourceToIsocenterMm: float | None = None,
+    pixelSpacingMm: float | None = None,
+) -> list[Radiograph]:
+    """The frontal and the lateral radiograph with their geometry.
+
+    :param paSlice: slice of a volume that holds both pictures; so is `lateralSlice`.
+    :param lateralSide: "left" or "right" for the side at the detector; "" for what the file says, else left.
+    :param invertPa: set when dense tissue looks dark in Slicer; so is `invertLateral`.
+    :param sourceToDetectorMm: None for what the file says, else a usual value; so are the next two.
+    :raises InputError: when a node cannot be used or both are the same picture.
+    """
+    if pa is not None and pa is lateral and paSlice == lateralSlice:
+        raise InputError(_("Expected two pictures, got slice {index} twice.").format(index=paSlice))
+    given = {
+        "sourceToDetectorMm": sourceToDetectorMm,
+        "sourceToIsocenterMm": sourceToIsocenterMm,
+        "pixelSpacingMm": pixelSpacingMm,
+    }
+    view = f"{lateralSide.upper()} LATERAL" if lateralSide else ""
+    return [
+        radiographFromNode(pa, "frontal", sliceIndex=paSlice, invert=invertPa, **given),
+        radiographFromNode(
+            lateral, "lateral", sliceIndex=lateralSlice, invert=invertLateral, view=view, **given
+        ),
+    ]
+
+
+def describeGeometry(radiograph: Radiograph) -> str:
+    """One line for the panel: the values in use and where each comes from."""
+    geometry = radiograph.geometry
+    values = (geometry.source_to_detector_mm, geometry.source_to_isocenter_mm, geometry.pixel_spacing[0])
+    titles = (_("source to detector"), _("source to isocentre"), _("pixel"))
+    sources = {
+        "argument": _("as entered"),
+        "sidecar": _("from the file"),
+        "scene": _("from the scene"),
+        "image": _("from the image"),
+        "assumed": _("ASSUMED"),
+    }
+    parts = []
+    for key, title, value in zip(GEOMETRY_VALUES, titles, values, strict=True):
+        origin = radiograph.meta.get(f"{key}.origin", "assumed")
+        number = f"{value:.4g}" if value < 10 else f"{value:.0f}"
+        parts.append(f"{title} {number} mm ({sources.get(origin, _('from {origin}').format(origin=origin))})")
+    return f"{radiograph.view}: " + ", ".join(parts)
+
+
+def describeInputs(inputs: Mapping[str, Any]) -> tuple[str, str]:
+    """What the panel says of its radiographs, and the reason why they cannot be used, or ""."""
+    if inputs["pa"] is None or inputs["lateral"] is None:
+        return "", _("Choose the PA and the lateral radiograph.")
+    try:
+        return "\n".join(describeGeometry(each) for each in radiographsFromNodes(**inputs)), ""
+    except InputError as error:
+        return str(error), str(error)
+
+
+def reconstructionJob(inputs: Mapping[str, Any], model: str, device: str = "auto") -> CliJob:
+    """The job `xrecon reconstruct`; `inputs` are the arguments of `radiographsFromNodes`."""
+    radiographs = radiographsFromNodes(**inputs)
+
+    def arguments(folder: Path) -> list[object]:
+        paths = [folder / "pa.nrrd", folder / "lateral.nrrd"]
+        for radiograph, path in zip(radiographs, paths, strict=True):
+            write_radiograph(radiograph, path)
+        side = radiographs[1].view.split()[0].lower()
+        options = ["--lateral-side", side, "--model", model, "--device", device]
+        return ["reconstruct", "--pa", paths[0], "--lateral", paths[1], *options, "--output", folder / "out"]
+
+    return CliJob.prepare(arguments)
+
+
+def loadReconstruction(
+    result: Mapping[str, Any],
+    inputs: Sequence[slicer.vtkMRMLScalarVolumeNode],
+    output: slicer.vtkMRMLScalarVolumeNode | None = None,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Nodes from the files of a finished job; see `addReconstruction`."""
+    files = result["files"]
+    pictures = {role: read_radiograph(files[role]) for role in PICTURES}
+    return addReconstruction(read_volume(files["reconstruction"]), pictures, inputs, output)
+
+
+def addReconstruction(
+    volume: Volume,
+    pictures: Mapping[str, Radiograph],
+    inputs: Sequence[slicer.vtkMRMLScalarVolumeNode],
+    output: slicer.vtkMRMLScalarVolumeNode | None = None,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """The synthetic CT as a node in the study of the PA radiograph, with the pictures beside their inputs.
+
+    :param pictures: radiographs by the names in `PICTURES`; nodes of an earlier run are overwritten.
+    :param inputs: the PA and the lateral node.
+    :param output: node to overwrite; a new one when None.
+    """
+    name = _("Synthetic CT of {name}").format(name=inputs[0].GetName()) if output is None else ""
+    node = volumeToNode(volume, name, output)
+    if "synthetic" not in node.GetName().lower():
+        node.SetName(f"{node.GetName()} (synthetic)")
+    markSynthetic(node, NOTICE)
+    placeBeside(node, inputs[0])
+    setChestWindow(node)
+    for role, radiograph in pictures.items():
+        title = f"{node.GetName()}: {PICTURES[role]}"
+        picture = radiographToNode(radiograph, title, node.GetNodeReference(role))
+        node.SetNodeReferenceID(role, picture.GetID())
+        setProvenance(picture, {"role": role})
+        if role.startswith("reprojection"):
+            markSynthetic(picture, NOTICE)
+        placeBeside(picture, inputs[PLANES.index(role.partition("_")[2])])
+    showInSliceViews(node)
+    return node
+
+
+def describeResult(numbers: Mapping[str, Any]) -> str:
+    """The residuals of a result and its warnings, a line each."""
+    lines = []
+    for view, scores in numbers.get("scores", {}).items():
+        values = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
+        lines.append(_("Reprojection {view}: {values}").format(view=view, values=values))
+    return "\n".join([*lines, *numbers.get("warnings", [])])
+
+
+def reconstruct(
+    pa: slicer.vtkMRMLScalarVolumeNode,
+    lateral: slicer.vtkMRMLScalarVolumeNode,
+    model: str = "",
+    device: str = "auto",
+    output: slicer.vtkMRMLScalarVolumeNode | None = None,
+    **options: Any,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """The whole way in this process, blocking; see `radiographsFromNodes` for the options."""
+    from xrecon.pipelines import DEFAULT_MODEL
+    from xrecon.pipelines import reconstruct as compute
+
+    result = compute(radiographsFromNodes(pa, lateral, **options), model or DEFAULT_MODEL, device)
+    pictures = {}
+    for plane, views in zip(PLANES, VIEW_PLANES.values(), strict=True):
+        for picture, reprojection in zip(result.inputs, result.reprojections, strict=True):
+            if picture.view in views:
+                pictures |= {f"input_{plane}": picture, f"reprojection_{plane}": reprojection}
+    return addReconstruction(result.volume, pictures, [pa, lateral], output)
