@@ -1,0 +1,125 @@
+"""Lungs by a network on axial slices: from the CT's grid to the network's and back.
+
+The network's grid lies along the LPS axes, whatever the CT's: slices of the size and spacing the card
+says, centred on the lungs in x and y and covering the CT's whole height at the same spacing in z. The
+table is removed first. Probabilities come back by linear interpolation, then the largest wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xrecon.pneumothorax import morphology
+from xrecon.pneumothorax.grids import LEFT_LUNG, RIGHT_LUNG
+from xrecon.preprocess.ct import AIR_HU, hu_to_unit, lung_center, remove_table, resample
+from xrecon.volume import InputError, Quantity, Volume
+
+if TYPE_CHECKING:
+    from xrecon.nets.card import ModelCard, SliceInput
+
+BATCH = 8
+SLAB_VOXELS = 8_000_000
+
+
+def slices_to_network(volume: Volume, card_input: SliceInput) -> Volume:
+    """The network's input as a Volume (slices, rows, columns), float32 in [0, 1], axes along LPS.
+
+    volume: HU on any grid. Table removed, antialiased onto `card_input.shape` voxels of
+    `card_input.spacing_mm` centred on the lungs (on the CT where none are found), `hu_window` scaled to
+    [0, 1]. Raises InputError when there is no body in the CT.
+    """
+    clean = remove_table(volume)
+    try:
+        center = np.array(lung_center(clean), dtype=np.float64)
+    except InputError:  # too little air for lungs: the network may still find some
+        center = np.array(clean.center)
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in volume.shape[::-1]])).reshape(3, -1).T
+    heights = volume.index_to_world(corners)[:, 2]
+    spacing = float(card_input.spacing_mm)
+    count = max(1, int(np.ceil((heights.max() - heights.min()) / spacing)))
+    center[2] = (heights.max() + heights.min()) / 2.0
+    grid = resample(clean, (count, *card_input.shape), (spacing,) * 3, center, fill=AIR_HU)
+    unit = hu_to_unit(grid.array, tuple(card_input.hu_window))
+    return grid.with_array(unit, Quantity.DISPLAY)
+
+
+def labels_on_grid(probabilities: np.ndarray, grid: Volume, reference: Volume) -> np.ndarray:
+    """Class labels (uint8) on the grid of `reference` from probabilities (class, z, y, x) on `grid`.
+
+    Linear interpolation of every class but the first (background, which is one minus the others; beyond
+    the grid all is background), then the most probable class.
+    """
+    from scipy import ndimage
+
+    to_grid = np.linalg.inv(grid.affine) @ reference.affine
+    matrix, offset = to_grid[:3, :3][::-1, ::-1], to_grid[:3, 3][::-1]
+    out = np.zeros(reference.shape, np.uint8)
+    step = max(1, SLAB_VOXELS // int(np.prod(reference.shape[1:])))
+    for start in range(0, reference.shape[0], step):
+        shape = (min(step, reference.shape[0] - start), *reference.shape[1:])
+        shift = offset + matrix[:, 0] * start
+        found = [
+            ndimage.affine_transform(p, matrix, shift, shape, order=1, mode="constant", prefilter=False)
+            for p in probabilities[1:].astype(np.float32)
+        ]
+        stacked = np.stack([1.0 - sum(found), *found])
+        out[start : start + shape[0]] = stacked.argmax(axis=0)
+    return out
+
+
+def network_lungs(
+    volume: Volume, model: str | Path, device: str, say: Callable[[float, str], None]
+) -> Volume:
+    """What one lung network finds, on the grid of `volume`, cleaned by `clean_sides`."""
+    import torch
+
+    from xrecon.nets.registry import load_card, load_model
+
+    _require_lung_card(load_card(model))
+    network, card = load_model(model, device)
+    say(0.0, f"slices for {card.name}")
+    grid = slices_to_network(volume, card.input)
+    slices = torch.as_tensor(grid.array)[:, None]
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(slices), BATCH):
+            logits = network(slices[start : start + BATCH].to(device)).float()
+            parts.append(logits.softmax(dim=1).cpu().numpy())
+            say(0.1 + 0.8 * min(1.0, (start + BATCH) / len(slices)), f"{card.name} on axial slices")
+    probabilities = np.moveaxis(np.concatenate(parts), 1, 0)
+    labels = clean_sides(labels_on_grid(probabilities, grid, volume))
+    say(1.0, f"{card.name} done")
+    return volume.with_array(labels, Quantity.LABEL, lungs=card.name)
+
+
+def clean_sides(labels: np.ndarray) -> np.ndarray:
+    """One piece per lung: the largest of each side, cavities filled.
+
+    A smaller piece that touches the other side's lung becomes part of that one (a patch of the wrong
+    side inside a lung); the rest is dropped. Voxels may not be claimed twice: right fills first.
+    """
+    main = {k: morphology.largest(labels == k, connectivity=26) for k in (RIGHT_LUNG, LEFT_LUNG)}
+    grown = {}
+    for label, other in ((RIGHT_LUNG, LEFT_LUNG), (LEFT_LUNG, RIGHT_LUNG)):
+        strays = (labels == other) & ~main[other]
+        if main[label].any():
+            grown[label] = morphology.fill_cavities(morphology.largest(main[label] | strays, connectivity=26))
+        else:
+            grown[label] = main[label]
+    out = np.zeros(labels.shape, np.uint8)
+    for label, other in ((RIGHT_LUNG, LEFT_LUNG), (LEFT_LUNG, RIGHT_LUNG)):
+        out[grown[label] & ~main[other] & (out == 0)] = label
+    return out
+
+
+def _require_lung_card(card: ModelCard) -> None:
+    names = [n.lower() for n in getattr(card.output, "labels", [])]
+    if card.input.kind != "slices" or len(names) != 3 or "right" not in names[1] or "left" not in names[2]:
+        raise InputError(
+            "expected a lung model (axial slices in; background, right lung, left lung out), "
+            f"got {card.name} ({card.input.kind} in; {names or card.output.kind} out)"
+        )
