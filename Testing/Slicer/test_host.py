@@ -34,3 +34,21 @@ def test_module_segments_when_apply_is_clicked(openModule, volume):
     assert ui.segmentsTable.displayedSegmentIDs() == ("tissue",)
     picture = slicerhost.screenshot(widget.parent, "host-example")
     assert qt.QImage(str(picture)).width() == 480
+
+
+def test_views_show_volume_and_segmentation(volume):
+    from slicerhost import views
+
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentation.CreateDefaultDisplayNodes()
+    segmentId = segmentation.GetSegmentation().AddEmptySegment("block", "block", (1.0, 0.0, 0.0))
+    mask = np.zeros((9, 11, 13), np.uint8)
+    mask[2:7, 2:9, 3:10] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, segmentId, volume)
+    with views.layout(size=120) as layout:
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        picture = qt.QImage(str(layout.save("host-views")))
+    assert (picture.width(), picture.height()) == (360, 120)
+    colors = [qt.QColor(picture.pixel(x, y)) for x in range(0, 120, 4) for y in range(0, 120, 4)]
+    assert any(color.red() == color.green() > 40 for color in colors), "no grey CT in the axial view"
+    assert any(color.red() > color.green() + 60 for color in colors), "no red segment in the axial view"

@@ -69,6 +69,9 @@ for _class in (QtWidgets.QMenu, QtCore.QEventLoop, QtWidgets.QApplication, QtCor
 
 from ._loader import QUiLoader as QUiLoader  # noqa: E402  (after the patches; replaces Qt's own)
 
+_bytesOf = QtCore.QByteArray.data
+QtCore.QByteArray.data = lambda self: _bytesOf(self) or None  # PythonQt gives None for an empty array
+
 
 def SIGNAL(signature: str) -> str:
     """Old spelling of a signal in `connect`."""

@@ -17,7 +17,7 @@ _CONNECTIONS = "_slicerhost_connections"  # [(normalized signature, slot as give
 
 def normalized(signature: str) -> str:
     """`signature` as Qt's meta objects spell it, without blanks and const references."""
-    return bytes(QtCore.QMetaObject.normalizedSignature(signature).data()).decode()
+    return bytes(QtCore.QMetaObject.normalizedSignature(signature)).decode()
 
 
 def argumentTypes(signature: str) -> list[str]:

@@ -12,7 +12,7 @@ from qt._dialogs import ModalDialogError, answer, opened
 from qt._errors import slotErrors
 
 from .application_start import create, interactiveMode, messages, reset
-from .modules import closeModule, loadModule, openModule
+from .modules import closeModule, enterModule, exitModule, loadModule, openModule
 from .screens import click, screenshot, wait_until
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "click",
     "closeModule",
     "create",
+    "enterModule",
+    "exitModule",
     "interactiveMode",
     "loadModule",
     "messages",

@@ -161,8 +161,22 @@ def openModule(name: str) -> object:
     module._widget = panel
     setattr(slicer.modules, name + "Widget", widget)
     widget.setup()
-    widget.enter()
+    enterModule(name)
     return widget
+
+
+def enterModule(name: str) -> None:
+    """What happens when the user comes (back) to the module."""
+    panel = getattr(slicer.modules, name.lower())._widget
+    panel._entered = True
+    panel._python.enter()
+
+
+def exitModule(name: str) -> None:
+    """What happens when the user goes to another module; the panel stays alive."""
+    panel = getattr(slicer.modules, name.lower())._widget
+    panel._entered = False
+    panel._python.exit()
 
 
 def closeModule(name: str) -> None:
@@ -170,7 +184,7 @@ def closeModule(name: str) -> None:
     widget = getattr(slicer.modules, name + "Widget", None)
     if widget is None:
         return
-    widget.exit()
+    exitModule(name)
     widget.cleanup()
     delattr(slicer.modules, name + "Widget")
     module = getattr(slicer.modules, name.lower())

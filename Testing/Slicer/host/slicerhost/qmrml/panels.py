@@ -49,6 +49,11 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
     """The C++ panel of a scripted module; `self()` is the module's Python widget."""
 
     _python: object = None
+    _entered = False
+
+    @property
+    def isEntered(self) -> bool:
+        return self._entered
 
     def self(*arguments: object) -> object:
         return arguments[0]._python
