@@ -40,6 +40,10 @@ def _connectQtSignal(sender: QtCore.QObject, signature: str, slot: Callable) -> 
 
 
 def _connect(self: QtCore.QObject, signal: str, slot: object, member: str | None = None) -> bool:
+    if isinstance(
+        signal, QtCore.QObject
+    ):  # PySide6 itself, in QTimer.singleShot: connect(sender, "2timeout()", f)
+        return _connect(signal, slot[1:], member)
     if member is not None:  # connect(signal, receiver, "slot(Types)")
         slot = getattr(slot, member.split("(")[0])
     if not callable(slot):
@@ -70,7 +74,15 @@ def _disconnect(
 
 def install() -> None:
     """PySide6 answers `connect` before Python's attribute rules, so the look-up itself is replaced."""
-    original = QtCore.QObject.__getattribute__
+    _installLookUp(QtCore.QObject)
+
+
+def _installLookUp(cls: type[QtCore.QObject]) -> None:
+    for derived in cls.__subclasses__():  # some, such as QProcess, have a look-up of their own
+        _installLookUp(derived)
+    if "__getattribute__" not in cls.__dict__:
+        return
+    original = cls.__getattribute__
 
     def lookUp(self: QtCore.QObject, name: str) -> object:
         if name == "connect":
@@ -79,4 +91,4 @@ def install() -> None:
             return types.MethodType(_disconnect, self)
         return original(self, name)
 
-    QtCore.QObject.__getattribute__ = lookUp
+    cls.__getattribute__ = lookUp
