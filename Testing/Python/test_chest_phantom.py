@@ -71,6 +71,11 @@ def test_pneumothorax_is_air_before_and_above_a_whole_denser_lung(healthy, colla
     assert after / before == pytest.approx(space / lung.sum(), rel=0.1)
 
 
+def test_no_bone_in_the_labels(collapsed):
+    in_lungs = collapsed.volume.array[collapsed.labels.array > 0]
+    assert np.count_nonzero(in_lungs > 250) < 0.001 * in_lungs.size
+
+
 def test_the_other_lung_is_unchanged(healthy, collapsed):
     assert np.array_equal(healthy.labels.array == 1, collapsed.labels.array == 1)
 
@@ -130,7 +135,7 @@ def test_same_seed_same_voxels_other_seed_other_body():
     assert not np.array_equal(first.labels.array, other.labels.array)
 
 
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", range(1, 5))
 def test_every_build_keeps_its_anatomy(seed):
     phantom = chest_phantom((8.0, 8.0, 8.0), seed=seed)
     right, left = (np.count_nonzero(phantom.labels.array == k) * phantom.volume.voxel_ml for k in (1, 2))

@@ -56,9 +56,12 @@ def mediastinum_distance(canvas: Canvas, build: Build, margin: float = 4.0) -> n
 
 
 def pleural_space(
-    canvas: Canvas, cage: np.ndarray, dome: np.ndarray, between: np.ndarray, side: int
+    canvas: Canvas, cage: np.ndarray, dome: np.ndarray, between: np.ndarray, bone: np.ndarray, side: int
 ) -> Pleura:
-    """The space of the lung of one side: inside the cage, above the diaphragm, beside the mediastinum."""
+    """The space of the lung of one side: inside the cage, above the diaphragm, beside the mediastinum.
+
+    bone: mask of the skeleton, which may bulge into the cage; it is left out.
+    """
     leaning = canvas.y - 0.10 * (canvas.z - 30.0)  # the apex lies further back than the lung below it
     apex = ellipsoid_distance((canvas.x, leaning, canvas.z), (side * 50.0, 0.0, 30.0), (78.0, 100.0, 102.0))
     apex = np.where(canvas.z > 30.0, apex, -1e3)
@@ -71,6 +74,7 @@ def pleural_space(
     # the anterior junction runs down to the left, and is nowhere plane
     junction = -0.07 * canvas.z + 5.0 * np.sin(canvas.y / 22.0 + canvas.z / 60.0)
     distance = np.maximum(distance, apart - side * (canvas.x - junction))
+    distance = np.where(bone, np.maximum(distance, canvas.voxel / 2), distance)
     return Pleura(distance.astype(np.float32), -wall)
 
 

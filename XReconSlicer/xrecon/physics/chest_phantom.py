@@ -154,7 +154,10 @@ def _paint(canvas: Canvas, build: Build, texture: np.ndarray) -> dict[int, Pleur
     paint_belly(canvas, build, cage, dome)
     for part in mediastinum(build):
         part.draw(canvas)
-    return {side: pleural_space(canvas, cage, dome, between, side) for side in (RIGHT, LEFT)}
+    skeleton = canvas.blank()
+    paint_bones(skeleton, build.bone)
+    bone = skeleton.hu > -500.0
+    return {side: pleural_space(canvas, cage, dome, between, bone, side) for side in (RIGHT, LEFT)}
 
 
 def _paint_table(canvas: Canvas) -> None:
