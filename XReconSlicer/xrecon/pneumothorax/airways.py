@@ -62,8 +62,8 @@ def airway_tree(hu: np.ndarray, chain: np.ndarray, spacing: tuple[float, float, 
     """The air that a trachea chain reaches below a lumen threshold, raised until it would leak.
 
     The threshold climbs from -960 HU in steps of 20; growth stops before the step in which the tree
-    exceeds 150 ml or gains more than 15 ml and 40 % at once (a leak into the lungs): region growing
-    with explosion control.
+    exceeds 150 ml or, after the first, gains more than 15 ml and 40 % at once (a leak into the lungs):
+    region growing with explosion control.
     """
     if not chain.any():
         return chain
@@ -77,7 +77,8 @@ def airway_tree(hu: np.ndarray, chain: np.ndarray, spacing: tuple[float, float, 
         keep[0] = False
         grown = keep[labels]
         before, after = (float(m.sum()) * voxel_ml for m in (tree, grown))
-        if after > MAX_TREE_ML or after - before > max(MAX_STEP_ML, MAX_STEP_SHARE * before):
+        leaks = after - before > max(MAX_STEP_ML, MAX_STEP_SHARE * before) and lumen != LUMEN_HU[0]
+        if after > MAX_TREE_ML or leaks:
             break
         tree = grown
     return tree | chain
