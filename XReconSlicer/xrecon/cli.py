@@ -292,6 +292,8 @@ def run(arguments: Sequence[str]) -> int:
     as_json = _asks_for_json(arguments)
     try:
         code = app(spread_lists(arguments), prog_name="xrecon", standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes this of a KeyboardInterrupt
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else OK
     except (InputError, FileNotFoundError) as error:
         return _failed(BAD_INPUT, _sentence(error), as_json)
@@ -302,11 +304,12 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(CANNOT_WRITE, _sentence(error), as_json)
     except MemoryError as error:
         return _failed(NO_MEMORY, str(error) or "not enough memory", as_json)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return _failed(INTERRUPTED, "interrupted", as_json)
     except Exception as error:
         if hasattr(error, "format_message"):  # wrong usage, as typer reports it
-            return _failed(USAGE, f"{error.format_message()} (see xrecon --help)", as_json)
+            message = error.format_message().replace("Value error, ", "")
+            return _failed(USAGE, f"{message} (see xrecon --help)", as_json)
         traceback.print_exc()
         return _failed(BUG, f"{type(error).__name__}: {error} (a bug in xrecon)", as_json)
     finally:

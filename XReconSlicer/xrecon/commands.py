@@ -269,14 +269,10 @@ def _short(value: Any) -> str:
 
 def segmentation_numbers(result: Segmentation, source: str) -> dict[str, Any]:
     """Plain numbers of a segmentation for its JSON file."""
-    from dataclasses import asdict, is_dataclass
-
-    used = result.parameters
-    settings = asdict(used) if is_dataclass(used) else used.model_dump()
     return {
         "source": source,
         "quantities": result.quantities.to_dict(),
-        "parameters": settings,
+        "parameters": result.parameters.model_dump(mode="json"),
         "lungs": result.lung_source,
         "device": result.device,
         "warnings": result.warnings,

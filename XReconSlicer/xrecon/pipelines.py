@@ -254,33 +254,18 @@ def segment(
                 f"expected lung masks on the grid of the CT {volume.shape}, got {lungs.shape} "
                 f"with spacing {lungs.spacing} mm"
             )
-    say("pneumothorax", 0.0, "PTX-Seg")
-    labels = ptx_seg(volume, lungs, settings)
-    say("pneumothorax", 0.9, "measuring")
+    labels = ptx_seg(volume, lungs, settings, say)
     quantities = quantify(labels)
-    say("pneumothorax", 1.0, "done")
-    warnings = [*notes, *getattr(quantities, "warnings", [])]
+    warnings = [*notes, *quantities.warnings]
     return Segmentation(labels, lungs, quantities, settings, source, used, warnings)
 
 
 def _ptx_parameters(parameters: PtxParameters | Mapping[str, Any] | None) -> PtxParameters:
-    from pydantic import ValidationError
-
     from xrecon.pneumothorax.segment import PtxParameters
 
     if isinstance(parameters, PtxParameters):
         return parameters
-    try:
-        return PtxParameters(**dict(parameters or {}))
-    except ValidationError as error:
-        raise InputError(f"PTX-Seg settings cannot be used: {_faults(error)}") from error
-    except TypeError as error:
-        raise InputError(f"PTX-Seg settings cannot be used: {error}") from error
-
-
-def _faults(error: Any) -> str:
-    faults = [(".".join(map(str, e["loc"])) or "settings", e["msg"], e["input"]) for e in error.errors()]
-    return "; ".join(f"{name}: {message}, got {value!r}" for name, message, value in faults)
+    return PtxParameters.from_settings(parameters or {})
 
 
 def _find_lungs(

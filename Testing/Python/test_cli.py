@@ -1,0 +1,193 @@
+"""The command line when all goes well: help, results, progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_inputs import BACKEND, body, error_line, reconstruct_arguments, write_inputs, xrecon
+from xrecon import cli
+from xrecon.io.image import read_volume, write_volume
+from xrecon.io.radiograph import read_radiograph
+from xrecon.options import parse_settings, spread_lists
+from xrecon.progress import Reporter, plain_data
+from xrecon.volume import InputError
+
+COMMANDS = ("drr", "reconstruct", "segment", "train", "evaluate", "models", "demo")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the inputs of `write_inputs`."""
+    return write_inputs(tmp_path_factory.mktemp("files"))
+
+
+# -- help ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_complete_and_light(command: str):
+    code = (
+        "import sys\nfrom xrecon import cli\n"
+        f"code = cli.run([*{[command] if command else []!r}, '--help'])\n"
+        "heavy = {'torch', 'monai', 'skimage', 'SimpleITK', 'pydicom', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(code or (sorted(heavy) if heavy else 0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(BACKEND), "COLUMNS": "120"},
+    )
+    assert done.returncode == 0, done.stderr
+    if command:
+        assert "Example: xrecon " + command in done.stdout
+    else:
+        assert all(name in done.stdout for name in COMMANDS)
+        assert "not a medical" in done.stdout
+
+
+def test_version_and_usage(capfd: pytest.CaptureFixture[str]):
+    assert xrecon(capfd, "--version")[:2] == (0, "xrecon 0.1.0\n")
+    oblique = ["drr", "--ct", "a", "--output", "b", "--views", "oblique"]
+    for wrong in (["paint"], ["drr"], oblique, ["models", "--x"]):
+        code, _, err = xrecon(capfd, *wrong)
+        assert code == cli.USAGE
+        assert error_line(err)
+    code, _, err = xrecon(capfd, "evaluate", "--model", "m", "--output", "o")
+    assert code == cli.USAGE and "--data" in error_line(err)
+
+
+def test_list_options_take_several_values():
+    assert spread_lists(["drr", "--views", "PA", "LEFT LATERAL", "--ct", "x"]) == [
+        "drr", "--views", "PA", "--views", "LEFT LATERAL", "--ct", "x",
+    ]  # fmt: skip
+    assert spread_lists(["--set", "a=1", "--set", "b=2"]) == ["--set", "a=1", "--set", "b=2"]
+    assert spread_lists(["--ct", "a", "b"]) == ["--ct", "a", "b"]
+
+
+def test_settings_are_read_as_json_or_text():
+    assert parse_settings(["t_p=-950", "device=cpu", "loss.projection=0.1", "x=[1, 2]"]) == {
+        "t_p": -950,
+        "device": "cpu",
+        "loss.projection": 0.1,
+        "x": [1, 2],
+    }
+    with pytest.raises(InputError, match="NAME=VALUE, got 'steps'"):
+        parse_settings(["steps"])
+
+
+# -- what goes right -----------------------------------------------------------------------------
+def test_drr_then_reconstruct(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    pictures = tmp_path / "pictures"
+    code, out, _ = xrecon(
+        capfd, "drr", "--ct", files / "ct.nrrd", "--output", pictures, "--views", "PA", "LEFT LATERAL",
+        "--detector-pixels", 40, "--progress", "json",
+    )  # fmt: skip
+    assert code == 0
+    events = [json.loads(line) for line in out.splitlines()]
+    assert {e["event"] for e in events[:-1]} == {"progress"} and events[-1]["event"] == "result"
+    assert all(0 <= e["fraction"] <= 1 and e["stage"] for e in events[:-1])
+    made = {p.name for p in pictures.iterdir()}
+    assert made == {"ct_pa.dcm", "ct_pa.png", "ct_pa.json", "ct_left_lateral.dcm", "ct_left_lateral.png",
+                    "ct_left_lateral.json", "drr.json"}  # fmt: skip
+    isocenter = np.array(json.loads((pictures / "drr.json").read_text())["isocenter_lps_mm"])
+    # pictures keep the CT's frame, DICOM radiographs the isocentre's
+    for name, place in (("ct_pa.png", isocenter), ("ct_pa.dcm", 0.0)):
+        np.testing.assert_allclose(read_radiograph(pictures / name).geometry.isocenter, place, atol=1e-6)
+
+    for suffix, center in (("dcm", np.zeros(3)), ("png", isocenter)):
+        output = tmp_path / suffix
+        arguments = reconstruct_arguments(
+            files, output, pa=pictures / f"ct_pa.{suffix}", lateral=pictures / f"ct_left_lateral.{suffix}"
+        )
+        code, out, err = xrecon(capfd, *arguments, "--progress", "json")
+        assert code == 0, err
+        result = json.loads(out.splitlines()[-1])
+        assert set(result["files"]) == {"reconstruction", "input_pa", "input_lateral", "reprojection_pa",
+                                        "reprojection_lateral", "summary"}  # fmt: skip
+        volume = read_volume(output / "reconstruction.nrrd")
+        np.testing.assert_allclose(volume.center, center, atol=1e-3)
+        assert "synthetic" in volume.meta and volume.meta["model"] == "tiny-lifting"
+        pair = [read_radiograph(output / f"{role}_pa.nrrd") for role in ("input", "reprojection")]
+        assert pair[0].geometry.is_close(pair[1].geometry, 1e-3)
+        numbers = json.loads((output / "reconstruction.json").read_text())
+        assert set(numbers["scores"]) == {"PA", "LEFT LATERAL"}
+        assert "not for diagnosis" in numbers["notice"]
+
+
+def test_plain_output_is_for_people(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    code, out, err = xrecon(capfd, *reconstruct_arguments(files, tmp_path / "o"), "--progress", "plain")
+    assert code == 0
+    assert "PA: correlation" in out and "reconstruction.nrrd" in out and "[reconstruct]" in err
+    code, out, _ = xrecon(capfd, *reconstruct_arguments(files, tmp_path / "o"), "--progress", "none")
+    assert code == 0 and out == ""
+
+
+def test_evaluate_two_files(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    write_volume(body().with_array(body().array + np.int16(10)), tmp_path / "other.nrrd")
+    code, _, err = xrecon(
+        capfd, "evaluate", "--prediction", tmp_path / "other.nrrd", "--reference", files / "ct.nrrd",
+        "--output", tmp_path / "scores",
+    )  # fmt: skip
+    assert code == 0, err
+    row = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["subjects"][0]
+    assert row["mae_hu"] == pytest.approx(10.0)
+
+
+def test_evaluate_a_model_with_its_control(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "someone.nrrd").write_bytes((files / "ct.nrrd").read_bytes())
+    code, _, err = xrecon(
+        capfd, "evaluate", "--model", files / "model", "--data", data, "--output", tmp_path / "scores"
+    )
+    assert code == 0, err
+    numbers = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
+    row = numbers["subjects"][0]
+    # untrained: the model says its mean volume, so it cannot be better than the control
+    assert row["psnr"] == pytest.approx(row["psnr_mean_volume"], abs=1e-6)
+    assert {"pa_correlation", "left_lateral_relative_residual"} <= set(row)
+    code, _, err = xrecon(
+        capfd, "evaluate", "--model", files / "model", "--data", data, "--output", tmp_path / "scores",
+        "--subjects", "nobody",
+    )  # fmt: skip
+    assert code == cli.BAD_INPUT and "nobody" in error_line(err)
+
+
+def test_models_lists_architectures(capfd: pytest.CaptureFixture[str]):
+    code, out, _ = xrecon(capfd, "models", "--progress", "json")
+    assert code == 0 and "x-recon" in json.loads(out)["numbers"]["architectures"]
+
+
+# -- progress ------------------------------------------------------------------------------------
+def test_json_progress_is_thinned_and_finite(capfd: pytest.CaptureFixture[str]):
+    with Reporter("json") as report:
+        for i in range(1001):
+            report("work", i / 1000, "working")
+        numbers = {"x": np.float32(1.5), "bad": float("nan"), "n": np.arange(2)}
+        report.result({"volume": Path("a.nrrd")}, numbers)
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert 90 <= len(lines) <= 120
+    assert lines[-2]["fraction"] == 1.0
+    assert lines[-1]["files"] == {"volume": "a.nrrd"}
+    assert lines[-1]["numbers"] == {"x": 1.5, "bad": None, "n": [0, 1]}
+
+
+def test_bars_do_not_touch_stdout(capfd: pytest.CaptureFixture[str]):
+    with Reporter("rich") as report:
+        report("one", 0.5, "half")
+        report("two", 1.0, "done")
+        report.result({}, {}, "the text")
+    out, err = capfd.readouterr()
+    assert out == "the text\n" and "one" in err
+
+
+def test_plain_data_makes_strict_json():
+    data = plain_data({"p": Path("x"), "t": (1, 2), "i": np.int64(3), "inf": np.inf, "v": [np.array([1.0])]})
+    expected = {"p": "x", "t": [1, 2], "i": 3, "inf": None, "v": [[1.0]]}
+    assert json.loads(json.dumps(data, allow_nan=False)) == expected
