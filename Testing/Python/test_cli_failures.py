@@ -62,11 +62,19 @@ def _write_2d(array: np.ndarray, path: Path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
 
 
-        "lateral as PA": (
-            {"pa": files / "lateral.dcm", "lateral": files / "pa.dcm"},
-            "recorded as LEFT LATERAL",
-        ),
-         "same file twice", "lateral as PA", "wrong checksum", "unknown model")  # fmt: skip
+CASES = (
+    "colour PNG",
+    "CT as radiograph",
+    "missing file",
+    "NaN",
+    "constant picture",
+    "zero bytes",
+    "no DICOM",
+    "same file twice",
+    "lateral as PA",
+    "wrong checksum",
+    "unknown model",
+)
 
 
 @pytest.mark.parametrize("case", CASES)
