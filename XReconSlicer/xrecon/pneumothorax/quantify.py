@@ -104,5 +104,5 @@ def _implausible(ml: dict[int, float]) -> tuple[str, ...]:
         if share is not None and share > MAX_OCCUPANCY_PERCENT:
             out.append(f"Air fills {share:.0f} % of the {side} side; check that the lung mask is a lung's.")
     if ml[RIGHT_AIR] > 0 and ml[LEFT_AIR] > 0:
-        out.append("Air on both sides: rarely pneumothorax; often noise, emphysema or airways in the lung mask.")
+        out.append("Air on both sides: seldom two pneumothoraces, often noise, emphysema or airways.")
     return tuple(out)
