@@ -26,7 +26,7 @@ class GridConfig(_Strict):
 
     side: PositiveInt = Field(64, description="voxels per edge of the reconstruction")
     spacing_mm: PositiveFloat = Field(5.6, description="voxel size of the reconstruction")
-    source_side: PositiveInt = Field(160, description="voxels per edge of the volume that is projected")
+    source_side: PositiveInt = Field(144, description="voxels per edge of the volume that is projected")
     source_spacing_mm: PositiveFloat = Field(2.8, description="voxel size of the volume that is projected")
     detector_pixels: PositiveInt = Field(128, description="rows and columns of the network's pictures")
     detector_spacing_mm: PositiveFloat = Field(3.4, description="pixel size on the detector")

@@ -53,24 +53,31 @@ def random_warp(side: int, spacing_mm: float, settings: AugmentationConfig, rng:
 
     For `grid_sample` with align_corners=False; the last axis is (x, y, z).
     """
-    uniform = lambda limit: rng.uniform(-limit, limit, 3)  # noqa: E731
-    linear = rotation_matrix(uniform(settings.rotation_deg)) / (1.0 + uniform(settings.scale))
     half_field = side * spacing_mm / 2.0
-    theta = np.column_stack([linear, uniform(settings.shift_mm) / half_field])
-    grid = functional.affine_grid(
-        torch.as_tensor(theta, dtype=torch.float32)[None], (1, 1, side, side, side), align_corners=False
-    )
+    linear = rotation_matrix(_uniform(settings.rotation_deg, rng)) / (1.0 + _uniform(settings.scale, rng))
+    shift = _uniform(settings.shift_mm, rng) / half_field
+    # The warp is smooth, so it is computed on every fourth voxel and interpolated: linear
+    # interpolation between voxel centres leaves the affine part exact.
+    coarse = side // 4 + 1
+    axis = torch.linspace(-1 + 1 / side, 1 - 1 / side, coarse)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    lattice = torch.stack([x, y, z], dim=-1) @ torch.as_tensor(linear.T, dtype=torch.float32)
+    lattice = (lattice + torch.as_tensor(shift, dtype=torch.float32)).movedim(-1, 0)[None]
     if settings.warp_mm:
         knots = int(rng.integers(settings.warp_knots[0], settings.warp_knots[1] + 1))
-        knot_values = rng.normal(0.0, settings.warp_mm / half_field, (1, 3, knots, knots, knots))
-        # upsampled in two stages: linear at full size has kinks, quadratic-like smoothing is enough
+        values = rng.normal(0.0, settings.warp_mm / half_field, (1, 3, knots, knots, knots))
         field = functional.interpolate(
-            torch.as_tensor(knot_values, dtype=torch.float32), size=(side // 4,) * 3, mode="trilinear", align_corners=True
+            torch.as_tensor(values, dtype=torch.float32), size=(coarse,) * 3, mode="trilinear", align_corners=True
         )
+        # rounds the kinks that linear interpolation leaves at the knots
         field = functional.avg_pool3d(functional.pad(field, (2,) * 6, mode="replicate"), 5, 1)
-        field = functional.interpolate(field, size=(side,) * 3, mode="trilinear", align_corners=False)
-        grid = grid + field.movedim(1, -1)
-    return grid
+        lattice = lattice + field
+    grid = functional.interpolate(lattice, size=(side,) * 3, mode="trilinear", align_corners=True)
+    return grid.movedim(1, -1)
+
+
+def _uniform(limit: float, rng: np.random.Generator) -> np.ndarray:
+    return rng.uniform(-limit, limit, 3)
 
 
 class ReconstructionData:

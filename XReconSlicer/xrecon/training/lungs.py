@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from xrecon.evaluation.metrics import dice
 from xrecon.nets.card import LabelOutput, ModelCard, SliceInput
 from xrecon.nets.registry import create_model, save_model
 from xrecon.preprocess.ct import AIR_HU
@@ -88,6 +87,8 @@ class LungTask:
 
     def validate(self) -> dict[str, float]:
         """Mean Dice per side over the validation patients, and of the variants with pneumothorax."""
+        from xrecon.evaluation.metrics import dice  # loads scikit-image
+
         rows: dict[str, list[float]] = {}
         for prepared in self.validation:
             for number, (hu, labels) in enumerate(prepared.variants):

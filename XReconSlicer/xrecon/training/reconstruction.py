@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from xrecon.evaluation.metrics import mae, psnr, ssim
 from xrecon.nets.card import ModelCard, RadiographInput, TrainingData, VolumeOutput
 from xrecon.nets.registry import create_model, save_model
 from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.training.config import TrainConfig
 from xrecon.training.datasets import Batch, ReconstructionData
-from xrecon.training.losses import LeastSquaresGANLoss, ProjectionLoss
 from xrecon.training.subjects import Prepared
 
 LICENCE = "CC BY 4.0, with the attributions of the training data"
@@ -44,18 +42,25 @@ class ReconstructionTask:
         self.mean_volume = self.data.mean_volume()
         if hasattr(self.network, "mean_volume"):
             self.network.mean_volume.copy_(self.mean_volume)
-        weights = config.loss
+        self._last: tuple[Batch, torch.Tensor] | None = None
+        self._make_losses()
+
+    def _make_losses(self) -> None:
+        config, weights = self.config, self.config.loss
         self.critic: nn.Module | None = None
         if weights.adversarial:
+            from xrecon.training.losses import LeastSquaresGANLoss
+
             self.critic = create_model("x-recon-discriminator").to(self.device)
             self.gan = LeastSquaresGANLoss()
         if weights.projection:
+            from xrecon.training.losses import ProjectionLoss
+
             self.projection = ProjectionLoss(
                 side=config.grid.side,
                 jitter_deg=weights.projection_jitter_deg,
                 jitter_fraction=weights.projection_jitter_fraction,
             ).to(self.device)
-        self._last: tuple[Batch, torch.Tensor] | None = None
 
     @staticmethod
     def _create(config: TrainConfig) -> nn.Module:
@@ -104,6 +109,8 @@ class ReconstructionTask:
         return self.critic(volume.flip(2), pictures)
 
     def _scores(self, subjects: Sequence[Prepared]) -> list[dict[str, float]]:
+        from xrecon.evaluation.metrics import mae, psnr, ssim  # loads scikit-image
+
         rows = []
         for prepared in subjects:
             batch = self.data.reference(prepared)

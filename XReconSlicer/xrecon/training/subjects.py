@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,8 +92,13 @@ def _from_files(folder: Path) -> list[Subject]:
     candidates = [p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES)]
     candidates += [p for p in folder.iterdir() if p.is_dir() and any(p.glob("*.dcm"))]
     subjects = []
-    for path in candidates:
-        if _looks_like_ct(read_volume(path).array):
+    for path in sorted(candidates):
+        try:
+            volume = read_volume(path)
+        except InputError as error:  # label maps that say so, damaged files: named, not silently lost
+            warnings.warn(f"not used for training: {error}", stacklevel=3)
+            continue
+        if _looks_like_ct(volume.array):
             subjects.append(Subject(_stem(path), path, _stem(path)))
     return subjects
 
