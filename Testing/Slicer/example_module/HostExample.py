@@ -103,6 +103,7 @@ class HostExampleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def cleanup(self) -> None:
+        self.setParameterNode(None)  # or its connection to the widgets would outlive them after a reload
         self.removeObservers()
 
     def setParameterNode(self, parameterNode: HostExampleParameterNode | None) -> None:

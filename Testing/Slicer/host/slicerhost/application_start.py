@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,15 +29,18 @@ def _removeStrayNames() -> None:
 
 
 def _recordDisplays() -> None:
-    """Record the message boxes of `slicer.util`; what they return stays Slicer's choice."""
+    """Record what `slicer.util` displays; whether a box opens, and what it returns, stays Slicer's choice.
+
+    Errors, warnings and infos open none without a main window; confirmations do, outside testing mode.
+    """
     original = slicer.util._messageDisplay
 
     def display(logLevel: int, text: str, testingReturnValue: object, **named: object) -> object:
-        kind = {40: "error", 30: "warning", 20: "info"}.get(logLevel, "confirm")
+        kind = logging.getLevelName(logLevel).lower()
         details = named.get("detailedText")
+        kind = "confirm" if named.get("icon") == qt.QMessageBox.Question else kind
         messages.append((kind, f"{text}\n{details}" if details else str(text)))
-        named.pop("mainWindowNeeded", None)
-        return original(logLevel, text, testingReturnValue, mainWindowNeeded=True, **named)
+        return original(logLevel, text, testingReturnValue, **named)
 
     slicer.util._messageDisplay = display
 
@@ -59,6 +64,7 @@ def create() -> object:
     qmrml.install()
     hierarchy.observe(slicer.mrmlScene)
     _recordDisplays()
+    atexit.register(slicer.mrmlScene.RemoveAllObservers)  # Python is half gone when the scene is deleted
     return app
 
 

@@ -12,6 +12,14 @@ from .observers import Observers
 from .panels import SceneHolder
 
 _VISIBLE, _COLOR, _NAME = range(3)
+_EVENTS = (
+    vtk.vtkCommand.ModifiedEvent,
+    slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent,
+    slicer.vtkSegmentation.SegmentAdded,
+    slicer.vtkSegmentation.SegmentRemoved,
+    slicer.vtkSegmentation.SegmentModified,
+    slicer.vtkSegmentation.ContainedRepresentationNamesModified,
+)
 
 
 class _SegmentationObserver(StandIn):
@@ -30,7 +38,8 @@ class _SegmentationObserver(StandIn):
         self._observers.clear()
         self._node = node
         if node is not None:
-            self._observers.add(node, vtk.vtkCommand.AnyEvent, "_refresh")
+            for event in _EVENTS:
+                self._observers.add(node, event, "_refresh")
         self._refresh()
 
     def _segments(self) -> list[tuple[str, object]]:

@@ -208,10 +208,13 @@ class qMRMLNodeComboBox(_NodeList):
         """Create a node of the first (or the given) type and select it."""
         nodeType = nodeType or self.nodeTypes[0]
         name = self.baseName or nodeType.removeprefix("vtkMRML").removesuffix("Node")
-        node = self._scene.AddNewNodeByClass(nodeType, self._scene.GenerateUniqueName(name))
+        node = self._scene.CreateNodeByClass(nodeType)
+        node.UnRegister(None)
+        node.SetName(self._scene.GenerateUniqueName(name))
         for attributeType, attribute, value in self._attributes:
             if node.IsA(attributeType):
                 node.SetAttribute(attribute, value or "1")
+        self._scene.AddNode(node)
         if self.selectNodeUponCreation:
             self.setCurrentNode(node)
         return node
