@@ -96,8 +96,8 @@ def test_lines_that_are_no_events_go_to_the_log(tmp_path: Path) -> None:
 def test_events_cut_in_the_middle_of_a_line_and_of_a_character_arrive_whole(tmp_path: Path) -> None:
     job, said = makeJob(
         tmp_path,
-        "line = json.dumps({'event': 'progress', 'stage': 's', 'fraction': 0.5, 'message': 'M\\u00fcller \\u2713'},"
-        " ensure_ascii=False).encode() + b'\\n'\n"
+        "event = {'event': 'progress', 'stage': 's', 'fraction': 0.5, 'message': 'M\\u00fcller \\u2713'}\n"
+        "line = json.dumps(event, ensure_ascii=False).encode() + b'\\n'\n"
         "for i in range(0, len(line)):\n"
         "    sys.stdout.buffer.write(line[i:i + 1]); sys.stdout.buffer.flush(); time.sleep(0.002)\n"
         "sys.stdout.buffer.write(json.dumps({'event': 'result', 'files': {}, 'numbers': {}}).encode())\n",

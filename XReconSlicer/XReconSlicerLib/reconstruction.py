@@ -15,7 +15,7 @@ from xrecon.volume import InputError, Radiograph, Volume
 from XReconSlicerLib.intake import GEOMETRY_VALUES, radiographFromNode
 from XReconSlicerLib.intake import PLANES as VIEW_PLANES
 from XReconSlicerLib.jobs import CliJob
-from XReconSlicerLib.mrml import radiographToNode, setProvenance, volumeToNode
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, radiographToNode, setProvenance, volumeToNode
 from XReconSlicerLib.scene import markSynthetic, placeBeside, setChestWindow, showInSliceViews
 
 NOTICE = "Synthetic volume computed by XRecon from two radiographs. For research; not for diagnosis."
@@ -143,8 +143,8 @@ def addReconstruction(
     setChestWindow(node)
     for role, radiograph in pictures.items():
         title = f"{node.GetName()}: {PICTURES[role]}"
-        picture = radiographToNode(radiograph, title, node.GetNodeReference(role))
-        node.SetNodeReferenceID(role, picture.GetID())
+        picture = radiographToNode(radiograph, title, node.GetNodeReference(ATTRIBUTE_PREFIX + role))
+        node.SetNodeReferenceID(ATTRIBUTE_PREFIX + role, picture.GetID())
         setProvenance(picture, {"role": role})
         if role.startswith("reprojection"):
             markSynthetic(picture, NOTICE)

@@ -1,0 +1,145 @@
+"""A CT node to a segmentation node of lungs and pneumothorax and a table of their volumes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+from xrecon.io.image import write_volume
+from xrecon.io.segmentation import PTX_SEGMENTS, SegmentDescription, read_segmentation
+from xrecon.volume import InputError, Volume
+
+from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, volumeFromNode
+from XReconSlicerLib.scene import markSynthetic, placeBeside, tableToNode
+from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
+
+# Where the lungs come from; the names of the panel's choices.
+NETWORK, CLASSICAL, SEGMENTATION = "network", "classical", "segmentation"
+NOTICE = "Measured by PTX-Seg (XRecon). Check the contours: no setting is validated for small pneumothorax."
+
+
+def lungsOf(
+    lungSource: str,
+    lungsNode: slicer.vtkMRMLSegmentationNode | None,
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+) -> Volume | None:
+    """The given lungs as labels on the CT's grid; None when they are to be found."""
+    if lungSource != SEGMENTATION:
+        return None
+    if lungsNode is None:
+        raise InputError(_("Choose the segmentation that holds the lungs."))
+    return lungsFromNode(lungsNode, ctNode)
+
+
+def segmentationJob(
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+    lungSource: str = NETWORK,
+    lungsNode: slicer.vtkMRMLSegmentationNode | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> CliJob:
+    """The job `xrecon segment` for a CT node.
+
+    :param lungSource: NETWORK, CLASSICAL (thresholds, no weights) or SEGMENTATION (`lungsNode`).
+    :param parameters: of PTX-Seg, by the names of `xrecon.pneumothorax.parameters.PtxParameters`.
+    """
+    ct = volumeFromNode(ctNode)
+    lungs = lungsOf(lungSource, lungsNode, ctNode)
+
+    def arguments(folder: Path) -> list[object]:
+        write_volume(ct, folder / "ct.nrrd")
+        options: list[object] = ["--device", device]
+        if lungs is not None:
+            write_volume(lungs, folder / "lungs.nrrd")
+            options += ["--lungs", folder / "lungs.nrrd"]
+        elif lungSource == CLASSICAL:
+            options += ["--lung-model", CLASSICAL]
+        for name, value in (parameters or {}).items():
+            options += ["--set", f"{name}={json.dumps(value)}"]
+        return ["segment", "--ct", folder / "ct.nrrd", *options, "--output", folder / "out"]
+
+    return CliJob.prepare(arguments)
+
+
+def loadSegmentation(
+    result: Mapping[str, Any],
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
+    tableNode: slicer.vtkMRMLTableNode | None = None,
+) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLTableNode]:
+    """Nodes from the files of a finished job; see `addSegmentation`."""
+    labels, segments = read_segmentation(result["files"]["segmentation"])
+    with open(result["files"]["table"], newline="", encoding="utf-8") as stream:
+        header, *rows = csv.reader(stream)
+    return addSegmentation(labels, segments, header, rows, ctNode, segmentationNode, tableNode)
+
+
+def addSegmentation(
+    labels: Volume,
+    segments: Sequence[SegmentDescription],
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
+    tableNode: slicer.vtkMRMLTableNode | None = None,
+) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLTableNode]:
+    """Segmentation and table in the study of the CT; given nodes are overwritten.
+
+    A segmentation of a synthetic CT is marked as synthetic too.
+    """
+    name = _("{name} pneumothorax").format(name=ctNode.GetName())
+    segmentation = segmentationToNode(
+        labels, segments, "" if segmentationNode else name, segmentationNode, ctNode
+    )
+    table = tableToNode(header, rows, "" if tableNode else _("{name} volumes").format(name=name), tableNode)
+    segmentation.SetNodeReferenceID(ATTRIBUTE_PREFIX + "table", table.GetID())
+    for node in (segmentation, table):
+        node.SetDescription(NOTICE)
+        if ctNode.GetAttribute(SYNTHETIC_ATTRIBUTE):
+            markSynthetic(node, _("From a synthetic CT. {notice}").format(notice=NOTICE))
+        placeBeside(node, ctNode)
+    return segmentation, table
+
+
+def describeQuantities(numbers: Mapping[str, Any]) -> str:
+    """Volumes and occupancy per side, and the warnings, a line each."""
+    quantities = numbers["quantities"]
+    lines = []
+    for side, title in (("right", _("Right")), ("left", _("Left"))):
+        share = quantities[f"{side}_occupancy_percent"]
+        lines.append(
+            _("{side}: {air:.0f} ml air, {lung:.0f} ml lung, {share} of the hemithorax").format(
+                side=title,
+                air=quantities[f"{side}_pneumothorax_ml"],
+                lung=quantities[f"{side}_lung_ml"],
+                share="-" if share is None else f"{share:.1f} %",
+            )
+        )
+    return "\n".join([*lines, *numbers.get("warnings", [])])
+
+
+def segment(
+    ctNode: slicer.vtkMRMLScalarVolumeNode,
+    lungSource: str = NETWORK,
+    lungsNode: slicer.vtkMRMLSegmentationNode | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
+    tableNode: slicer.vtkMRMLTableNode | None = None,
+) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLTableNode]:
+    """The whole way in this process, blocking; see `segmentationJob` for the parameters."""
+    from xrecon import pipelines
+
+    models = (pipelines.CLASSICAL_LUNGS,) if lungSource == CLASSICAL else pipelines.DEFAULT_LUNG_MODELS
+    lungs = lungsOf(lungSource, lungsNode, ctNode)
+    result = pipelines.segment(volumeFromNode(ctNode), lungs, models, parameters, device)
+    rows = result.quantities.rows()
+    header = list(rows[0])
+    cells = [["" if row[key] is None else str(row[key]) for key in header] for row in rows]
+    return addSegmentation(result.labels, PTX_SEGMENTS, header, cells, ctNode, segmentationNode, tableNode)
