@@ -64,7 +64,7 @@ def test_a_second_round_trip_changes_nothing(oblique_volume: Volume, tmp_path: P
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_provenance_survives(oblique_volume: Volume, tmp_path: Path, suffix: str) -> None:
-    meta = {"model": "x-recon ü", "note": "two\nlines; a := b = c \\ \"q\"", "synthetic": "yes"}
+    meta = {"model": "x-recon ü", "note": 'two\nlines; a := b = c \\ "q"', "synthetic": "yes"}
     volume = oblique_volume.with_array(oblique_volume.array, quantity=Quantity.ATTENUATION, **meta)
     write_volume(volume, tmp_path / f"mu{suffix}")
     read = read_volume(tmp_path / f"mu{suffix}", Quantity.ATTENUATION)

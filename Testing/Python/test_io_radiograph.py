@@ -1,0 +1,401 @@
+"""Radiographs through pictures and sidecars: numbers, polarity, geometry and where each value came from."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import rotation_matrix
+from PIL import Image
+from xrecon.io import atomic
+from xrecon.io.radiograph import read_radiograph, write_radiograph
+from xrecon.physics.geometry import VIEWS, ViewGeometry
+from xrecon.volume import InputError, Quantity, Radiograph
+
+SHAPE = (31, 37)
+
+
+def geometries() -> dict[str, ViewGeometry]:
+    """The presets off centre, an oblique view with non-square pixels, and a parallel beam."""
+    options = {"shape": SHAPE, "isocenter": (3.25, -4.5, 1000.125), "source_to_detector_mm": 1723.4}
+    presets = {view: ViewGeometry.preset(view, pixel_spacing=(1.1, 0.9), **options) for view in VIEWS}
+    oblique = presets["PA"].moved(rotation_matrix((0.3, -0.2, 1.0), 33.0), (1.0, 2.0, 3.0))
+    parallel = ViewGeometry.preset("AP", beam="parallel", **options)
+    return {**presets, "": oblique, "parallel": parallel}
+
+
+@pytest.fixture(params=list(geometries()))
+def drr(request: pytest.FixtureRequest, rng: np.random.Generator) -> Radiograph:
+    """Line integrals as a DRR has them, on each of the geometries."""
+    return Radiograph(
+        rng.gamma(2.0, 1.3, SHAPE).astype(np.float32),
+        geometries()[request.param],
+        Quantity.LINE_INTEGRAL,
+        request.param if request.param in VIEWS else "",
+        history=("computed from a CT",),
+        meta={"synthetic": "yes", "energy_kev": "70"},
+    )
+
+
+@pytest.fixture
+def grey(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(3, 250, SHAPE, dtype=np.uint8)
+
+
+def save(array: np.ndarray, path: Path, sidecar: dict | None = None) -> Path:
+    Image.fromarray(array).save(path)
+    if sidecar is not None:
+        path.with_suffix(".json").write_text(json.dumps(sidecar))
+    return path
+
+
+# -- round trips -------------------------------------------------------------------------------
+@pytest.mark.parametrize("suffix", [".png", ".nrrd", ".dcm"])
+def test_line_integrals_come_back(drr: Radiograph, tmp_path: Path, suffix: str) -> None:
+    write_radiograph(drr, tmp_path / f"a{suffix}")
+    read = read_radiograph(tmp_path / f"a{suffix}")
+    assert read.quantity is Quantity.LINE_INTEGRAL
+    assert read.array.dtype == np.float32
+    step = 0.0 if suffix == ".nrrd" else np.ptp(drr.array) / 32767
+    assert np.abs(read.array - drr.array).max() <= step / 2
+    assert read.geometry == drr.geometry  # every bit of every number
+    assert (read.view, read.history) == (drr.view, drr.history)
+    assert dict(drr.meta).items() <= dict(read.meta).items()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".nrrd", ".dcm"])
+def test_a_second_round_trip_changes_no_bit(drr: Radiograph, tmp_path: Path, suffix: str) -> None:
+    write_radiograph(drr, tmp_path / f"a{suffix}")
+    once = read_radiograph(tmp_path / f"a{suffix}")
+    write_radiograph(once, tmp_path / f"b{suffix}")
+    twice = read_radiograph(tmp_path / f"b{suffix}")
+    assert np.array_equal(once.array, twice.array)
+    assert once.geometry == twice.geometry
+
+
+@pytest.mark.parametrize("suffix", [".png", ".nrrd", ".dcm"])
+@pytest.mark.parametrize("largest", [1, 255, 4095, 65535])
+def test_whole_numbers_are_stored_without_loss(
+    tmp_path: Path, rng: np.random.Generator, suffix: str, largest: int
+) -> None:
+    array = rng.integers(0, largest, SHAPE, endpoint=True)
+    array[0, :2] = 0, largest
+    display = Radiograph(array, ViewGeometry.pa(shape=SHAPE), Quantity.DISPLAY, "PA")
+    write_radiograph(display, tmp_path / f"a{suffix}")
+    read = read_radiograph(tmp_path / f"a{suffix}")
+    assert np.array_equal(read.array, array)
+    assert read.quantity is Quantity.DISPLAY
+
+
+def test_png_is_sixteen_bits_for_everyone(drr: Radiograph, tmp_path: Path) -> None:
+    """Another program sees the same picture: bright = dense, full use of the 16 bits."""
+    write_radiograph(drr, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        stored = np.array(picture)
+    assert stored.dtype == np.uint16
+    assert np.ptp(stored) > 32000
+    assert np.corrcoef(stored.ravel(), drr.array.ravel())[0, 1] > 0.999999
+    sidecar = json.loads((tmp_path / "a.json").read_text())
+    assert np.allclose(stored * sidecar["scale"] + sidecar["offset"], drr.array, atol=sidecar["scale"] / 2)
+    assert np.log2(sidecar["scale"]).is_integer()
+    assert sidecar["bright_is_dense"] is True
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.png"]
+
+
+def test_png_and_dicom_side_by_side(drr: Radiograph, tmp_path: Path) -> None:
+    """The sidecar of drr.png is not applied to drr.dcm."""
+    for suffix in (".dcm", ".png"):
+        write_radiograph(drr, tmp_path / f"drr{suffix}")
+    read = [read_radiograph(tmp_path / f"drr{suffix}") for suffix in (".dcm", ".png")]
+    assert np.array_equal(read[0].array, read[1].array)
+    assert [r.meta["source_to_detector_mm.origin"] for r in read] == ["DICOM", "sidecar"]
+
+
+# -- pictures ----------------------------------------------------------------------------------
+def test_bare_png(grey: np.ndarray, tmp_path: Path) -> None:
+    read = read_radiograph(save(grey, tmp_path / "a.png"))
+    assert np.array_equal(read.array, grey)
+    assert (read.geometry, read.view, read.quantity) == (None, "", Quantity.DISPLAY)
+    assert read.meta["file"] == "a.png"
+    read = read_radiograph(tmp_path / "a.png", view="pa")
+    assert read.geometry == ViewGeometry.pa(shape=SHAPE)
+    assert read.geometry.pixel_spacing == pytest.approx((430 / 37, 430 / 37))
+    origins = {name: read.meta[f"{name}.origin"] for name in ("view", "pixel_spacing_mm")}
+    assert origins == {"view": "argument", "pixel_spacing_mm": "assumed"}
+
+
+@pytest.mark.parametrize("kind", ["P", "RGB", "RGBA", "LA", "tif16", "png16", "float", "nrrd3d", "nii"])
+def test_other_ways_to_store_grey(grey: np.ndarray, tmp_path: Path, kind: str) -> None:
+    expected: np.ndarray = grey
+    path = tmp_path / "a.png"
+    if kind in ("P", "RGB", "RGBA", "LA"):
+        Image.fromarray(grey).convert(kind).save(path)
+    elif kind in ("tif16", "png16"):
+        expected, path = grey.astype(np.uint16) * 200, tmp_path / f"a.{kind[:3]}"
+        Image.fromarray(expected).save(path)
+    elif kind == "float":
+        expected, path = grey / np.float32(7), tmp_path / "a.tiff"
+        Image.fromarray(expected).save(path)
+    else:
+        path = tmp_path / {"nrrd3d": "a.nrrd", "nii": "a.nii.gz"}[kind]
+        image = sitk.GetImageFromArray(grey[None] if kind == "nrrd3d" else grey)
+        image.SetSpacing((0.5, 0.25, 1.0)[: image.GetDimension()])
+        sitk.WriteImage(image, str(path))
+    read = read_radiograph(path, view="PA")
+    assert np.array_equal(read.array, expected)
+    if kind in ("nrrd3d", "nii"):
+        assert read.geometry.pixel_spacing == pytest.approx((0.25, 0.5))
+        assert read.meta["pixel_spacing_mm.origin"] == "file header"
+
+
+def test_jpeg(grey: np.ndarray, tmp_path: Path) -> None:
+    Image.fromarray(grey).save(tmp_path / "a.jpg", quality=95)
+    read = read_radiograph(tmp_path / "a.jpg")
+    assert np.abs(read.array - grey).mean() < 4
+
+
+# -- polarity ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("sidecar", "invert", "inverted"),
+    [
+        (None, None, False),
+        (None, True, True),
+        (None, False, False),
+        ({"bright_is_dense": False}, None, True),
+        ({"bright_is_dense": False}, True, True),
+        ({"bright_is_dense": False}, False, False),
+        ({"bright_is_dense": True}, None, False),
+        ({"bright_is_dense": True}, True, True),
+    ],
+)
+def test_inverted_at_most_once(
+    grey: np.ndarray, tmp_path: Path, sidecar: dict | None, invert: bool | None, inverted: bool
+) -> None:
+    read = read_radiograph(save(grey, tmp_path / "a.png", sidecar), invert=invert)
+    assert np.array_equal(read.array, 255.0 - grey if inverted else grey)
+    assert sum("inverted" in note for note in read.history) == inverted
+
+
+def test_inversion_of_sixteen_bits_and_floats(grey: np.ndarray, tmp_path: Path) -> None:
+    stored = grey.astype(np.uint16) * 99
+    read = read_radiograph(save(stored, tmp_path / "a.png"), invert=True)
+    assert np.array_equal(read.array, 65535.0 - stored)
+    floats = grey.astype(np.float32) / 8
+    read = read_radiograph(save(floats, tmp_path / "f.tif"), invert=True)
+    assert np.array_equal(read.array, floats.min() + floats.max() - floats)
+
+
+def test_line_integrals_are_not_inverted(drr: Radiograph, tmp_path: Path) -> None:
+    write_radiograph(drr, tmp_path / "a.png")
+    with pytest.raises(InputError, match="line integrals, which are bright = dense"):
+        read_radiograph(tmp_path / "a.png", invert=True)
+
+
+# -- sidecars and precedence -------------------------------------------------------------------
+def test_arguments_over_sidecar_over_header_over_assumptions(grey: np.ndarray, tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(grey)
+    image.SetSpacing((0.2, 0.3))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    read = read_radiograph(tmp_path / "a.nrrd", view="LL")
+    expected = ViewGeometry.lateral("left", shape=SHAPE, pixel_spacing=(0.3, 0.2))
+    assert read.geometry == expected
+    (tmp_path / "a.json").write_text(
+        json.dumps({"view": "right lateral", "source_to_detector_mm": 1200, "source_to_isocenter_mm": 1000})
+    )
+    read = read_radiograph(tmp_path / "a.nrrd", source_to_detector_mm=1400.0, pixel_spacing_mm=0.5)
+    assert read.view == "RIGHT LATERAL"
+    assert read.geometry == ViewGeometry.lateral(
+        "right",
+        shape=SHAPE,
+        pixel_spacing=(0.5, 0.5),
+        source_to_detector_mm=1400.0,
+        source_to_isocenter_mm=1000.0,
+    )
+    assert {key: read.meta[key] for key in read.meta if key.endswith(".origin")} == {
+        "view.origin": "sidecar",
+        "source_to_detector_mm.origin": "argument",
+        "source_to_isocenter_mm.origin": "sidecar",
+        "pixel_spacing_mm.origin": "argument",
+    }
+
+
+def test_what_is_assumed_leaves_the_isocentre_before_the_detector(grey: np.ndarray, tmp_path: Path) -> None:
+    path = save(grey, tmp_path / "a.png")
+    read = read_radiograph(path, view="AP", source_to_detector_mm=1000.0)
+    assert read.geometry.source_to_isocenter_mm == pytest.approx(700.0)
+    read = read_radiograph(path, view="AP", source_to_isocenter_mm=1900.0)
+    assert read.geometry.source_to_detector_mm == pytest.approx(2200.0)
+    assert read.meta["source_to_detector_mm.origin"] == "assumed"
+    with pytest.raises(InputError, match="source_to_detector_mm above 300 mm"):
+        read_radiograph(path, view="AP", source_to_detector_mm=180.0)
+    with pytest.raises(InputError, match="source_to_isocenter_mm below source_to_detector_mm, got 1500"):
+        read_radiograph(path, view="AP", source_to_detector_mm=1200.0, source_to_isocenter_mm=1500.0)
+
+
+def test_scale_of_a_hand_written_sidecar(grey: np.ndarray, tmp_path: Path) -> None:
+    sidecar = {"quantity": "line integral", "scale": 0.03125, "offset": -0.5, "pixel_spacing_mm": 0.4}
+    read = read_radiograph(save(grey, tmp_path / "a.png", {**sidecar, "view": "PA"}))
+    assert read.quantity is Quantity.LINE_INTEGRAL
+    assert np.array_equal(read.array, grey * 0.03125 - 0.5)
+    assert read.geometry.pixel_spacing == (0.4, 0.4)
+
+
+def test_a_whole_geometry_wins_over_single_values(grey: np.ndarray, tmp_path: Path) -> None:
+    oblique = geometries()[""]
+    sidecar = {"geometry": oblique.to_dict(), "source_to_detector_mm": 777.0, "view": "PA"}
+    path = save(grey, tmp_path / "a.png", sidecar)
+    assert read_radiograph(path).geometry == oblique
+    assert read_radiograph(path, view="PA").geometry == oblique  # the same view: nothing to replace
+    other = read_radiograph(path, view="AP").geometry
+    assert other.is_close(
+        ViewGeometry.ap(
+            shape=SHAPE,
+            isocenter=oblique.isocenter,
+            pixel_spacing=oblique.pixel_spacing,
+            source_to_detector_mm=oblique.source_to_detector_mm,
+            source_to_isocenter_mm=oblique.source_to_isocenter_mm,
+        )
+    )
+
+
+def test_an_argument_adjusts_a_whole_geometry(grey: np.ndarray, tmp_path: Path) -> None:
+    """Along the central ray of an oblique view: distances as asked, directions as before."""
+    oblique = geometries()[""]
+    path = save(grey, tmp_path / "a.png", {"geometry": oblique.to_dict()})
+    moved = read_radiograph(path, source_to_detector_mm=1500.0, source_to_isocenter_mm=1100.0).geometry
+    assert moved.source_to_detector_mm == pytest.approx(1500.0)
+    assert moved.source_to_isocenter_mm == pytest.approx(1100.0)
+    assert (moved.isocenter, moved.row_direction) == (oblique.isocenter, oblique.row_direction)
+    assert np.allclose(moved.project(oblique.isocenter), oblique.project(oblique.isocenter))
+    wider = read_radiograph(path, pixel_spacing_mm=(2.0, 1.0)).geometry
+    assert wider == replace(oblique, pixel_spacing=(2.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "message"),
+    [
+        ({"source_to_detector": 1800, "view": "PA"}, "source_to_detector$"),
+        ({"view": "FRONT"}, "view out of .*'FRONT' in .*a.json"),
+        ({"pixel_spacing_mm": [0.1, -0.1]}, "pixel_spacing_mm as a positive number"),
+        ({"pixel_spacing_mm": [0.1, 0.1, 0.1]}, r"\(row, column\)"),
+        ({"source_to_detector_mm": "far"}, "source_to_detector_mm as a positive number of mm, got 'far'"),
+        ({"bright_is_dense": "no"}, "bright_is_dense to be true or false"),
+        ({"scale": 0}, "positive scale"),
+        ({"quantity": "HU"}, "quantity to be one of .*'HU'"),
+        ({"geometry": {"source": [0, 0, 0]}}, "missing .*detector_center"),
+        ({"geometry": ViewGeometry.pa(shape=(5, 6)).to_dict()}, r"\(5, 6\) pixels as its geometry says"),
+    ],
+)
+def test_bad_sidecars(grey: np.ndarray, tmp_path: Path, sidecar: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_radiograph(save(grey, tmp_path / "a.png", sidecar))
+
+
+def test_json_of_another_program_is_passed_over(grey: np.ndarray, tmp_path: Path) -> None:
+    path = save(grey, tmp_path / "a.png", {"Modality": "DX", "meta": 3})
+    assert np.array_equal(read_radiograph(path).array, grey)
+    (tmp_path / "a.json").write_bytes(b"\xff{")
+    with pytest.raises(InputError, match="expected JSON in .*a.json"):
+        read_radiograph(path)
+
+
+# -- bad inputs --------------------------------------------------------------------------------
+def test_colours_and_transparency(grey: np.ndarray, tmp_path: Path) -> None:
+    colours = np.stack([grey, grey[::-1], grey], axis=-1)
+    with pytest.raises(InputError, match=r"got colours \(RGB\) in .*c.png"):
+        read_radiograph(save(colours, tmp_path / "c.png"))
+    veiled = np.dstack([grey, grey, grey, np.full_like(grey, 128)])
+    with pytest.raises(InputError, match="without transparency"):
+        read_radiograph(save(veiled, tmp_path / "t.png"))
+    with pytest.raises(InputError, match="black and white only"):
+        read_radiograph(save(grey > 99, tmp_path / "b.png"))
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "c.nrrd"))
+    with pytest.raises(InputError, match="3 numbers per pixel"):
+        read_radiograph(tmp_path / "c.nrrd")
+
+
+def test_not_a_radiograph(oblique_volume: object, grey: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a radiograph.*absent.png"):
+        read_radiograph(tmp_path / "absent.png")
+    with pytest.raises(InputError, match="got the folder"):
+        read_radiograph(tmp_path)
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(InputError, match=r"empty.png \(0 bytes\)"):
+        read_radiograph(tmp_path / "empty.png")
+    for name in ("text.png", "text.tif", "text.jpg", "text.nrrd", "text.mha"):
+        (tmp_path / name).write_text("only text, whatever the name says")
+        with pytest.raises(InputError, match=f"cannot read .*{name}"):
+            read_radiograph(tmp_path / name)
+    (tmp_path / "a.gif").write_text("GIF89a")
+    with pytest.raises(InputError, match="radiograph as DICOM or .png"):
+        read_radiograph(tmp_path / "a.gif")
+    whole = save(np.tile(grey, (20, 20)), tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="cannot read .*cut.png"):
+        read_radiograph(tmp_path / "cut.png")
+
+
+def test_a_ct_given_as_radiograph(oblique_volume, tmp_path: Path) -> None:
+    from xrecon.io.image import write_volume
+
+    write_volume(oblique_volume, tmp_path / "ct.nrrd")
+    with pytest.raises(InputError, match="expected one radiograph, got 13 x 11 x 9 .*is it a CT"):
+        read_radiograph(tmp_path / "ct.nrrd")
+    pages = [Image.fromarray(plane) for plane in oblique_volume.array[:3].astype(np.uint16)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match="got 3 pictures"):
+        read_radiograph(tmp_path / "pages.tif")
+
+
+def test_nan_and_constant(tmp_path: Path) -> None:
+    array = np.ones(SHAPE, np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "flat.nrrd"))
+    with pytest.raises(InputError, match="flat.nrrd, got 1147 pixels all equal to 1"):
+        read_radiograph(tmp_path / "flat.nrrd")
+    array[3, 4] = np.nan
+    for name in ("nan.nrrd", "nan.mha"):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / name))
+        with pytest.raises(InputError, match=f"{name}, got 1 NaN"):
+            read_radiograph(tmp_path / name)
+
+
+def test_bad_arguments(grey: np.ndarray, tmp_path: Path) -> None:
+    path = save(grey, tmp_path / "a.png")
+    with pytest.raises(InputError, match="expected a view out of .*'front'"):
+        read_radiograph(path, view="front")
+    with pytest.raises(InputError, match=r"pixel_spacing_mm as a positive number of mm, got 0 \(argument\)"):
+        read_radiograph(path, pixel_spacing_mm=0)
+    with pytest.raises(InputError, match="source_to_detector_mm as a positive number of mm, got nan"):
+        read_radiograph(path, source_to_detector_mm=float("nan"))
+
+
+# -- bad outputs -------------------------------------------------------------------------------
+@pytest.mark.parametrize("suffix", [".png", ".nrrd", ".dcm"])
+def test_a_failed_write_leaves_nothing(
+    drr: Radiograph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file: a file stands where a folder should be"):
+        write_radiograph(drr, tmp_path / "file" / f"a{suffix}")
+    broken = replace(drr, array=np.full(SHAPE, np.inf))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        write_radiograph(broken, tmp_path / f"a{suffix}")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    with pytest.raises(OSError, match="disk is full"):
+        write_radiograph(drr, tmp_path / f"a{suffix}")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_unknown_extension(drr: Radiograph, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\.dcm, \.png, \.nrrd, got .*a.jpg"):
+        write_radiograph(drr, tmp_path / "a.jpg")

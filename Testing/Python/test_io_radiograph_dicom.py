@@ -1,0 +1,539 @@
+"""DICOM radiographs: the DX image we write, and the tags of others that we read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    RLELossless,
+    generate_uid,
+)
+from xrecon.io import dicom_pixels
+from xrecon.io.radiograph import read_radiograph, write_radiograph_dicom
+from xrecon.io.radiograph_dicom_writer import positioner_angles
+from xrecon.physics.geometry import VIEWS, ViewGeometry
+from xrecon.volume import InputError, Quantity, Radiograph
+
+SHAPE = (31, 37)
+
+# Attributes of Type 1 (present, with a value) of the DX IOD's mandatory modules, PS3.3 A.26.3.
+TYPE_1 = """
+    StudyInstanceUID Modality SeriesInstanceUID PresentationIntentType SOPClassUID SOPInstanceUID
+    SamplesPerPixel PhotometricInterpretation Rows Columns BitsAllocated BitsStored HighBit
+    PixelRepresentation ImageLaterality ImageType BurnedInAnnotation PixelIntensityRelationship
+    PixelIntensityRelationshipSign RescaleIntercept RescaleSlope RescaleType LossyImageCompression
+    PresentationLUTShape ImagerPixelSpacing
+""".split()
+# Type 1C whose condition holds: not ASCII only, patient not by gantry, for presentation, pixels inside.
+TYPE_1C = "SpecificCharacterSet PatientOrientation WindowCenter WindowWidth PixelData".split()
+# Type 2: present, may be empty.
+TYPE_2 = """
+    PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime AccessionNumber
+    ReferringPhysicianName StudyID SeriesNumber Manufacturer InstanceNumber AnatomicRegionSequence
+    DetectorType AcquisitionContextSequence
+""".split()
+# Values the DX image module fixes (Table C.8-70).
+FIXED = {
+    "Modality": "DX",
+    "SamplesPerPixel": 1,
+    "PixelRepresentation": 0,
+    "RescaleIntercept": 0,
+    "RescaleSlope": 1,
+    "RescaleType": "US",
+    "PresentationLUTShape": "IDENTITY",
+    "PhotometricInterpretation": "MONOCHROME2",
+    "HighBit": 15,
+    "LossyImageCompression": "00",
+}
+
+
+def drr(view: str = "PA", seed: int = 3, **options: object) -> Radiograph:
+    array = np.random.default_rng(seed).gamma(2.0, 1.3, SHAPE).astype(np.float32)
+    geometry = ViewGeometry.preset(view, shape=SHAPE, **options)
+    return Radiograph(array, geometry, Quantity.LINE_INTEGRAL, view, ("computed",), {"synthetic": "yes"})
+
+
+def acquired(path: Path, stored: np.ndarray | None = None, bits: int = 12, **tags: object) -> np.ndarray:
+    """A CR file as a device writes it; returns the stored values."""
+    if stored is None:
+        stored = np.random.default_rng(9).integers(0, 2**bits, SHAPE, dtype=np.uint16)
+    dataset = FileDataset(str(path), {}, file_meta=FileMetaDataset(), preamble=bytes(128))
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = ComputedRadiographyImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.Modality, dataset.PhotometricInterpretation = "CR", "MONOCHROME2"
+    dataset.SamplesPerPixel, (dataset.Rows, dataset.Columns) = 1, stored.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
+    dataset.PixelRepresentation, dataset.PixelData = 0, stored.tobytes()
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(path, enforce_file_format=True)
+    return stored
+
+
+# -- what we write -----------------------------------------------------------------------------
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_mandatory_attribute_of_dx(tmp_path: Path, view: str) -> None:
+    write_radiograph_dicom(drr(view), tmp_path / "a.dcm")
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    empty = [name for name in TYPE_1 + TYPE_1C if dataset.get(name) in (None, "", [])]
+    assert empty == []
+    assert [name for name in TYPE_2 if name not in dataset] == []
+    assert {name: dataset[name].value for name in FIXED} == FIXED
+    assert dataset.SOPClassUID == DigitalXRayImageStorageForPresentation
+    assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
+    assert list(dataset.ImageType) == ["DERIVED", "SECONDARY", ""]
+    assert dataset.ImageLaterality in ("R", "L", "U", "B")
+    assert dataset.PixelIntensityRelationshipSign == -1
+    for item in (*dataset.AnatomicRegionSequence, *dataset.ViewCodeSequence):
+        assert item.CodeValue and item.CodingSchemeDesignator and item.CodeMeaning
+
+
+def test_values_have_the_form_that_their_type_demands(tmp_path: Path) -> None:
+    """pydicom's own checks, with warnings as errors, also for awkward numbers."""
+    view = drr(pixel_spacing=(1 / 3, 2 / 7), source_to_detector_mm=1723.4567890123)
+    before = pydicom.config.settings.reading_validation_mode
+    pydicom.config.settings.reading_validation_mode = pydicom.config.RAISE
+    try:
+        write_radiograph_dicom(view, tmp_path / "a.dcm", patient_name="Müller^Jürgen")
+        dataset = pydicom.dcmread(tmp_path / "a.dcm")
+        for element in dataset.iterall():
+            assert element.VR != "UN"
+            assert element.value is not None or element.VM == 0
+        assert str(dataset.PatientName) == "Müller^Jürgen"
+    finally:
+        pydicom.config.settings.reading_validation_mode = before
+    assert read_radiograph(tmp_path / "a.dcm").geometry == view.geometry
+
+
+@pytest.mark.parametrize(
+    ("view", "position", "orientation", "angle"),
+    [
+        ("PA", "PA", ["L", "F"], 0.0),
+        ("AP", "AP", ["L", "F"], 180.0),
+        ("LEFT LATERAL", "LL", ["P", "F"], 90.0),
+        ("RIGHT LATERAL", "RL", ["A", "F"], -90.0),
+    ],
+)
+def test_position_orientation_and_angles(
+    tmp_path: Path, view: str, position: str, orientation: list[str], angle: float
+) -> None:
+    """Worked out by hand from PS3.3 C.7.6.1.1.1 and C.8.7.5.1.2, not from the code."""
+    write_radiograph_dicom(drr(view), tmp_path / "a.dcm")
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    assert dataset.ViewPosition == position
+    assert list(dataset.PatientOrientation) == orientation
+    assert float(dataset.PositionerPrimaryAngle) == pytest.approx(angle)
+    assert float(dataset.PositionerSecondaryAngle) == 0
+    assert float(dataset.DistanceSourceToDetector) == 1800
+    assert float(dataset.DistanceSourceToPatient) == 1500
+    assert float(dataset.EstimatedRadiographicMagnificationFactor) == pytest.approx(1.2)
+
+
+def test_angle_of_a_detector_above_the_head() -> None:
+    turn = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # before the chest (-y) to the head (+z)
+    assert positioner_angles(ViewGeometry.pa(shape=SHAPE).moved(turn, (0, 0, 0)))[1] == pytest.approx(90)
+
+
+def test_labelled_synthetic_with_new_identifiers(tmp_path: Path) -> None:
+    study = generate_uid()
+    for name in "ab":
+        write_radiograph_dicom(drr(), tmp_path / f"{name}.dcm", study_uid=study)
+    a, b = (pydicom.dcmread(tmp_path / f"{name}.dcm") for name in "ab")
+    assert a.StudyInstanceUID == b.StudyInstanceUID == study
+    assert a.SeriesInstanceUID != b.SeriesInstanceUID
+    assert a.SOPInstanceUID != b.SOPInstanceUID
+    assert "synthetic" in a.SeriesDescription.lower()
+    assert "synthetic" in a.ImageComments.lower()
+    assert "not for diagnosis" in a.ImageComments
+    assert (str(a.PatientName), a.PatientID) == ("Synthetic^DRR", "SYNTHETIC")
+    with pytest.raises(InputError, match="valid DICOM UID"):
+        write_radiograph_dicom(drr(), tmp_path / "c.dcm", study_uid="1.2.abc")
+    again = read_radiograph(tmp_path / "a.dcm")
+    write_radiograph_dicom(again, tmp_path / "again.dcm")
+    assert read_radiograph(tmp_path / "again.dcm").meta["StudyInstanceUID"] != study
+
+
+def test_other_programs_see_the_same_picture(tmp_path: Path) -> None:
+    """ITK, as Slicer uses it: the stored values, bright = dense, and the spacing on the detector."""
+    view = drr(pixel_spacing=(0.75, 0.5))
+    write_radiograph_dicom(view, tmp_path / "a.dcm")
+    image = sitk.ReadImage(str(tmp_path / "a.dcm"))
+    assert image.GetSpacing()[:2] == pytest.approx((0.5, 0.75))
+    stored = sitk.GetArrayFromImage(image)[0]
+    mapping = pydicom.dcmread(tmp_path / "a.dcm").RealWorldValueMappingSequence[0]
+    values = stored * mapping.RealWorldValueSlope + mapping.RealWorldValueIntercept
+    assert np.abs(values - view.array).max() <= mapping.RealWorldValueSlope / 2
+
+
+def test_without_the_private_block(tmp_path: Path) -> None:
+    """After de-identification: values by the standard's mapping, geometry by the standard's tags."""
+    view = drr("RIGHT LATERAL", pixel_spacing=(1.1, 0.9))
+    write_radiograph_dicom(view, tmp_path / "a.dcm")
+    expected = read_radiograph(tmp_path / "a.dcm")
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.remove_private_tags()
+    dataset.save_as(tmp_path / "b.dcm")
+    read = read_radiograph(tmp_path / "b.dcm")
+    assert read.quantity is Quantity.LINE_INTEGRAL
+    assert np.array_equal(read.array, expected.array)
+    assert read.geometry.is_close(view.geometry, 1e-9)
+
+
+def test_cropped_by_other_software(tmp_path: Path) -> None:
+    write_radiograph_dicom(drr("AP", isocenter=(1, 2, 3)), tmp_path / "a.dcm")
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.PixelData = dataset.pixel_array[2:-3].tobytes()
+    dataset.Rows = SHAPE[0] - 5
+    dataset.save_as(tmp_path / "b.dcm")
+    read = read_radiograph(tmp_path / "b.dcm")
+    assert np.array_equal(read.array, read_radiograph(tmp_path / "a.dcm").array[2:-3])
+    assert read.geometry == ViewGeometry.ap(shape=(26, 37), pixel_spacing=read.geometry.pixel_spacing)
+    assert read.geometry.pixel_spacing == pytest.approx((430 / 37, 430 / 37))
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    bare = Radiograph(drr().array, None, Quantity.LINE_INTEGRAL, "PA")
+    with pytest.raises(InputError, match="with a geometry"):
+        write_radiograph_dicom(bare, tmp_path / "a.dcm")
+    with pytest.raises(InputError, match=r"ending in \.dcm"):
+        write_radiograph_dicom(drr(), tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- polarity ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("invert", [None, True, False])
+@pytest.mark.parametrize("decoder", ["pydicom", "gdcm"])
+def test_monochrome1_is_inverted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photometric: str, invert: bool | None, decoder: str
+) -> None:
+    """Whichever program decodes the pixels: ITK inverts MONOCHROME1 by itself when it is let."""
+    if decoder == "gdcm":
+        monkeypatch.setattr(dicom_pixels, "_decode", lambda data, _: dicom_pixels.decode_with_gdcm(data))
+    stored = acquired(tmp_path / "a.dcm", PhotometricInterpretation=photometric)
+    read = read_radiograph(tmp_path / "a.dcm", invert=invert)
+    inverted = photometric == "MONOCHROME1" if invert is None else invert
+    assert np.array_equal(read.array, 4095.0 - stored if inverted else stored)
+    assert sum("inverted" in note for note in read.history) == inverted
+
+
+def test_the_same_picture_in_both_polarities(tmp_path: Path) -> None:
+    stored = acquired(tmp_path / "2.dcm")
+    acquired(tmp_path / "1.dcm", 4095 - stored, PhotometricInterpretation="MONOCHROME1")
+    one, two = (read_radiograph(tmp_path / f"{n}.dcm") for n in (1, 2))
+    assert np.array_equal(one.array, two.array)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_raw_pictures_go_by_the_sign(tmp_path: Path, photometric: str, sign: int) -> None:
+    """For processing, sign 1: low values are little beam, so dense is dark whatever the display is."""
+    tags = {"PresentationIntentType": "FOR PROCESSING", "PixelIntensityRelationshipSign": sign}
+    stored = acquired(tmp_path / "a.dcm", PhotometricInterpretation=photometric, **tags)
+    assert np.array_equal(read_radiograph(tmp_path / "a.dcm").array, 4095.0 - stored if sign == 1 else stored)
+
+
+def test_rescale_and_lookup_table(tmp_path: Path) -> None:
+    tags = {"RescaleSlope": "0.5", "RescaleIntercept": "-100", "RescaleType": "US"}
+    stored = acquired(tmp_path / "a.dcm", **tags)
+    assert np.array_equal(read_radiograph(tmp_path / "a.dcm").array, stored * 0.5 - 100)
+    acquired(tmp_path / "b.dcm", PhotometricInterpretation="MONOCHROME1", **tags)
+    assert np.array_equal(read_radiograph(tmp_path / "b.dcm").array, (4095 - stored) * 0.5 - 100)
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4096, 0, 16], "OD"
+    squares = (np.arange(4096, dtype=np.uint32) ** 2 // 300).astype(np.uint16)
+    table["LUTData"] = pydicom.DataElement("LUTData", "OW", squares.tobytes())
+    acquired(tmp_path / "c.dcm", stored, ModalityLUTSequence=[table])
+    assert np.array_equal(read_radiograph(tmp_path / "c.dcm").array, squares[stored])
+
+
+# -- compression -------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG2000", "RLE"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_lossless_compression(tmp_path: Path, kind: str, photometric: str) -> None:
+    """JPEG lossless by GDCM, JPEG 2000 by pillow, RLE by pydicom: equal to the uncompressed file."""
+    stored = acquired(tmp_path / "a.dcm", PhotometricInterpretation=photometric)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    if kind == "RLE":
+        dataset.compress(RLELossless)
+    else:
+        writer = sitk.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetCompressor(kind)
+        writer.UseCompressionOn()
+        writer.SetFileName(str(tmp_path / "c.dcm"))
+        writer.Execute(sitk.GetImageFromArray(stored))
+        compressed = pydicom.dcmread(tmp_path / "c.dcm")
+        dataset.PixelData = compressed.PixelData
+        dataset["PixelData"].is_undefined_length = True
+        dataset.file_meta.TransferSyntaxUID = compressed.file_meta.TransferSyntaxUID
+        dataset.BitsStored, dataset.HighBit = compressed.BitsStored, compressed.HighBit
+    assert dataset.file_meta.TransferSyntaxUID.is_compressed
+    bits = dataset.BitsStored
+    dataset.save_as(tmp_path / "b.dcm")
+    read = read_radiograph(tmp_path / "b.dcm")
+    assert np.array_equal(read.array, 2.0**bits - 1 - stored if photometric == "MONOCHROME1" else stored)
+
+
+def test_jpeg_baseline_is_decoded_by_pillow_whatever_is_installed(tmp_path: Path) -> None:
+    smooth = np.add.outer(np.arange(64) * 2, np.arange(48)).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=90)
+    acquired(tmp_path / "a.dcm", smooth.astype(np.uint16), bits=8)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.BitsAllocated, dataset.PixelData = 8, encapsulate([(tmp_path / "a.jpg").read_bytes()])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.save_as(tmp_path / "b.dcm")
+    with Image.open(tmp_path / "a.jpg") as picture:
+        expected = np.array(picture)
+    assert np.array_equal(read_radiograph(tmp_path / "b.dcm").array, expected)
+
+
+# -- view and layout ---------------------------------------------------------------------------
+def chiral() -> np.ndarray:
+    """A picture that no turn or mirror maps to itself: bright at the patient's right, low at the feet."""
+    rows, columns = np.indices(SHAPE)
+    return (3000 - 60 * columns + 7 * rows).astype(np.uint16)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("upside_down", [False, True])
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_all_eight_layouts_come_out_the_same(
+    tmp_path: Path, view: str, mirrored: bool, upside_down: bool, exchanged: bool
+) -> None:
+    column, row = {"PA": "LF", "AP": "LF", "LEFT LATERAL": "PF", "RIGHT LATERAL": "AF"}[view]
+    opposite = {"L": "R", "P": "A", "A": "P", "F": "H"}
+    picture, spacing = chiral(), [0.3, 0.2]
+    if mirrored:
+        picture, column = picture[:, ::-1], opposite[column]
+    if upside_down:
+        picture, row = picture[::-1], opposite[row]
+    orientation = [column, row]
+    if exchanged:
+        picture, orientation, spacing = picture.T, orientation[::-1], spacing[::-1]
+    position = {"LEFT LATERAL": "LL", "RIGHT LATERAL": "RL"}.get(view, view)
+    tags = {"ViewPosition": position, "PatientOrientation": orientation, "ImagerPixelSpacing": spacing}
+    acquired(tmp_path / "a.dcm", np.ascontiguousarray(picture), **tags)
+    read = read_radiograph(tmp_path / "a.dcm")
+    assert np.array_equal(read.array, chiral())
+    assert read.geometry == ViewGeometry.preset(view, shape=SHAPE, pixel_spacing=(0.3, 0.2))
+    text = " ".join(read.history)
+    assert ("mirrored" in text, "upside down" in text, "exchanged" in text) == (
+        mirrored,
+        upside_down,
+        exchanged,
+    )
+
+
+def test_orientation_without_view_or_against_it_is_left_alone(tmp_path: Path) -> None:
+    acquired(tmp_path / "a.dcm", chiral(), PatientOrientation=["R", "F"])
+    assert np.array_equal(read_radiograph(tmp_path / "a.dcm").array, chiral())
+    assert np.array_equal(read_radiograph(tmp_path / "a.dcm", view="PA").array, chiral()[:, ::-1])
+    acquired(tmp_path / "b.dcm", chiral(), PatientOrientation=["A", "F"], ViewPosition="PA")
+    read = read_radiograph(tmp_path / "b.dcm")
+    assert np.array_equal(read.array, chiral())
+    assert "A\\F does not fit a PA view: not followed" in " ".join(read.history)
+
+
+def test_a_mirrored_copy_of_our_own_file(tmp_path: Path) -> None:
+    """Other software mirrored the pixels and said so: the picture fits its geometry again."""
+    write_radiograph_dicom(drr("LEFT LATERAL"), tmp_path / "a.dcm")
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.PixelData = np.ascontiguousarray(dataset.pixel_array[:, ::-1]).tobytes()
+    dataset.PatientOrientation = ["A", "F"]
+    dataset.save_as(tmp_path / "b.dcm")
+    a, b = (read_radiograph(tmp_path / f"{name}.dcm") for name in "ab")
+    assert np.array_equal(a.array, b.array)
+    assert a.geometry == b.geometry
+
+
+@pytest.mark.parametrize(
+    ("tags", "view", "origin"),
+    [
+        ({"ViewPosition": "PA"}, "PA", "DICOM"),
+        ({"ViewPosition": "AP"}, "AP", "DICOM"),
+        ({"ViewPosition": "LL"}, "LEFT LATERAL", "DICOM"),
+        ({"ViewPosition": "RL"}, "RIGHT LATERAL", "DICOM"),
+        ({"ViewPosition": "LATERAL"}, "LEFT LATERAL", "assumed"),
+        ({"ViewPosition": "LATERAL", "PatientOrientation": ["A", "F"]}, "RIGHT LATERAL", "DICOM"),
+        ({"ViewPosition": "LAT", "PatientOrientation": ["P", "F"]}, "LEFT LATERAL", "DICOM"),
+        ({"ViewPosition": "LATERAL", "ImageLaterality": "R"}, "RIGHT LATERAL", "DICOM"),
+        ({"ViewPosition": "RLO"}, "", None),
+        ({}, "", None),
+    ],
+)
+def test_view_position(tmp_path: Path, tags: dict, view: str, origin: str | None) -> None:
+    acquired(tmp_path / "a.dcm", **tags)
+    read = read_radiograph(tmp_path / "a.dcm")
+    assert read.view == view
+    assert read.meta.get("view.origin") == origin
+    assert (read.geometry is None) == (view == "")
+
+
+@pytest.mark.parametrize(
+    ("code", "view"),
+    [("272479007", "PA"), ("R-10206", "AP"), ("399173006", "LEFT LATERAL"), ("399198007", "RIGHT LATERAL")],
+)
+def test_view_code(tmp_path: Path, code: str, view: str) -> None:
+    item = pydicom.Dataset()
+    item.CodeValue = code
+    acquired(tmp_path / "a.dcm", ViewCodeSequence=[item])
+    assert read_radiograph(tmp_path / "a.dcm").view == view
+
+
+# -- distances and spacing ---------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("tags", "spacing", "origin"),
+    [
+        ({"ImagerPixelSpacing": [0.2, 0.1]}, (0.2, 0.1), "DICOM"),
+        ({"ImagerPixelSpacing": [0.2, 0.1], "PixelSpacing": [0.15, 0.08]}, (0.2, 0.1), "DICOM"),
+        ({"PixelSpacing": [0.2, 0.1]}, (0.2, 0.1), "DICOM"),
+        # Calibrated at the patient: 1.25 times larger on the detector, from the distances ...
+        (
+            {
+                "PixelSpacing": [0.2, 0.1],
+                "PixelSpacingCalibrationType": "GEOMETRY",
+                "DistanceSourceToDetector": 1500,
+                "DistanceSourceToPatient": 1200,
+            },
+            (0.25, 0.125),
+            "DICOM",
+        ),
+        # ... or from the magnification.
+        (
+            {
+                "PixelSpacing": [0.2, 0.1],
+                "PixelSpacingCalibrationType": "FIDUCIAL",
+                "DistanceSourceToDetector": 1500,
+                "EstimatedRadiographicMagnificationFactor": 1.25,
+            },
+            (0.25, 0.125),
+            "DICOM",
+        ),
+        ({"NominalScannedPixelSpacing": [0.17, 0.17]}, (0.17, 0.17), "DICOM"),
+        ({"ImagerPixelSpacing": [0, 0], "PixelSpacing": [0.2, 0.2]}, (0.2, 0.2), "DICOM"),
+        ({}, (430 / 37, 430 / 37), "assumed"),
+    ],
+)
+def test_pixel_spacing_on_the_detector(tmp_path: Path, tags: dict, spacing: tuple, origin: str) -> None:
+    acquired(tmp_path / "a.dcm", ViewPosition="PA", **tags)
+    read = read_radiograph(tmp_path / "a.dcm")
+    assert read.geometry.pixel_spacing == pytest.approx(spacing)
+    assert read.meta["pixel_spacing_mm.origin"] == origin
+    read = read_radiograph(tmp_path / "a.dcm", pixel_spacing_mm=0.5)
+    assert read.geometry.pixel_spacing == (0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("tags", "detector", "isocenter", "origins"),
+    [
+        ((1800, 1600, None), 1800, 1600, ("DICOM", "DICOM")),
+        ((1800, None, 1.2), 1800, 1500, ("DICOM", "DICOM")),
+        ((None, 1500, 1.2), 1800, 1500, ("DICOM", "DICOM")),
+        ((1100, None, None), 1100, 800, ("DICOM", "assumed")),
+        ((0, 0, None), 1800, 1500, ("assumed", "assumed")),
+        ((180, 0, None), 1800, 1500, ("assumed", "assumed")),  # centimetres by mistake
+        ((None, None, 1.2), 1800, 1500, ("assumed", "assumed")),
+    ],
+)
+def test_distances(tmp_path: Path, tags: tuple, detector: float, isocenter: float, origins: tuple) -> None:
+    keywords = (
+        "DistanceSourceToDetector",
+        "DistanceSourceToPatient",
+        "EstimatedRadiographicMagnificationFactor",
+    )
+    known = {keyword: value for keyword, value in zip(keywords, tags, strict=True) if value is not None}
+    acquired(tmp_path / "a.dcm", ViewPosition="AP", **known)
+    read = read_radiograph(tmp_path / "a.dcm")
+    assert read.geometry.source_to_detector_mm == pytest.approx(detector)
+    assert read.geometry.source_to_isocenter_mm == pytest.approx(isocenter)
+    assert (
+        read.meta["source_to_detector_mm.origin"],
+        read.meta["source_to_isocenter_mm.origin"],
+    ) == origins
+    assert ("180 is not plausible" in " ".join(read.history)) == (tags[0] == 180)
+
+
+def test_an_argument_that_contradicts_a_tag_wins(tmp_path: Path) -> None:
+    acquired(
+        tmp_path / "a.dcm", ViewPosition="AP", DistanceSourceToDetector=1800, DistanceSourceToPatient=1600
+    )
+    read = read_radiograph(tmp_path / "a.dcm", source_to_detector_mm=1200.0)
+    assert read.geometry.source_to_detector_mm == pytest.approx(1200)
+    assert read.geometry.source_to_isocenter_mm == pytest.approx(900)
+    assert "contradicts" in " ".join(read.history)
+    acquired(
+        tmp_path / "b.dcm", ViewPosition="AP", DistanceSourceToDetector=1600, DistanceSourceToPatient=1800
+    )
+    with pytest.raises(InputError, match="source_to_isocenter_mm below source_to_detector_mm, got 1800"):
+        read_radiograph(tmp_path / "b.dcm")
+
+
+# -- bad inputs --------------------------------------------------------------------------------
+@pytest.mark.parametrize("modality", ["CT", "MR", "US", "PT"])
+def test_wrong_modality(tmp_path: Path, modality: str) -> None:
+    acquired(tmp_path / "a.dcm", Modality=modality)
+    with pytest.raises(InputError, match=f"expected a radiograph .*modality {modality}"):
+        read_radiograph(tmp_path / "a.dcm")
+
+
+def test_frames_colours_and_missing_pixels(tmp_path: Path) -> None:
+    acquired(tmp_path / "a.dcm", NumberOfFrames=3)
+    with pytest.raises(InputError, match="3 frames"):
+        read_radiograph(tmp_path / "a.dcm")
+    acquired(tmp_path / "b.dcm", SamplesPerPixel=3)
+    with pytest.raises(InputError, match="3 colours per pixel"):
+        read_radiograph(tmp_path / "b.dcm")
+    acquired(tmp_path / "c.dcm", PhotometricInterpretation="PALETTE COLOR")
+    with pytest.raises(InputError, match="got PALETTE COLOR pixels"):
+        read_radiograph(tmp_path / "c.dcm")
+    acquired(tmp_path / "d.dcm", PixelData=bytes(10))
+    with pytest.raises(InputError, match="readable pixels in .*d.dcm"):
+        read_radiograph(tmp_path / "d.dcm")
+    acquired(tmp_path / "e.dcm", np.full(SHAPE, 7, np.uint16))
+    with pytest.raises(InputError, match="e.dcm, got 1147 pixels all equal"):
+        read_radiograph(tmp_path / "e.dcm")
+    (tmp_path / "f.dcm").write_text("only text")
+    with pytest.raises(InputError, match="DICOM.*f.dcm"):
+        read_radiograph(tmp_path / "f.dcm")
+
+
+def test_damaged_private_block(tmp_path: Path) -> None:
+    write_radiograph_dicom(drr(), tmp_path / "a.dcm")
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.private_block(0x5259, "XRECON")[0x01].value = '{"scale": "many"}'
+    dataset.save_as(tmp_path / "b.dcm")
+    with pytest.raises(InputError, match="private XRECON block of .*b.dcm"):
+        read_radiograph(tmp_path / "b.dcm")
+
+
+# -- real radiographs --------------------------------------------------------------------------
+@pytest.mark.parametrize(("patient", "view", "spacing"), [("A", "PA", 0.143), ("C", "AP", 0.168)])
+def test_real_radiographs(data_dir: Path, tmp_path: Path, patient: str, view: str, spacing: float) -> None:
+    """JPEG baseline CR: lungs darker than the spine, where a chest has them."""
+    read = read_radiograph(data_dir / "radiographs" / f"rsna_patient{patient}.dcm")
+    assert read.array.shape == (1024, 1024)
+    assert (read.view, read.quantity) == (view, Quantity.DISPLAY)
+    assert read.geometry.pixel_spacing == pytest.approx((spacing, spacing))
+    assert read.meta["source_to_detector_mm.origin"] == "assumed"
+    middle = read.array[300:600].mean(axis=0)
+    assert middle[230:330].mean() < middle[480:560].mean()
+    assert middle[700:800].mean() < middle[480:560].mean()
+    write_radiograph_dicom(read, tmp_path / "copy.dcm")
+    again = read_radiograph(tmp_path / "copy.dcm")
+    assert np.array_equal(again.array, read.array)
+    assert again.geometry == read.geometry

@@ -1,0 +1,140 @@
+"""Radiographs in files: DICOM CR/DX, pictures (PNG, TIFF, JPEG) and 2D NRRD, NIfTI, MetaImage.
+
+Whatever the file, the `Radiograph` that comes out is bright = dense, laid out as the docstring of
+`xrecon.physics.geometry` says, and its `meta` tells for each geometry value where it came from:
+"argument" over "sidecar" over "DICOM" (or "file header") over "assumed".
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from xrecon.io.atomic import atomic_path, atomic_write_text
+from xrecon.io.checks import file_suffix, is_dicom, require_file, write_itk
+from xrecon.io.radiograph_dicom import read_dicom_picture
+from xrecon.io.radiograph_dicom_writer import write_radiograph_dicom
+from xrecon.io.radiograph_facts import Facts, Picture, standard_view
+from xrecon.io.radiograph_geometry import build_geometry, to_convention
+from xrecon.io.radiograph_picture import PICTURE_SUFFIXES, read_picture
+from xrecon.io.radiograph_sidecar import apply_sidecar, quantized, sidecar_text
+from xrecon.io.sidecar import sidecar_path
+from xrecon.volume import InputError, Quantity, Radiograph
+
+__all__ = [
+    "read_radiograph",
+    "write_radiograph",
+    "write_radiograph_dicom",
+    "write_radiograph_nrrd",
+    "write_radiograph_png",
+]
+
+
+def read_radiograph(
+    path: str | Path,
+    *,
+    view: str = "",
+    invert: bool | None = None,
+    source_to_detector_mm: float | None = None,
+    source_to_isocenter_mm: float | None = None,
+    pixel_spacing_mm: float | tuple[float, float] | None = None,
+) -> Radiograph:
+    """A radiograph from a file, with its sidecar `<name>.json` if there is one.
+
+    view: a name of `geometry.VIEWS` (or PA, AP, LL, RL), any case; "" takes what the file says.
+    invert: True when the stored picture shows dense as dark, False when not, None to go by the
+        file (DICOM's photometric interpretation, the sidecar). In any case it is inverted at most
+        once, and `history` says so.
+    pixel_spacing_mm: distance of pixel centres on the detector, one number or (row, column).
+
+    The array is float32. It holds line integrals (`quantity`) when the file says so, as those
+    written by this module do; else grey values for display. A picture that DICOM's
+    PatientOrientation says is mirrored or turned is put into the layout of its view. The
+    geometry is None when no view is known.
+
+    Raises FileNotFoundError when nothing is there, and InputError for a CT or another modality,
+    several slices or frames, colours, NaN, a constant picture, a damaged or empty file, an
+    unknown view, or values that make no geometry.
+    """
+    path = require_file(path, "a radiograph (DICOM, PNG, TIFF, NRRD, ...)")
+    if is_dicom(path):
+        picture = read_dicom_picture(path)
+    elif file_suffix(path) in PICTURE_SUFFIXES:
+        picture = read_picture(path)
+    else:
+        raise InputError(f"expected a radiograph as DICOM or {', '.join(PICTURE_SUFFIXES)}, got {path}")
+    picture = apply_sidecar(picture, path)
+    arguments = Facts("argument")
+    arguments.put("source_to_detector_mm", source_to_detector_mm)
+    arguments.put("source_to_isocenter_mm", source_to_isocenter_mm)
+    arguments.put("pixel_spacing_mm", pixel_spacing_mm)
+    arguments.put("view", standard_view(view) if view else None)
+    return _radiograph(picture.with_facts(arguments), invert, path)
+
+
+def _radiograph(picture: Picture, invert: bool | None, path: Path) -> Radiograph:
+    array, history = _bright_is_dense(picture, invert, path)
+    picture, notes = to_convention(picture.with_array(array))
+    geometry, view, geometry_notes, meta = build_geometry(picture)
+    return Radiograph(
+        array=np.ascontiguousarray(picture.array, dtype=np.float32),
+        geometry=geometry,
+        quantity=picture.quantity,
+        view=view,
+        history=(*picture.history, *history, *notes, *geometry_notes),
+        meta={**picture.meta, **meta, "file": path.name},
+    ).require_finite(str(path))
+
+
+def _bright_is_dense(picture: Picture, invert: bool | None, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The array inverted if need be, within the range the file can store, and the note about it."""
+    wanted = not picture.bright_is_dense if invert is None else invert
+    if not wanted:
+        return picture.array, ()
+    if picture.quantity is Quantity.LINE_INTEGRAL:
+        raise InputError(f"expected no inversion: {path} holds line integrals, which are bright = dense")
+    reason = picture.polarity if invert is None else "as asked"
+    low, high = picture.value_range
+    return (low + high) - picture.array, (f"inverted to bright = dense ({reason})",)
+
+
+# -- writing -----------------------------------------------------------------------------------
+def write_radiograph(radiograph: Radiograph, path: str | Path) -> None:
+    """Write by extension: .dcm, .png or .nrrd. Raises as the function for that format does."""
+    writers = {".dcm": write_radiograph_dicom, ".png": write_radiograph_png, ".nrrd": write_radiograph_nrrd}
+    writer = writers.get(file_suffix(path))
+    if writer is None:
+        raise InputError(f"expected a file name ending in one of {', '.join(writers)}, got {path}")
+    writer(radiograph, path)
+
+
+def write_radiograph_png(radiograph: Radiograph, path: str | Path) -> None:
+    """A 16-bit PNG, bright = dense, and a sidecar with scale, geometry, history and provenance.
+
+    Values are rounded to a step that is a power of two and at most 1/32767 of their range, so
+    that what reads back is written again bit for bit. Raises InputError when a value is not
+    finite, OSError when the files cannot be written.
+    """
+    stored, scale, offset = quantized(radiograph)
+    _write_with_sidecar(radiograph, stored, Path(path), scale, offset)
+
+
+def write_radiograph_nrrd(radiograph: Radiograph, path: str | Path) -> None:
+    """A 2D float32 NRRD (no rounding) and a sidecar. Raises as `write_radiograph_png` does."""
+    radiograph.require_finite()
+    _write_with_sidecar(radiograph, radiograph.array.astype(np.float32), Path(path), 1.0, 0.0)
+
+
+def _write_with_sidecar(
+    radiograph: Radiograph, stored: np.ndarray, path: Path, scale: float, offset: float
+) -> None:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(stored))
+    if radiograph.geometry is not None:
+        image.SetSpacing(radiograph.geometry.pixel_spacing[::-1])
+    with atomic_path(path) as temporary:
+        write_itk(image, temporary)
+        # Before the picture appears: a sidecar alone misleads nobody.
+        atomic_write_text(sidecar_path(path), sidecar_text(radiograph, path, scale, offset))
