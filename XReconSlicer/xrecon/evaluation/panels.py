@@ -33,7 +33,7 @@ class Letters:
 
 @lru_cache(maxsize=8)
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, so that figures look the same everywhere."""
+    """Pillow's own font, so that figures look the same everywhere. It has Latin letters only."""
     return ImageFont.load_default(size)
 
 

@@ -136,7 +136,7 @@ def compare_volumes(
         rows.append([*pair, _error_tile(pixels, spacing, limit_hu, scale), None])
     height = rows[0][0].height
     rows[0][3] = panels.color_bar(height, lambda v: panels.diverging(v, limit_hu), -limit_hu, limit_hu, "HU")
-    titles = ["truth", "reconstruction (synthetic)", "reconstruction − truth", ""]
+    titles = ["truth", "reconstruction (synthetic)", "reconstruction - truth", ""]
     return panels.panel(rows, titles, [t.split("  ")[0] for t in _titles(reference, indices)])
 
 
@@ -171,7 +171,7 @@ def radiograph_panel(
     pairs = list(zip(inputs, reprojections, strict=True))
     limit = max(_line_integral_limit(a) for a in inputs)
     rows = [_radiograph_row(a, b, limit, tile_pixels) for a, b in pairs]
-    titles = ["input", "reprojection of the reconstruction", "reprojection − input", ""]
+    titles = ["input", "reprojection of the reconstruction", "reprojection - input", ""]
     names = [r.view.lower().replace("pa", "PA").replace("ap", "AP") or "view" for r in inputs]
     return panels.panel(rows, titles, names)
 
