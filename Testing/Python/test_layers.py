@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "volume": set(),
     "progress": set(),
     "options": {"volume", "progress"},
-    "io": {"volume"},
+    "io": {"__init__", "volume", "physics.geometry"},  # a radiograph is read with its geometry
     "physics": {"volume"},
     "preprocess": {"volume"},
     "nets": {"volume", "physics"},
