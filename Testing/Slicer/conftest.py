@@ -1,11 +1,11 @@
-"""Fixtures of the Slicer-side tests: the stand-in application, a clean scene for each test, the modules'
-folders.
+"""Fixtures of the Slicer-side tests: the stand-in application, a clean scene for each test, opened modules.
 
-Without slicer-core or PySide6 every test here is skipped with the reason.
+Without slicer-core, PySide6 or the system libraries they need, every test here is skipped with the reason.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -21,42 +21,50 @@ _PATHS = [
     _HERE / "example_module",
     *(_REPOSITORY / name for name in ("XReconSlicer", "PTXSeg", "XReconTrainer")),
 ]
-_NEEDED = {"slicer_core": "slicer-core", "PySide6": "PySide6-Essentials==6.11.1"}
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["PYSIDE6_OPTION_PYTHON_ENUM"] = "2"  # read at the first import of PySide6, which is below
 for _path in reversed(_PATHS):
     if str(_path) not in sys.path:
         sys.path.insert(0, str(_path))
 
-_missing = [package for name, package in _NEEDED.items() if importlib.util.find_spec(name) is None]
-collect_ignore_glob: list[str] = []
+
+def _problem() -> str:
+    """Why the stand-in cannot run here: a package or a system library is missing; "" when it can."""
+    for name, package in (("slicer_core", "slicer-core"), ("PySide6", "PySide6-Essentials==6.11.1")):
+        if importlib.util.find_spec(name) is None:
+            return f"not installed: {package}"
+    try:
+        importlib.import_module("slicer_core")
+        for name in ("QtNetwork", "QtSvg", "QtTest", "QtUiTools", "QtWidgets"):
+            importlib.import_module(f"PySide6.{name}")
+    except ImportError as error:
+        return str(error)
+    return ""
 
 
-class _Skipped(pytest.File):
-    """Stands for a test file that cannot even be imported."""
-
-    def collect(self) -> Iterator[pytest.Item]:
-        yield _SkippedItem.from_parent(self, name="needs the Slicer stand-in")
-
-
-class _SkippedItem(pytest.Item):
-    def runtest(self) -> None:
-        pytest.skip(f"not installed: {', '.join(_missing)}")
-
-
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect one skipped test in place of each file when the host's packages are missing."""
-    if _missing and _HERE in file_path.parents and file_path.match("test_*.py"):
-        return _Skipped.from_parent(parent, path=file_path)
-    return None
-
-
-if _missing:
-    collect_ignore_glob.append("nothing")
-else:
+_PROBLEM = _problem()
+if not _PROBLEM:
     import slicerhost
 
     slicerhost.create()
+
+
+class _SkippedFile(pytest.File):
+    """Stands for a test file that cannot be imported."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        yield _SkippedTests.from_parent(self, name="all")
+
+
+class _SkippedTests(pytest.Item):
+    def runtest(self) -> None:
+        pytest.skip(f"no stand-in for Slicer: {_PROBLEM}")
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect one skipped test in place of each file when the stand-in cannot run."""
+    return _SkippedFile.from_parent(parent, path=module_path) if _PROBLEM else None
 
 
 @pytest.fixture(autouse=True)
