@@ -9,9 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from conftest import rotation_matrix
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from rotations import rotation_matrix
 from xrecon.io.dicom_pixels import decode_with_gdcm, read_dataset, stored_pixels
 from xrecon.io.image import read_volume
 from xrecon.volume import InputError, Quantity, Volume

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import rotation_matrix
 from PIL import Image
+from rotations import rotation_matrix
 from xrecon.io import atomic
 from xrecon.io.radiograph import read_radiograph, write_radiograph
 from xrecon.physics.geometry import VIEWS, ViewGeometry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import rotation_matrix
+from rotations import rotation_matrix
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.phantom import Ellipsoid, ellipsoid_line_integrals, voxelize
 from xrecon.volume import InputError, Quantity

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import rotation_matrix
+from rotations import rotation_matrix
 from PIL import Image
 from xrecon.evaluation import panels, pictures
 from xrecon.evaluation.panels import Letters

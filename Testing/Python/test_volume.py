@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rotation_matrix
+from rotations import rotation_matrix
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
