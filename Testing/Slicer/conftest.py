@@ -69,15 +69,16 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 @pytest.fixture(autouse=True)
 def cleanApplication() -> Iterator[object]:
-    """`slicer.app` with an empty scene and no settings; a slot that raised fails the test."""
+    """`slicer.app`, scene and settings empty; an exception in a slot or a complaint of Qt fails the test."""
     slicerhost.reset()
     yield sys.modules["slicer"].app
     for name in [n for n in vars(sys.modules["slicer"].modules) if n.endswith("Widget")]:
         slicerhost.closeModule(name.removesuffix("Widget"))
     sys.modules["qt"].QApplication.processEvents()
-    errors = list(slicerhost.slotErrors)
+    errors, warnings = list(slicerhost.slotErrors), list(slicerhost.qtWarnings)
     slicerhost.reset()
     assert not errors, f"raised inside a slot, timer or observer: {errors!r}"
+    assert not warnings, f"Qt complained: {warnings!r}"
 
 
 @pytest.fixture

@@ -216,3 +216,10 @@ def test_disabled_widgets_cannot_be_clicked():
     button.enabled = False
     with pytest.raises(AssertionError, match="disabled"):
         slicerhost.click(button)
+
+
+def test_complaints_of_qt_are_recorded():
+    widget = qt.QWidget()
+    first, second = qt.QVBoxLayout(widget), qt.QVBoxLayout(widget)
+    assert "already has a layout" in slicerhost.qtWarnings[0] and first is not second
+    slicerhost.qtWarnings.clear()

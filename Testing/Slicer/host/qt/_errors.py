@@ -6,13 +6,19 @@ test can fail because of it.  PySide6 and VTK both hand an exception they cannot
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import sys
 from collections.abc import Callable
 from types import TracebackType
 
+from PySide6 import QtCore
+
 slotErrors: list[BaseException] = []
 """Exceptions since the list was last cleared; the test fixture asserts that it is empty."""
+qtWarnings: list[str] = []
+"""What Qt complained about since then, e.g. a layout set twice or a process destroyed while running."""
+_HARMLESS = ("propagateSizeHints", "XDG_RUNTIME_DIR")  # of the off-screen platform
 
 
 def _record(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -21,9 +27,17 @@ def _record(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     sys.__excepthook__(kind, error, trace)
 
 
+def _recordWarning(kind: QtCore.QtMsgType, context: QtCore.QMessageLogContext, text: str) -> None:
+    if kind != QtCore.QtMsgType.QtDebugMsg and not any(harmless in text for harmless in _HARMLESS):
+        qtWarnings.append(text)
+        print(f"Qt: {text}", file=sys.stderr)
+
+
 def install() -> None:
-    """Route exceptions that nobody can catch into `slotErrors`."""
+    """Route exceptions that nobody can catch into `slotErrors`, Qt's complaints into `qtWarnings`."""
     sys.excepthook = _record
+    QtCore.qInstallMessageHandler(_recordWarning)
+    atexit.register(QtCore.qInstallMessageHandler, None)
 
 
 def acceptedArguments(slot: Callable[..., object]) -> int | None:

@@ -9,7 +9,7 @@ the real widgets' behaviour, packaging.
 from __future__ import annotations
 
 from qt._dialogs import ModalDialogError, answer, opened
-from qt._errors import slotErrors
+from qt._errors import qtWarnings, slotErrors
 
 from .application_start import create, interactiveMode, messages, reset
 from .modules import closeModule, enterModule, exitModule, loadModule, openModule
@@ -28,6 +28,7 @@ __all__ = [
     "messages",
     "openModule",
     "opened",
+    "qtWarnings",
     "reset",
     "screenshot",
     "slotErrors",

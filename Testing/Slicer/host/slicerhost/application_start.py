@@ -79,6 +79,7 @@ def reset() -> None:
     messages.clear()
     _dialogs.clear()
     _errors.slotErrors.clear()
+    _errors.qtWarnings.clear()
     while qt.QApplication.overrideCursor() is not None:
         qt.QApplication.restoreOverrideCursor()
 
