@@ -135,7 +135,7 @@ def test_same_seed_same_voxels_other_seed_other_body():
     assert not np.array_equal(first.labels.array, other.labels.array)
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", (1, 2))
 def test_every_build_keeps_its_anatomy(seed):
     phantom = chest_phantom((8.0, 8.0, 8.0), seed=seed)
     right, left = (np.count_nonzero(phantom.labels.array == k) * phantom.volume.voxel_ml for k in (1, 2))

@@ -69,10 +69,10 @@ def pleural_space(
     distance = np.maximum(wall, (dome - canvas.z) * 0.75)
     distance = np.maximum(distance, -between)
     # the lungs meet behind the sternum without touching; fat keeps them further apart below and behind
-    apart = 2.0 + 12.0 * np.clip(canvas.y / 50.0, 0.0, 1.0) ** 2
+    apart = 1.6 + 12.0 * np.clip(canvas.y / 50.0, 0.0, 1.0) ** 2
     apart = apart + 9.0 * np.clip(-(canvas.z + 20.0) / 50.0, 0.0, 1.0) ** 2
     # the anterior junction runs down to the left, and is nowhere plane
-    junction = -0.07 * canvas.z + 5.0 * np.sin(canvas.y / 22.0 + canvas.z / 60.0)
+    junction = -0.07 * canvas.z + 9.0 * np.sin(canvas.y / 15.0 + canvas.z / 60.0)
     distance = np.maximum(distance, apart - side * (canvas.x - junction))
     distance = np.where(bone, np.maximum(distance, canvas.voxel / 2), distance)
     return Pleura(distance.astype(np.float32), -wall)

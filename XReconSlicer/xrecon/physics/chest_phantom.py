@@ -91,7 +91,6 @@ def chest_phantom(
         labels[inside] = number
         labels[air] = number + 2
     paint_airways(canvas)
-    paint_bones(canvas, build.bone)
     if table:
         _paint_table(canvas)
     hu = _scan(canvas.hu, noise_hu, random)
@@ -145,7 +144,7 @@ def _textures(
 
 
 def _paint(canvas: Canvas, build: Build, texture: np.ndarray) -> dict[int, Pleura]:
-    """Everything but lungs, airways and bones; gives the pleural spaces."""
+    """Everything but lungs and airways; gives the pleural spaces, which leave the bones alone."""
     cage = cage_distance(canvas)
     dome = anatomy.diaphragm(canvas.x, canvas.y, build.right_dome, build.left_dome).astype(np.float32)
     paint_wall(canvas, build, texture)
@@ -154,9 +153,9 @@ def _paint(canvas: Canvas, build: Build, texture: np.ndarray) -> dict[int, Pleur
     paint_belly(canvas, build, cage, dome)
     for part in mediastinum(build):
         part.draw(canvas)
-    skeleton = canvas.blank()
-    paint_bones(skeleton, build.bone)
-    bone = skeleton.hu > -500.0
+    before = canvas.hu.copy()
+    paint_bones(canvas, build.bone)
+    bone = np.abs(canvas.hu - before) > 100.0
     return {side: pleural_space(canvas, cage, dome, between, bone, side) for side in (RIGHT, LEFT)}
 
 
