@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 
@@ -35,6 +37,7 @@ class Application:
         self.cachePath = os.path.join(self.temporaryPath, "cache")
         self.slicerHome = os.path.join(self.temporaryPath, "home")
         self.defaultScenePath = self.temporaryPath
+        atexit.register(shutil.rmtree, self.temporaryPath, ignore_errors=True)
         for folder in (self.cachePath, self.slicerHome):
             os.makedirs(folder)
         self._fileManager = CoreIOManager()

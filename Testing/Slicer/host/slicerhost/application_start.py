@@ -55,7 +55,7 @@ def create() -> object:
     slicer.selfTests = {}
     slicer.__path__.append(str(_LAYER))
     app = application.start()
-    app._scene = scene.Scene(app.temporaryPath)
+    app._scene = scene.Scene(app.temporaryPath, app.cachePath)
     slicer.app = app
     slicer.mrmlScene = app._scene.mrmlScene
     slicer.modules = modules.Modules()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import slicer
 import vtk
@@ -39,14 +40,13 @@ def _quiet() -> Iterator[None]:
 class Scene:
     """Owns the scene, the application logic and everything that must stay alive beside them."""
 
-    def __init__(self, temporaryPath: str) -> None:
+    def __init__(self, temporaryPath: str, cachePath: str) -> None:
         self.mrmlScene = slicer.vtkMRMLScene()
         self.applicationLogic = slicer.vtkSlicerApplicationLogic()
         self.moduleLogics: dict[str, vtk.vtkObject] = {}
         self._addCrosshair()
         self._startApplicationLogic(temporaryPath)
-        with _quiet():  # the cache folder is new
-            self._startFileLogics(temporaryPath)
+        self._startFileLogics(cachePath)
         with (
             _quiet()
         ):  # Slicer's terminologies and presets are not part of slicer-core; their absence is no news
@@ -76,12 +76,13 @@ class Scene:
         self.moduleLogics["Colors"] = logic.GetColorLogic()
         logic.SetModuleLogic("Colors", logic.GetColorLogic())
 
-    def _startFileLogics(self, temporaryPath: str) -> None:
+    def _startFileLogics(self, cachePath: str) -> None:
         """Storage nodes and `.mrb` bundles need a cache and a data manager."""
+        Path(cachePath, ".slicer-cache").touch()  # marks a folder as a cache that may be emptied
         self._remote = slicer.vtkMRMLRemoteIOLogic()
         self._remote.SetMRMLScene(self.mrmlScene)
         self._remote.SetMRMLApplicationLogic(self.applicationLogic)
-        self._remote.GetCacheManager().SetRemoteCacheDirectory(temporaryPath)
+        self._remote.GetCacheManager().SetRemoteCacheDirectory(cachePath)
         self._data = slicer.vtkDataIOManagerLogic()
         self._data.SetMRMLScene(self.mrmlScene)
         self._data.SetMRMLApplicationLogic(self.applicationLogic)
