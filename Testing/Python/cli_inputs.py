@@ -39,13 +39,14 @@ def body() -> Volume:
     hu[(y / 95) ** 2 + (x / 140) ** 2 < 1] = 40
     hu[(z / 110) ** 2 + (y / 60) ** 2 + ((x + 65) / 45) ** 2 < 1] = -850
     hu[(z / 95) ** 2 + (y / 55) ** 2 + ((x - 70) / 38) ** 2 < 1] = -850
-    return Volume(hu, (8.0, 8.0, 8.0), (-168.0, -120.0, -144.0))
+    return Volume(hu, (8.0, 8.0, 8.0), (-150.0, -135.0, -124.0))
 
 
 def write_inputs(folder: Path) -> Path:
     """ct.nrrd, pa.dcm, lateral.dcm, pa.png, lateral.png and an untrained model in a folder."""
     write_volume(body(), folder / "ct.nrrd")
-    views = [ViewGeometry.preset(v, shape=(40, 36)) for v in tiny_models.VIEWS]
+    center = tuple(body().center)
+    views = [ViewGeometry.preset(v, shape=(40, 36), isocenter=center) for v in tiny_models.VIEWS]
     for name, radiograph in zip(("pa", "lateral"), render_drrs(body(), views), strict=True):
         for suffix in ("dcm", "png"):
             write_radiograph(radiograph, folder / f"{name}.{suffix}")

@@ -41,7 +41,8 @@ MAY_IMPORT = {
     # the command line in parts: what a command does, its options, its progress
     "commands": _MIDDLE | {"pipelines", "training", "progress"},
     "scoring": _MIDDLE | {"pipelines", "training", "progress", "commands"},
-    "demo": _MIDDLE | {"pipelines", "progress", "commands", "scoring"},
+    "demo": _MIDDLE | {"pipelines", "progress", "commands", "scoring", "demo_report"},
+    "demo_report": _MIDDLE | {"__init__", "demo"},
     "cli": {"__init__", "volume", "progress", "options", "commands", "scoring", "demo", "pipelines"},
     "__main__": {"cli"},
 }

@@ -128,15 +128,21 @@ def write_drrs(
     isocenter: np.ndarray,
     source: str,
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """Writes all views in all formats; returns file names by role and the numbers of drr.json."""
-    from xrecon.io.radiograph import write_radiograph
+    """Writes all views in all formats, the DICOM files as one study; returns file names by role and
+    the numbers of drr.json."""
+    from pydicom.uid import generate_uid
 
-    files = {}
+    from xrecon.io.radiograph import write_radiograph, write_radiograph_dicom
+
+    files, study = {}, generate_uid()
     for radiograph in radiographs:
         slug = view_slug(radiograph.view)
         for suffix in options.formats:
             name = f"{stem}_{slug}.{suffix}"
-            write_radiograph(radiograph, folder / name)
+            if suffix == "dcm":
+                write_radiograph_dicom(radiograph, folder / name, study_uid=study)
+            else:
+                write_radiograph(radiograph, folder / name)
             files[f"{slug}_{suffix}"] = name
     numbers = {
         "source": source,

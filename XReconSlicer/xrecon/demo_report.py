@@ -1,0 +1,199 @@
+"""The report of `xrecon demo`: its pictures and tables, and what they mean."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xrecon import __version__
+from xrecon.evaluation import panels, pictures
+from xrecon.evaluation.report import Figure, ReportData, Table, write_report
+from xrecon.preprocess.ct import resample_like
+from xrecon.volume import Radiograph
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from xrecon.demo import Walk
+
+RADIOGRAPH_PIXELS = 520
+METRICS = {
+    "mae_hu": "mean absolute error, HU (0 is best)",
+    "psnr": "PSNR, dB (higher is better)",
+    "ssim": "SSIM (1 is best)",
+    "cosine_similarity": "cosine similarity (1 is best)",
+}
+QUANTITIES = {
+    "right_lung_ml": "right lung, ml",
+    "left_lung_ml": "left lung, ml",
+    "right_pneumothorax_ml": "right pneumothorax, ml",
+    "left_pneumothorax_ml": "left pneumothorax, ml",
+    "right_occupancy_percent": "right occupancy, %",
+    "left_occupancy_percent": "left occupancy, %",
+    "occupancy_percent": "occupancy of both sides, %",
+}
+
+
+def write(walk: Walk, numbers: Mapping[str, Any], folder: Path) -> Path:
+    """Writes `report.html` into the folder."""
+    return write_report(folder, _report(walk, numbers))
+
+
+def _report(walk: Walk, numbers: Mapping[str, Any]) -> ReportData:
+    return ReportData(
+        title="Two radiographs to a CT and its pneumothorax",
+        subject=walk.source.name,
+        summary=(
+            "A CT was projected to a PA and a left lateral radiograph. The volume below was computed from "
+            "these two radiograph files alone and is compared with the CT they came from. The control is "
+            "the mean of the model's training volumes: what can be said without any radiograph."
+        ),
+        command=f"xrecon demo{'' if walk.source.labels is not None else f' --ct {walk.source.name}'}",
+        model=_model(walk.model),
+        tables=_tables(walk, numbers),
+        figures=_figures(walk),
+        warnings=walk.warnings,
+        provenance={
+            "source": walk.source.name,
+            "voxels of the source (z, y, x)": walk.source.volume.shape,
+            "isocentre (LPS, mm)": [round(float(v), 1) for v in walk.isocenter],
+            "computed on": walk.reconstruction.device,
+            "lungs by": ", ".join(sorted({s.lung_source for s in walk.segmentations.values()})) or None,
+            **{r.view: _view_line(r) for r in walk.radiographs},
+        },
+        versions=_versions(),
+    )
+
+
+def _view_line(radiograph: Radiograph) -> str:
+    geometry = radiograph.geometry
+    return (
+        f"source to detector {geometry.source_to_detector_mm:.0f} mm, source to isocentre "
+        f"{geometry.source_to_isocenter_mm:.0f} mm, {geometry.shape[0]} x {geometry.shape[1]} pixels of "
+        f"{geometry.pixel_spacing[0]:.2f} mm"
+    )
+
+
+def _model(model: str) -> dict[str, Any]:
+    from xrecon.nets.registry import load_card
+
+    card = load_card(model)
+    return {
+        "name": card.name,
+        "title": card.title,
+        "architecture": card.architecture,
+        "trained on": f"{len(card.training_data)} subjects",
+        "licence": card.licence,
+        "limitations": card.limitations,
+        "sha256": card.sha256,
+    }
+
+
+def _versions() -> dict[str, str]:
+    import SimpleITK
+    import torch
+
+    return {
+        "xrecon": __version__,
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "SimpleITK": SimpleITK.Version.VersionString(),
+        "numpy": np.__version__,
+    }
+
+
+# -- tables --------------------------------------------------------------------------------------
+def _tables(walk: Walk, numbers: Mapping[str, Any]) -> list[Table]:
+    views = walk.reconstruction.scores.items()
+    measured = numbers["pneumothorax"]
+    tables = [
+        Table(
+            "Reconstruction against the CT",
+            ("metric", "reconstruction", "mean training volume"),
+            [
+                (text, walk.metrics[name], walk.metrics.get(f"{name}_mean_volume"))
+                for name, text in METRICS.items()
+            ],
+            "On the grid of the network, where both volumes reach; HU clipped to -1024..1476, which is "
+            "the data range of PSNR and SSIM.",
+        ),
+        Table(
+            "Agreement with the radiographs",
+            ("view", "correlation", "relative residual"),
+            [(view, s["correlation"], s.get("relative_residual")) for view, s in views],
+            "Line integrals of the reconstruction through the geometry of each radiograph, over the rays "
+            "that meet it. Two radiographs can be explained by many volumes: agreement here is "
+            "necessary, not sufficient.",
+        ),
+    ]
+    if measured:
+        rows = [
+            (text, *(values.get(name) for values in measured.values())) for name, text in QUANTITIES.items()
+        ]
+        note = "PTX-Seg on the CT and on the reconstruction."
+        if "truth" in measured:
+            note += " The truth is known because the CT was generated."
+        tables.append(Table("Lungs and pneumothorax", ("quantity", *measured), rows, note))
+    if walk.lungs:
+        rows = [
+            (side, walk.lungs.get(f"dice_{label}"), walk.lungs.get(f"assd_mm_{label}"))
+            for label, side in ((1, "right"), (2, "left"))
+        ]
+        note = "Lung masks of the reconstruction against those of the CT, pneumothorax included."
+        tables.append(Table("Lung masks", ("side", "Dice", "mean surface distance, mm"), rows, note))
+    return tables
+
+
+# -- figures -------------------------------------------------------------------------------------
+def _figures(walk: Walk) -> list[Figure]:
+    truth = resample_like(walk.source.volume, walk.volume)
+    result = walk.reconstruction
+    figures = [
+        Figure(
+            "The radiographs",
+            "All that the reconstruction was given: two DICOM files (ideal: no scatter, no noise).",
+            radiographs_picture(walk.radiographs),
+        ),
+        Figure(
+            "Truth, reconstruction, error",
+            "Three planes through the isocentre, the CT averaged onto the voxels of the reconstruction.",
+            pictures.compare_volumes(truth, walk.volume, center=tuple(walk.isocenter)),
+        ),
+        Figure(
+            "Input and reprojection",
+            "The radiographs as the network saw them, the reconstruction projected through the same "
+            "geometry, and the difference.",
+            pictures.radiograph_panel(result.inputs, result.reprojections),
+        ),
+        Figure(
+            "The source CT",
+            "The CT at its own resolution.",
+            pictures.three_planes(walk.source.volume, center=tuple(walk.isocenter)),
+        ),
+    ]
+    volumes = {"source CT": walk.source.volume, "reconstruction": walk.volume}
+    for name, found in walk.segmentations.items():
+        figures.append(
+            Figure(
+                f"PTX-Seg on the {name}",
+                "Lungs outlined, pneumothorax filled, cut where the pneumothorax (or the lung) is largest.",
+                pictures.pneumothorax_picture(volumes[name], found.labels),
+            )
+        )
+    return figures
+
+
+def radiographs_picture(radiographs: list[Radiograph]) -> Image.Image:
+    """The radiographs side by side, each in its own grey range."""
+    tiles = []
+    for radiograph in radiographs:
+        low, high = np.percentile(radiograph.array, (0.5, 99.8))
+        grey = panels.grey(radiograph.array, float(low), float(high))
+        spacing = radiograph.geometry.pixel_spacing
+        tile = panels.tile(grey, spacing, RADIOGRAPH_PIXELS / (grey.shape[1] * spacing[1]))
+        tiles.append(panels.lettered(tile, pictures.radiograph_letters(radiograph)))
+    return panels.panel([tiles], [r.view for r in radiographs])
