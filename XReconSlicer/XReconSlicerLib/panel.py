@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ctk
@@ -12,6 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 from xrecon.volume import InputError
 
+from XReconSlicerLib import training
 from XReconSlicerLib.events import Signal
 from XReconSlicerLib.install import InstallError, ensurePackages
 from XReconSlicerLib.jobs import CliJob
@@ -73,6 +75,32 @@ class JobPanel:
         self._showRunning(True)
         self.ui.statusLabel.text = _("Starting...")
         job.start()
+
+    def runAll(
+        self,
+        list_: Callable[[], Sequence[Path]],
+        prepare: Callable[[Path], CliJob],
+        describe: Callable[[int], str],
+        graceMs: int = 0,
+    ) -> None:
+        """Runs a job for each of several inputs, one after the other; the first failure ends it.
+
+        :param list_: gives the inputs.
+        :param describe: gives the text of the status line from the number of inputs.
+        """
+        inputs: list[Path] = []
+
+        def first() -> CliJob:
+            inputs.extend(list_())
+            return prepare(inputs[0])
+
+        def next_(done: int) -> str:
+            if done < len(inputs):
+                self.run(lambda: prepare(inputs[done]), lambda _result: next_(done + 1), graceMs)
+                return _("{done} of {count} done").format(done=done, count=len(inputs))
+            return describe(done)
+
+        self.run(first, lambda _result: next_(1), graceMs)
 
     def cancel(self, _clicked: bool = False) -> None:
         """Ends the running job, if any."""
@@ -165,3 +193,26 @@ def fillModelCombo(combo: qt.QComboBox, kind: str) -> None:
     for model in bundledModels(kind):
         combo.addItem(model.title, model.reference)
         combo.setItemData(combo.count - 1, model.details, qt.Qt.ToolTipRole)
+
+
+def offerModel(folder: str) -> str:
+    """Makes a model folder the one of the X-Recon module; gives a sentence for the status line."""
+    saveSetting("modelFolder", folder)
+    widget = getattr(slicer.modules, "XReconSlicerWidget", None)
+    if widget is not None:  # the module has been opened already
+        widget.ui.modelFolderEdit.currentPath = folder
+    return _("X-Recon now uses {folder}").format(folder=folder)
+
+
+def exportModel(parent: qt.QWidget, ui: Any) -> None:
+    """Asks for a folder and copies the chosen model into it."""
+    folder = qt.QFileDialog.getExistingDirectory(parent, _("Export the model into"))
+    if not folder:
+        return
+    try:
+        target = training.exportModel(Path(ui.modelFolderEdit.currentPath), Path(folder))
+    except (InputError, OSError) as error:
+        ui.statusLabel.text = str(error)
+        slicer.util.errorDisplay(str(error), windowTitle="XRecon")
+    else:
+        ui.statusLabel.text = _("Exported: {folder}").format(folder=target)

@@ -1,0 +1,146 @@
+"""What the training panel runs: radiographs from CTs, training, evaluation, handing the model over."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+from xrecon.volume import InputError
+
+from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.models import CARD_NAME
+
+# Time to leave no half-written file in the user's folder when a job is cancelled.
+GRACE_MS = 10000
+CT_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+# What a run leaves in its folder.
+CHECKPOINT, MODEL_FOLDER, MANIFEST = "checkpoint.pt", "model", "subjects.csv"
+RADIOGRAPHS_FOLDER, EVALUATION_FOLDER = "radiographs", "evaluation"
+
+
+# ---- settings -----------------------------------------------------------------------------------
+def recipes() -> list[str]:
+    """Names of the training recipes. Raises ImportError while packages are missing."""
+    from xrecon.training.config import RECIPES
+
+    return list(RECIPES)
+
+
+def recipeSettings(recipe: str) -> dict[str, tuple[str, str]]:
+    """The settings of a recipe by dotted name: value as JSON text, and what it means."""
+    from xrecon.training.config import make_config
+
+    config = make_config(recipe)
+    return dict(_flat(config, ""))
+
+
+def _flat(model: Any, prefix: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if hasattr(type(value), "model_fields"):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            text = json.dumps(model.model_dump(mode="json", include={name})[name])
+            yield prefix + name, (text.strip('"'), field.description or "")
+
+
+def checkSettings(recipe: str, changes: Mapping[str, str]) -> None:
+    """Raises InputError naming what is wrong with changed settings."""
+    from xrecon.training.config import make_config
+
+    make_config(recipe, overrides=changes)
+
+
+# ---- jobs ---------------------------------------------------------------------------------------
+def trainingJob(
+    data: Path, output: Path, recipe: str, changes: Mapping[str, Any] | None = None, resume: bool = False
+) -> CliJob:
+    """The job `xrecon train`. `changes` are settings by dotted name, other than the recipe's."""
+    options = [f"--set={name}={_asText(value)}" for name, value in (changes or {}).items()]
+    if resume:
+        options.append("--resume")
+    return CliJob(["train", "--data", data, "--output", output, "--recipe", recipe, *options])
+
+
+def _asText(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def radiographsJob(ct: Path, output: Path, detectorPixels: int, formats: str) -> CliJob:
+    """The job `xrecon drr` for one CT; the pictures go into a folder of their own."""
+    folder = output / stem(ct)
+    options = ["--detector-pixels", detectorPixels, "--formats", formats]
+    return CliJob(["drr", "--ct", ct, "--output", folder, *options])
+
+
+def evaluationJob(model: Path, data: Path, output: Path, device: str = "auto") -> CliJob:
+    """The job `xrecon evaluate` for a model on all CTs of a folder."""
+    folder = output / EVALUATION_FOLDER
+    return CliJob(["evaluate", "--model", model, "--data", data, "--output", folder, "--device", device])
+
+
+# ---- folders ------------------------------------------------------------------------------------
+def ctPaths(folder: Path) -> list[Path]:
+    """The CTs of a data folder: those in `subjects.csv` if there is one, else volume files and DICOM folders.
+
+    :raises InputError: when there is none.
+    """
+    manifest = folder / MANIFEST
+    if manifest.is_file():
+        with manifest.open(newline="", encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row.get("path")]
+        paths = [folder / row["path"] for row in rows if (row.get("split") or "").strip() != "exclude"]
+    else:
+        paths = [path for path in sorted(folder.iterdir()) if path.name.lower().endswith(CT_SUFFIXES)]
+        paths += [path for path in sorted(folder.iterdir()) if path.is_dir() and any(path.glob("*.dcm"))]
+    if not paths:
+        message = _("Expected CTs ({suffixes} or DICOM folders) in {folder}, found none.")
+        raise InputError(message.format(suffixes=", ".join(CT_SUFFIXES), folder=folder))
+    return paths
+
+
+def stem(path: Path) -> str:
+    """The file name without the extension of a volume."""
+    for suffix in sorted(CT_SUFFIXES, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def isFolder(text: str) -> bool:
+    """Whether a path edit names an existing folder."""
+    return bool(text) and Path(text).is_dir()
+
+
+def hasModel(folder: str) -> bool:
+    """Whether a folder holds a finished model."""
+    return bool(folder) and (Path(folder) / CARD_NAME).is_file()
+
+
+def exportModel(source: Path, destination: Path) -> Path:
+    """Copies a finished model into a new folder, named as in its card, below `destination`.
+
+    :raises InputError: when the source is no model or the new folder exists.
+    """
+    if not hasModel(str(source)):
+        raise InputError(
+            _("Expected a model folder with {file}: {folder}").format(file=CARD_NAME, folder=source)
+        )
+    name = json.loads((source / CARD_NAME).read_text(encoding="utf-8"))["name"]
+    target = destination / name
+    if target.exists():
+        raise InputError(_("There is already a model in {folder}.").format(folder=target))
+    shutil.copytree(source, target)
+    return target
+
+
+def describeMetrics(numbers: Mapping[str, Any]) -> str:
+    """Metrics of a training or an evaluation, and warnings, a line each."""
+    metrics = numbers.get("metrics") or numbers.get("mean") or {}
+    lines = [f"{name.replace('_', ' ')}: {value:.4g}" for name, value in metrics.items() if value is not None]
+    return "\n".join([*lines, *numbers.get("warnings", [])])
