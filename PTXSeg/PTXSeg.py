@@ -140,6 +140,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Ends what still runs when the application closes or the module is reloaded."""
         self.jobPanel.close()
+        self.setParameterNode(None)  # else its connection would outlive the widgets after a reload
         self.removeObservers()
 
     def enter(self) -> None:
