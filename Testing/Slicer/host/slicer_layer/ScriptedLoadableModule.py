@@ -138,7 +138,10 @@ class ScriptedLoadableModuleLogic:
             node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
         else:
             node = next(iter(self.getAllParameterNodes()), None)
-        return node or slicer.mrmlScene.AddNode(self.createParameterNode())
+        if node is None:
+            return slicer.mrmlScene.AddNode(self.createParameterNode())
+        node.SetAttribute("ModuleName", self.moduleName)  # closing the scene takes it from a singleton
+        return node
 
     def getAllParameterNodes(self) -> list[slicer.vtkMRMLScriptedModuleNode]:
         """Parameter nodes of this module in the scene."""
