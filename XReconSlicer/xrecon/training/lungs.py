@@ -45,7 +45,8 @@ class LungTask:
         self.train, self.validation = list(train), list(validation)
         torch.manual_seed(config.seed)
         self.network = create_model(config.architecture, **config.options).to(self.device)
-        self.criterion = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False)
+        # over the whole batch: a slice without lung has no Dice of its own
+        self.criterion = DiceCELoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
 
     def generator_loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss of a batch of random slices."""
