@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "training": _MIDDLE - {"pneumothorax.segment"},
     # the command line in parts: what a command does, its options, its progress
     "commands": _MIDDLE | {"pipelines", "training", "progress"},
-    "scoring": _MIDDLE | {"pipelines", "training", "progress", "commands"},
+    "scoring": _MIDDLE | {"pipelines", "training", "progress", "commands", "scoring_lungs"},
+    "scoring_lungs": _MIDDLE,
     "demo": _MIDDLE | {"pipelines", "progress", "commands", "scoring", "demo_report"},
     "demo_report": _MIDDLE | {"__init__", "demo"},
     "cli": {"__init__", "volume", "progress", "options", "commands", "scoring", "demo", "pipelines"},

@@ -12,9 +12,10 @@ import tiny_models
 import torch
 from xrecon.evaluation.reprojection import reprojection_scores
 from xrecon.nets import device as devices
+from xrecon.physics.chest_phantom import chest_phantom
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
-from xrecon.pipelines import evaluate, mean_training_volume, reconstruct
+from xrecon.pipelines import evaluate, mean_training_volume, reconstruct, segment
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 SIDE, SPACING = 16, 22.4
@@ -275,3 +276,45 @@ def test_what_cannot_be_compared_is_refused(truth: Volume, label_volume: Volume)
         evaluate(truth, label_volume)
     with pytest.raises(InputError, match="without a voxel in common"):
         evaluate(truth, truth.moved((5000.0, 0.0, 0.0)))
+
+
+# -- segment -------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def phantom():
+    return chest_phantom((6.0, 6.0, 6.0), pneumothorax_ml=500.0, side="right", noise_hu=0.0)
+
+
+def test_segment_with_given_lungs_measures_the_known_air(phantom):
+    stages = set()
+    result = segment(phantom.volume, phantom.lungs, progress=lambda stage, *_: stages.add(stage))
+    assert result.lung_source == "given" and result.labels.quantity is Quantity.LABEL
+    assert result.labels.same_grid(phantom.volume)
+    assert result.quantities.right_pneumothorax_ml == pytest.approx(500.0, rel=0.25)
+    assert result.quantities.left_pneumothorax_ml < 30.0
+    assert stages
+
+
+def test_classical_lungs_need_no_weights(phantom):
+    result = segment(phantom.volume, lung_models=("classical",))
+    assert result.lung_source == "classical" and result.device == "cpu"
+    assert result.quantities.right_pneumothorax_ml > 300.0
+
+
+def test_settings_of_ptx_seg_by_name(phantom):
+    high = segment(phantom.volume, phantom.lungs, parameters={"v_t": 1e6})
+    assert high.parameters.v_t == 1e6
+    assert high.quantities.pneumothorax_ml == 0.0
+    for wrong, word in (({"t_x": 1}, "t_x"), ({"v_t": -1}, "v_t")):
+        with pytest.raises(InputError, match=word):
+            segment(phantom.volume, phantom.lungs, parameters=wrong)
+
+
+def test_segment_refuses_other_grids_quantities_and_no_lungs(phantom, truth: Volume):
+    with pytest.raises(InputError, match="grid of the CT"):
+        segment(phantom.volume, truth.with_array((truth.array < -500).astype(np.uint8), Quantity.LABEL))
+    with pytest.raises(InputError, match="expected a CT in HU"):
+        segment(phantom.lungs)
+    with pytest.raises(InputError, match="lung models"):
+        segment(phantom.volume, lung_models=())
+    with pytest.raises(InputError, match="no-such-lungs"):
+        segment(phantom.volume, lung_models=("no-such-lungs",))
