@@ -268,6 +268,19 @@ def test_the_result_tells_its_parameters_and_progress_ends_at_one():
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and {s for s, _ in seen} == {"ptx-seg"}
 
 
+def test_an_independent_phantom_with_known_air():
+    """The anthropomorphic phantom: vessels, bronchi, ribs, noise and partial volume; reference figures."""
+    from xrecon.physics.chest_phantom import chest_phantom
+    from xrecon.pneumothorax.lungs import classical_lungs
+
+    phantom = chest_phantom((4.0, 4.0, 4.0), pneumothorax_ml=600.0, side="left", table=True)
+    labels = ptx_seg(phantom.volume, classical_lungs(phantom.volume))
+    found = quantify(labels)
+    assert dice(labels.array == 4, phantom.labels.array == 4) > 0.9
+    assert 480.0 < found.left_pneumothorax_ml < 600.0  # the rim at the pleura is above -950 HU
+    assert found.right_pneumothorax_ml < 5.0
+
+
 def test_integer_arrays_give_what_floats_give():
     hu, lungs, _ = chest(OBLIQUE, "rl")
     whole = hu.with_array(np.rint(hu.array).astype(np.int16))

@@ -11,6 +11,7 @@ from xrecon.volume import InputError, Quantity, Volume
 LUNG_AIR_HU = -400.0
 WORKING_SPACING_MM = 2.0
 CLOSING_MM = 7.0
+BODY_OPENING_MM = 4.0
 MAX_OPENING_SHARE = 0.02
 
 
@@ -94,7 +95,9 @@ def _inner_air(
     from scipy import ndimage
 
     dark = hu < threshold_hu
-    body = morphology.largest(morphology.open_(~dark, 4.0, spacing))
+    # Voxels wider than the ball would make it cut through chest walls: then nothing is opened.
+    opening = BODY_OPENING_MM if max(spacing) <= 2.0 * BODY_OPENING_MM else 0.0
+    body = morphology.largest(morphology.open_(~dark, opening, spacing))
     inside = morphology.fill_slices(body)
     if not inside.any():
         raise InputError(f"expected a body in the CT, found no tissue above {threshold_hu:g} HU")
