@@ -52,7 +52,8 @@ def score_model(
     device: str,
     progress: ProgressCallback,
 ) -> Outcome:
-    """The metrics of a model and of its mean training volume on each CT of a folder."""
+    """The metrics of a model on each CT of a folder: a reconstruction model with its mean training
+    volume as control, a lung model against classical lungs and synthetic pneumothorax."""
     from xrecon.io.image import read_volume
     from xrecon.nets.registry import load_card
     from xrecon.preprocess.ct import remove_table
@@ -65,12 +66,13 @@ def score_model(
         if unknown:
             raise InputError(f"expected subjects out of {[s.name for s in chosen]}, got {unknown}")
         chosen = [s for s in chosen if s.name in subjects]
+    score = score_lung_model if card.output.kind == "labels" else score_volume
     rows, warnings = [], []
     with output_folder(output) as folder:
         for number, subject in enumerate(chosen):
             progress("evaluate", number / len(chosen), subject.name)
             volume = remove_table(read_volume(subject.path))
-            row, notes = score_volume(volume, model, device)
+            row, notes = score(volume, model, device)
             rows.append({"subject": subject.name, **row})
             warnings += [f"{subject.name}: {note}" for note in notes]
         seen = sorted({d.subject for d in card.training_data} & {s.name for s in chosen})
@@ -91,6 +93,15 @@ def score_volume(volume: Volume, model: str, device: str) -> tuple[dict[str, flo
     result = reconstruct(radiographs, model, device)
     row = {**compare_with_control(result.volume, volume, model), **flat_scores(result.scores)}
     return row, [*notes, *result.warnings]
+
+
+def score_lung_model(volume: Volume, model: str, device: str) -> tuple[dict[str, float], list[str]]:
+    """Metrics of a lung model on a CT (table removed), and notes; see `scoring_lungs.score_lungs`."""
+    from xrecon.nets.device import choose_device
+    from xrecon.scoring_lungs import score_lungs
+
+    chosen = choose_device(device)
+    return score_lungs(volume, model, chosen.name), list(chosen.notes)
 
 
 def compare_with_control(reconstruction: Volume, truth: Volume, model: str | Path) -> dict[str, float]:
