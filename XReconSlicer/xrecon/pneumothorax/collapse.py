@@ -9,6 +9,8 @@ rises to and small where the lung rests; a is the quantile of -log(t) / w that g
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -51,10 +53,10 @@ def collapse(
     positions = _positions(volume, box)
     mask = inside[box]
     hilum = _hilum(positions[mask], side) + generator.normal(0.0, 3.0, 3)
-    rays = _Rays.cast(volume, inside, hilum)
-    weights = _weights(rays.directions, side, position, generator)
     offset = positions.reshape(-1, 3) - hilum
     radius = np.linalg.norm(offset, axis=1)
+    rays = _Rays.cast(volume, inside, hilum, float(radius[mask.reshape(-1)].max()))
+    weights = _weights(rays.directions, side, position, generator)
     near, far, weight = rays.at(offset, radius, (rays.near, rays.far, weights))
     span = np.maximum(far - near, 1e-3)
     depth = np.clip((radius - near) / span, 1e-4, 1.0 - 1e-4)
@@ -87,12 +89,30 @@ def _hilum(points: np.ndarray, side: str) -> np.ndarray:
     """A point just medial of the lung at half its height: where the lung stays attached, LPS mm."""
     low, high = np.percentile(points[:, 2], [2.0, 98.0])
     level = low + 0.58 * (high - low)
-    slab = points[np.abs(points[:, 2] - level) < 0.08 * (high - low) + 1.0]
+    slab = _nearest(points, np.abs(points[:, 2] - level), 0.08 * (high - low) + 1.0)
     toward = 1.0 if side == "right" else -1.0  # the midline lies to the left of the right lung
     y_mid = np.percentile(slab[:, 1], 55.0)
-    row = slab[np.abs(slab[:, 1] - y_mid) < 0.1 * np.ptp(slab[:, 1]) + 1.0]
+    row = _nearest(slab, np.abs(slab[:, 1] - y_mid), 0.1 * np.ptp(slab[:, 1]) + 1.0)
     x = toward * np.percentile(toward * row[:, 0], 97.0) + toward * 5.0
     return np.array([x, y_mid, level], dtype=np.float32)
+
+
+def _nearest(points: np.ndarray, away: np.ndarray, limit: float) -> np.ndarray:
+    """Points less than `limit` away, and never fewer than the nearest twentieth."""
+    return points[away <= max(limit, float(np.percentile(away, 5.0)))]
+
+
+@cache
+def _sphere() -> tuple[np.ndarray, Any]:
+    """Unit vectors (elevation x azimuth, 3), and the sparse matrix of their nearness to each other."""
+    from scipy.sparse import csr_array
+
+    elevation = np.linspace(-np.pi / 2, np.pi / 2, ELEVATIONS)
+    azimuth = np.arange(AZIMUTHS) * 2 * np.pi / AZIMUTHS
+    e, a = np.meshgrid(elevation, azimuth, indexing="ij")
+    directions = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], -1).reshape(-1, 3)
+    kernel = np.exp((directions @ directions.T - 1.0) * KERNEL_SHARPNESS)
+    return directions, csr_array(np.where(kernel > 1e-3, kernel, 0.0))
 
 
 @dataclass(frozen=True)
@@ -105,29 +125,25 @@ class _Rays:
     far: np.ndarray
 
     @classmethod
-    def cast(cls, volume: Volume, inside: np.ndarray, hilum: np.ndarray) -> _Rays:
-        elevation = np.linspace(-np.pi / 2, np.pi / 2, ELEVATIONS)
-        azimuth = np.arange(AZIMUTHS) * 2 * np.pi / AZIMUTHS
-        e, a = np.meshgrid(elevation, azimuth, indexing="ij")
-        directions = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], -1).reshape(-1, 3)
+    def cast(cls, volume: Volume, inside: np.ndarray, hilum: np.ndarray, reach_mm: float) -> _Rays:
+        """Rays through the mask `inside` of the volume, `reach_mm` long, lengths smoothed in angle."""
+        directions, kernel = _sphere()
         step = min(volume.spacing)
-        reach = float(np.linalg.norm(np.array(volume.shape) * volume.spacing))
-        radii = np.arange(step / 2, min(reach, 400.0), step)
+        radii = np.arange(step / 2, reach_mm + step, step)
         start = volume.world_to_index(hilum[None])[0]
         slope = volume.world_to_index(hilum + directions) - start
         index = np.rint(start + radii[:, None, None] * slope).astype(np.int32)[..., ::-1]
         valid = np.all((index >= 0) & (index < inside.shape), axis=-1)
         index[~valid] = 0
         hit = inside[index[..., 0], index[..., 1], index[..., 2]] & valid
-        any_hit = hit.any(axis=0)
         near = radii[hit.argmax(axis=0)] - step / 2
         far = radii[len(radii) - 1 - hit[::-1].argmax(axis=0)] + step / 2
-        kernel = directions.astype(np.float32) @ directions.T.astype(np.float32)
-        kernel = np.exp((kernel - 1.0) * KERNEL_SHARPNESS) * any_hit
-        total = np.maximum(kernel.sum(axis=1), 1e-6)
-        mean_near = kernel @ near / total
-        mean_far = (kernel @ far**OUTER_MEAN_POWER / total) ** (1.0 / OUTER_MEAN_POWER)
-        blank = ~(kernel > 1e-3).any(axis=1)
+        some = hit.any(axis=0).astype(np.float64)
+        total = kernel @ some
+        blank = total == 0.0  # directions without lung
+        total[blank] = 1.0
+        mean_near = kernel @ (some * near) / total
+        mean_far = (kernel @ (some * far**OUTER_MEAN_POWER) / total) ** (1.0 / OUTER_MEAN_POWER)
         mean_near[blank], mean_far[blank] = 0.0, step
         shape = (ELEVATIONS, AZIMUTHS)
         return cls(directions.reshape(*shape, 3), mean_near.reshape(shape), mean_far.reshape(shape))
