@@ -17,6 +17,7 @@ import pytest
 _HERE = Path(__file__).resolve().parent
 _REPOSITORY = _HERE.parents[1]
 _PATHS = [
+    _HERE,
     _HERE / "host",
     _HERE / "example_module",
     *(_REPOSITORY / name for name in ("XReconSlicer", "PTXSeg", "XReconTrainer")),

@@ -65,11 +65,34 @@ def test_ui_mistakes_are_errors(tmp_path, widget, complaint):
         (("Panel", "mrmlSceneChanged(vtkMRMLScene*)", "nobody", "setMRMLScene(vtkMRMLScene*)"), RuntimeError),
         (("Panel", "mrmlSceneChanged(vtkMRMLScene*)", "nodes", "useScene(vtkMRMLScene*)"), RuntimeError),
         (("Panel", "sceneChanged(vtkMRMLScene*)", "nodes", "setMRMLScene(vtkMRMLScene*)"), ValueError),
+        (("Panel", "mrmlSceneChanged(vtkMRMLScene*)", "nodes", "setMRMLScene(vtkMRMLNode*)"), RuntimeError),
     ],
 )
 def test_ui_connections_must_exist(tmp_path, connection, error):
     with pytest.raises(error):
         _load(tmp_path, '<widget class="qMRMLNodeComboBox" name="nodes"/>', _CONNECTION.format(*connection))
+
+
+def _box(*widgets: str) -> str:
+    items = "".join(f"<item>{widget}</item>" for widget in widgets)
+    return f'<widget class="QWidget" name="box"><layout class="QVBoxLayout" name="inner">{items}</layout></widget>'
+
+
+def test_ui_connection_needs_a_slot_of_the_exact_type(tmp_path):
+    box = _box(_widget("qMRMLNodeComboBox", "nodes"), _widget("qMRMLSegmentationShow3DButton", "show"))
+    slot = "setSegmentationNode(vtkMRMLNode*)"  # the C++ slot takes a vtkMRMLSegmentationNode*
+    connection = _CONNECTION.format("nodes", "currentNodeChanged(vtkMRMLNode*)", "show", slot)
+    with pytest.raises(RuntimeError, match="no slot"):
+        _load(tmp_path, box, connection)
+
+
+def test_ui_connection_between_qt_widgets(tmp_path):
+    connection = _CONNECTION.format("check", "toggled(bool)", "label", "setVisible(bool)")
+    panel = _load(tmp_path, _box(_widget("QCheckBox", "check"), _widget("QLabel", "label")), connection)
+    ui = slicer.util.childWidgetVariables(panel)
+    ui.check.checked = True
+    ui.check.checked = False
+    assert ui.label.isHidden()
 
 
 def test_ui_connection_hands_the_scene_down(tmp_path):

@@ -26,8 +26,12 @@ class ctkCollapsibleButton(StandIn, qt.QAbstractButton):
     """A titled section; checked means open.  It has no layout until one is set."""
 
     SIGNALS = ("contentsCollapsed(bool)",)
-    collapsedHeight = stored("collapsedHeight", 10, int)
+    collapsedHeight = stored("collapsedHeight", 14, int)
     flat = stored("flat", False, bool)
+    contentsFrameShape = stored("contentsFrameShape", qt.QFrame.NoFrame)
+    contentsFrameShadow = stored("contentsFrameShadow", qt.QFrame.Plain)
+    contentsLineWidth = stored("contentsLineWidth", 1, int)
+    contentsMidLineWidth = stored("contentsMidLineWidth", 0, int)
 
     def __init__(
         self, textOrParent: str | qt.QWidget | None = None, parent: qt.QWidget | None = None

@@ -19,8 +19,10 @@ class _TextButton(StandIn):
 
 @standIn
 class ctkPushButton(_TextButton, qt.QPushButton):
-    """QPushButton that can elide its text."""
+    """QPushButton that can elide and align its text."""
 
+    buttonTextAlignment = stored("buttonTextAlignment", qt.Qt.AlignHCenter | qt.Qt.AlignVCenter)
+    iconAlignment = stored("iconAlignment", qt.Qt.AlignLeft | qt.Qt.AlignVCenter)
     elideMode = stored("elideMode", qt.Qt.ElideNone)
 
 
@@ -30,6 +32,9 @@ class ctkCheckablePushButton(ctkPushButton):
 
     SIGNALS = ("checkStateChanged(Qt::CheckState)",)
     checkState = stored("checkState", qt.Qt.Unchecked, qt.Qt.CheckState, "checkStateChanged(Qt::CheckState)")
+    indicatorAlignment = stored("indicatorAlignment", qt.Qt.AlignLeft | qt.Qt.AlignVCenter)
+    checkBoxControlsButton = stored("checkBoxControlsButton", False, bool)
+    checkBoxControlsButtonToggleState = stored("checkBoxControlsButtonToggleState", False, bool)
     checkBoxUserCheckable = stored("checkBoxUserCheckable", True, bool)
 
 

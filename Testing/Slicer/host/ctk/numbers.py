@@ -104,6 +104,9 @@ class ctkSliderWidget(_Slider):
     pageStep = stored("pageStep", 1.0, float)
     tickInterval = stored("tickInterval", 0.0, float)
     tracking = stored("tracking", True, bool)
+    tickPosition = stored("tickPosition", qt.QSlider.NoTicks)
+    spinBoxAlignment = stored("spinBoxAlignment", qt.Qt.AlignVCenter)
+    synchronizeSiblings = stored("synchronizeSiblings", 0)
     popupSlider = stored("popupSlider", False, bool)
 
     @property

@@ -119,6 +119,8 @@ class ctkDirectoryButton(StandIn, qt.QWidget):
     SIGNALS = ("directoryChanged(QString)", "directorySelected(QString)")
     caption = stored("caption", "", str)
     acceptMode = stored("acceptMode", qt.QFileDialog.AcceptOpen)
+    icon = stored("icon", None)
+    options = stored("options", 0, int)
 
     def __init__(self, parent: qt.QWidget | None = None) -> None:
         super().__init__(parent)

@@ -62,7 +62,7 @@ _dialogs.install()
 _errors.install()
 
 QtCore.QObject.name = QtCore.QObject.__dict__["objectName"]
-QtCore.QObject.className = lambda self: self.metaObject().className()
+QtCore.QObject.className = lambda self: type(self).staticMetaObject.className()
 QtCore.QObject.delete = lambda self: shiboken6.delete(self)
 for _class in (QtWidgets.QMenu, QtCore.QEventLoop, QtWidgets.QApplication, QtCore.QCoreApplication):
     _class.exec_ = _class.exec

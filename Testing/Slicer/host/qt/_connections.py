@@ -26,7 +26,8 @@ def argumentTypes(signature: str) -> list[str]:
 
 
 def _connectQtSignal(sender: QtCore.QObject, signature: str, slot: Callable) -> Callable[[], object]:
-    if sender.metaObject().indexOfSignal(signature) < 0:
+    # Of the class: PySide6 forgets the meta object of a class when an object it was asked of is deleted.
+    if type(sender).staticMetaObject.indexOfSignal(signature) < 0:
         raise ValueError(f"{type(sender).__name__} has no signal '{signature}'")
     signal = getattr(sender, signature.split("(")[0])
     arguments = argumentTypes(signature)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
 from . import _ui
-from ._standins import registry
+from ._connections import argumentTypes, normalized
+from ._standins import StandIn, registry
 
 
 class QUiLoader(QtUiTools.QUiLoader):
@@ -49,13 +51,27 @@ class QUiLoader(QtUiTools.QUiLoader):
         return top
 
 
+def _slot(target: QtWidgets.QWidget, slot: str) -> Callable:
+    """The slot with exactly this signature; RuntimeError when the widget has none."""
+    name = slot.split("(")[0]
+    known = type(target).staticMetaObject.indexOfSlot(slot) >= 0
+    if not known and isinstance(target, StandIn):  # its slots are Python methods, some with declared types
+        declared = [each for each in target.SLOTS if each.startswith(name + "(")]
+        known = slot in declared if declared else hasattr(target, name)
+    if not known:
+        raise RuntimeError(f".ui: {type(target).__name__} '{target.objectName}' has no slot {slot}")
+    return getattr(target, name)
+
+
 def _connect(
     widgets: dict[str, QtWidgets.QWidget], sender: str, signal: str, receiver: str, slot: str
 ) -> None:
+    """Make a connection of the file if Qt would make it."""
     for name in (sender, receiver):
         if name not in widgets:
             raise RuntimeError(f".ui: a connection names the unknown widget '{name}'")
-    method = getattr(widgets[receiver], slot.split("(")[0], None)
-    if method is None:
-        raise RuntimeError(f".ui: {type(widgets[receiver]).__name__} '{receiver}' has no slot {slot}")
-    widgets[sender].connect(signal, method)
+    signal, slot = normalized(signal), normalized(slot)
+    taken = argumentTypes(slot)
+    if argumentTypes(signal)[: len(taken)] != taken:
+        raise RuntimeError(f".ui: {signal} of '{sender}' does not fit the slot {slot} of '{receiver}'")
+    widgets[sender].connect(signal, _slot(widgets[receiver], slot))

@@ -38,6 +38,7 @@ class StandIn:
     """Mix-in before the Qt base class: `class ctkX(StandIn, QWidget)`."""
 
     SIGNALS: tuple[str, ...] = ()
+    SLOTS: tuple[str, ...] = ()  # only where the argument types of a slot are not the usual ones
 
     @classmethod
     def _standInSignals(cls) -> set[str]:

@@ -7,11 +7,12 @@ import slicer
 from ctk import ctkCollapsibleButton
 from qt._standins import StandIn, standIn
 
+_SCENE_CHANGED = "mrmlSceneChanged(vtkMRMLScene*)"
+
 
 class SceneHolder(StandIn):
-    """`setMRMLScene` / `mrmlScene` and the signal."""
+    """`setMRMLScene` / `mrmlScene`; the signal only where the class declares it."""
 
-    SIGNALS = ("mrmlSceneChanged(vtkMRMLScene*)",)
     _scene: slicer.vtkMRMLScene | None = None
 
     def mrmlScene(self) -> slicer.vtkMRMLScene | None:
@@ -23,7 +24,8 @@ class SceneHolder(StandIn):
         if scene is not self._scene:
             self._scene = scene
             self._sceneChanged()
-            self._emit("mrmlSceneChanged(vtkMRMLScene*)", scene)
+            if _SCENE_CHANGED in self._standInSignals():
+                self._emit(_SCENE_CHANGED, scene)
 
     def _sceneChanged(self) -> None:
         """Called after the scene was replaced."""
@@ -33,15 +35,21 @@ class SceneHolder(StandIn):
 class qMRMLWidget(SceneHolder, qt.QWidget):
     """QWidget with a scene; the top widget of a module's `.ui` file."""
 
+    SIGNALS = (_SCENE_CHANGED,)
+
 
 @standIn
 class qSlicerWidget(SceneHolder, qt.QWidget):
     """QWidget with a scene, from the application's library."""
 
+    SIGNALS = (_SCENE_CHANGED,)
+
 
 @standIn
 class qMRMLCollapsibleButton(SceneHolder, ctkCollapsibleButton):
     """ctkCollapsibleButton with a scene."""
+
+    SIGNALS = (_SCENE_CHANGED,)
 
 
 @standIn

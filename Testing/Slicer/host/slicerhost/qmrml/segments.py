@@ -9,7 +9,7 @@ from ctk import ctkMenuButton
 from qt._standins import StandIn, standIn, stored
 
 from .observers import Observers
-from .panels import SceneHolder
+from .panels import qMRMLWidget
 
 _VISIBLE, _COLOR, _NAME = range(3)
 _EVENTS = (
@@ -53,7 +53,7 @@ class _SegmentationObserver(StandIn):
 
 
 @standIn
-class qMRMLSegmentsTableView(_SegmentationObserver, SceneHolder, qt.QWidget):
+class qMRMLSegmentsTableView(_SegmentationObserver, qMRMLWidget):
     """Table of segments: visibility, colour, name."""
 
     SIGNALS = ("selectionChanged(QItemSelection,QItemSelection)", "segmentAboutToBeModified(QString)")
@@ -170,6 +170,7 @@ class qMRMLSegmentsTableView(_SegmentationObserver, SceneHolder, qt.QWidget):
 class qMRMLSegmentationShow3DButton(_SegmentationObserver, ctkMenuButton):
     """Button that creates and shows the closed surface of a segmentation."""
 
+    SLOTS = ("setSegmentationNode(vtkMRMLSegmentationNode*)", "setLocked(bool)")
     locked = stored("locked", False, bool)
 
     def __init__(

@@ -15,7 +15,7 @@ from .panels import SceneHolder
 class qMRMLTableView(SceneHolder, qt.QTableView):
     """Table view of a vtkMRMLTableNode; it shows, it does not edit."""
 
-    SIGNALS = ("selectionChanged()",)
+    SIGNALS = ("selectionChanged()", "mrmlSceneChanged(vtkMRMLScene*)")
     transposed = stored("transposed", False, bool)
     firstRowLocked = stored("firstRowLocked", False, bool)
     firstColumnLocked = stored("firstColumnLocked", False, bool)
