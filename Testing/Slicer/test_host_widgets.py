@@ -75,7 +75,8 @@ def test_ui_connections_must_exist(tmp_path, connection, error):
 
 def _box(*widgets: str) -> str:
     items = "".join(f"<item>{widget}</item>" for widget in widgets)
-    return f'<widget class="QWidget" name="box"><layout class="QVBoxLayout" name="inner">{items}</layout></widget>'
+    layout = f'<layout class="QVBoxLayout" name="inner">{items}</layout>'
+    return f'<widget class="QWidget" name="box">{layout}</widget>'
 
 
 def test_ui_connection_needs_a_slot_of_the_exact_type(tmp_path):
