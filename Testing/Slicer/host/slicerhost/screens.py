@@ -54,12 +54,15 @@ def screenshot(widget: qt.QWidget, name: str, width: int = 480, height: int | No
     """Show `widget` `width` pixels wide and as high as it wants to be; save its picture as `<name>.png`."""
     widget.show()
     qt.QApplication.processEvents()
-    widget.resize(width, height or widget.height)
+    widget.resize(width, height or _wantedHeight(widget, width))
     qt.QApplication.processEvents()
-    if height is None:
-        widget.resize(width, max(widget.sizeHint.height(), widget.minimumSizeHint.height()))
-        qt.QApplication.processEvents()
     path = outputFolder() / f"{name}.png"
     if not widget.grab().save(str(path)):
         raise OSError(f"cannot write the picture {path}")
     return path
+
+
+def _wantedHeight(widget: qt.QWidget, width: int) -> int:
+    """Height at which nothing is cut off; wrapped texts make it depend on the width."""
+    wrapped = widget.heightForWidth(width) if widget.hasHeightForWidth() else 0
+    return max(widget.sizeHint.height(), widget.minimumSizeHint.height(), wrapped)
