@@ -35,7 +35,7 @@ class Grid:
         return volume.moved(-volume.center)
 
 
-OBLIQUE = Grid((43, 61, 83), (6.3, 4.6, 4.9), rotation_matrix((0.3, -1.0, 2.0), 17.0))
+OBLIQUE = Grid((53, 69, 87), (4.95, 4.0, 4.6), rotation_matrix((0.3, -1.0, 2.0), 17.0))
 
 
 def points(volume: Volume) -> np.ndarray:

@@ -29,10 +29,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xrecon.pneumothorax import morphology, sides
+from xrecon.pneumothorax import doubts, morphology, sides
 from xrecon.pneumothorax.grids import (
-    LEFT_AIR,
-    LEFT_LUNG,
     RIGHT_AIR,
     RIGHT_LUNG,
     anatomical_view,
@@ -43,12 +41,6 @@ from xrecon.pneumothorax.parameters import PtxParameters
 from xrecon.volume import InputError, Quantity, Volume
 
 __all__ = ["PtxParameters", "ptx_seg"]
-
-AIR_CONNECTIVITY = 26
-# Shares above which a result is doubtful; from tests on synthetic pneumothorax and four healthy CTs.
-MAX_LEAK_SHARE = 0.02
-MAX_DARK_SHARE = 0.10
-MAX_PIECES = 5
 
 Progress = Callable[[str, float, str], None]
 
@@ -73,19 +65,19 @@ def ptx_seg(
     given = view.apply(require_lungs(lungs, volume))
     if not given.any():
         raise InputError("expected lungs in the lung mask, got an empty mask")
-    warnings: list[str] = []
+    warnings = doubts.before(volume, settings)
     say("ptx-seg", 0.0, "closing the lungs")
     m_l = morphology.close(given > 0, settings.k_l, view.spacing)
     say("ptx-seg", 0.2, "closing the body")
     m_bc = morphology.close(hu >= settings.t_b, settings.k_b, view.spacing)
     say("ptx-seg", 0.6, "flooding the air outside")
     outside = _outside(m_bc, _seeds(settings, volume, view.apply), settings.connectivity, warnings)
-    _check_leak(outside, m_l, warnings)
+    warnings += doubts.about_leak(outside, m_l)
     say("ptx-seg", 0.8, "air inside the lungs")
     m_p = _air(hu, m_l & ~outside, settings, view.spacing)
     labels = sides.nearest_side(given, m_l | m_p, view.spacing)
     labels = np.where(m_p & (labels > 0), labels + (RIGHT_AIR - RIGHT_LUNG), labels).astype(np.uint8)
-    _check_air(hu, labels, settings, warnings)
+    warnings += doubts.about_air(hu, labels, settings)
     say("ptx-seg", 1.0, "done")
     return volume.with_array(
         view.restore(labels), Quantity.LABEL,
@@ -130,15 +122,6 @@ def _outside(
     return morphology.flood(~m_bc, seeds, connectivity)
 
 
-def _check_leak(outside: np.ndarray, m_l: np.ndarray, warnings: list[str]) -> None:
-    share = float((outside & m_l).sum()) / max(float(m_l.sum()), 1.0)
-    if share > MAX_LEAK_SHARE:
-        warnings.append(
-            f"The flood of the outside air took {100 * share:.1f} % of the lungs: it leaked through an "
-            "airway, a thin chest wall or a cut edge of the scan. Raise k_b; the pneumothorax is too small."
-        )
-
-
 def _air(
     hu: np.ndarray, allowed: np.ndarray, settings: PtxParameters, spacing: tuple[float, float, float]
 ) -> np.ndarray:
@@ -158,28 +141,8 @@ def _air(
     if settings.stay_inside:
         closed &= allowed[box]
     voxel_ml = float(np.prod(spacing)) / 1000.0
-    out[box] = morphology.drop_small(closed, settings.v_t, voxel_ml, AIR_CONNECTIVITY)
+    out[box] = morphology.drop_small(closed, settings.v_t, voxel_ml, doubts.AIR_CONNECTIVITY)
     return out
-
-
-def _check_air(hu: np.ndarray, labels: np.ndarray, settings: PtxParameters, warnings: list[str]) -> None:
-    """Doubts about what counts as air: emphysema or noise in the other lung, many pieces."""
-    air_ml = {side: int((labels == air).sum()) for side, air in (("right", RIGHT_AIR), ("left", LEFT_AIR))}
-    for side, lung, air in (("right", RIGHT_LUNG, RIGHT_AIR), ("left", LEFT_LUNG, LEFT_AIR)):
-        other = air_ml["left" if side == "right" else "right"]
-        room = (labels == lung) | (labels == air)
-        dark = float((hu[room] < settings.t_p).mean()) if room.any() else 0.0
-        if dark > MAX_DARK_SHARE and air_ml[side] <= other:
-            warnings.append(
-                f"{100 * dark:.0f} % of the {side} lung, the side with less air, lies below "
-                f"{settings.t_p:g} HU: emphysema or noise is probably counted as pneumothorax on both sides."
-            )
-    _, sizes = morphology.label_components(labels >= RIGHT_AIR, AIR_CONNECTIVITY)
-    if sizes.size - 1 > MAX_PIECES:
-        warnings.append(
-            f"The air lies in {sizes.size - 1} separate pieces: typical of noise, emphysema or large "
-            "airways, not of one pneumothorax."
-        )
 
 
 def _silent(stage: str, fraction: float, message: str) -> None:
