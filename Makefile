@@ -4,8 +4,7 @@
 # make clean   remove the environment and what the demo wrote
 #
 # make demo CT=chest.nii.gz           the same with your CT
-# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
-#                                     takes the small CPU build of torch on Linux
+# On Linux without a GPU, PIP_EXTRA_INDEX_URL set to PyTorch's index of CPU builds spares the CUDA build.
 
 PYTHON ?= python3
 VENV ?= .venv
