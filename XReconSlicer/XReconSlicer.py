@@ -177,6 +177,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ):
             spinBox.maximum = max(sliceCount(node) - 1, 0)
             spinBox.enabled = spinBox.maximum > 0
+        self.ui.modelComboBox.enabled = not self.ui.modelFolderEdit.currentPath  # an own model counts more
         problem = self._updateGeometryNote(self.logic.inputsOf(parameters))
         if not self._model():
             problem = _("There is no model: choose a model folder under Advanced.")

@@ -57,3 +57,18 @@ def names(className: str) -> list[str]:
 def leftovers() -> list[Path]:
     """Temporary folders of jobs that were not removed."""
     return list(Path(slicer.app.temporaryPath).glob("xr*"))
+
+
+def collapsedChest() -> tuple[Volume, Volume]:
+    """A CT with a pneumothorax of the left side, and its labels 1 to 4 (nothing has the label 3)."""
+    z, y, x = np.meshgrid(*[(np.arange(n) - (n - 1) / 2) * 6.0 for n in (41, 37, 53)], indexing="ij")
+    hu = np.full(z.shape, -1000, dtype=np.int16)
+    hu[(y / 95) ** 2 + (x / 140) ** 2 < 1] = 40
+    right = (z / 100) ** 2 + (y / 60) ** 2 + ((x + 65) / 45) ** 2 < 1
+    left = (z / 90) ** 2 + (y / 55) ** 2 + ((x - 70) / 38) ** 2 < 1
+    air = left & (y < -20)  # in front of the lung, as in a patient on his back
+    hu[right | left] = -850
+    hu[air] = -995
+    labels = np.select([air, left, right], [4, 2, 1], 0).astype(np.uint8)
+    ct = Volume(hu, (6.0,) * 3, (-156.0, -108.0, -120.0))
+    return ct, ct.with_array(labels, Quantity.LABEL)

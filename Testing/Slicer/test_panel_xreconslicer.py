@@ -114,10 +114,10 @@ def test_the_note_says_where_the_geometry_comes_from(widget: object) -> None:
     ui.paSelector.setCurrentNode(slicer.util.addVolumeFromArray(picture, name="pa"))
     ui.lateralSelector.setCurrentNode(radiographNodes(chiralChest())[1])
     first, second = ui.geometryLabel.text.splitlines()
-    assert first.startswith("PA: source to detector 1800 mm (ASSUMED)")
-    assert second.startswith("LEFT LATERAL: source to detector 1800 mm (from the scene)")
+    assert first == "PA: 1800 mm (ASSUMED), 1500 mm (ASSUMED), 14 mm (ASSUMED)"
+    assert second == "LEFT LATERAL: 1800 mm (scene), 1500 mm (scene), 7.68 mm (scene)"
     ui.sourceToDetectorSpinBox.value = 1600.0
-    assert all("source to detector 1600 mm (as entered)" in t for t in ui.geometryLabel.text.splitlines())
+    assert all(": 1600 mm (entered), 1500 mm" in line for line in ui.geometryLabel.text.splitlines())
     ui.sourceToIsocenterSpinBox.value = 1700.0
     assert "source_to_isocenter_mm < source_to_detector_mm" in ui.applyButton.toolTip
     assert not ui.applyButton.enabled

@@ -67,22 +67,23 @@ def radiographsFromNodes(
 
 
 def describeGeometry(radiograph: Radiograph) -> str:
-    """One line for the panel: the values in use and where each comes from."""
+    """One line for the panel, in the order of its fields: the values in use and where each comes from."""
     geometry = radiograph.geometry
     values = (geometry.source_to_detector_mm, geometry.source_to_isocenter_mm, geometry.pixel_spacing[0])
-    titles = (_("source to detector"), _("source to isocentre"), _("pixel"))
     sources = {
-        "argument": _("as entered"),
-        "sidecar": _("from the file"),
-        "scene": _("from the scene"),
-        "image": _("from the image"),
+        "argument": _("entered"),
+        "sidecar": _("file"),
+        "file header": _("file"),
+        "DICOM": _("DICOM"),
+        "scene": _("scene"),
+        "image": _("image"),
         "assumed": _("ASSUMED"),
     }
     parts = []
-    for key, title, value in zip(GEOMETRY_VALUES, titles, values, strict=True):
+    for key, value in zip(GEOMETRY_VALUES, values, strict=True):
         origin = radiograph.meta.get(f"{key}.origin", "assumed")
-        number = f"{value:.4g}" if value < 10 else f"{value:.0f}"
-        parts.append(f"{title} {number} mm ({sources.get(origin, _('from {origin}').format(origin=origin))})")
+        number = f"{value:.3g}" if value < 10 else f"{value:.0f}"
+        parts.append(f"{number} mm ({sources.get(origin, origin)})")
     return f"{radiograph.view}: " + ", ".join(parts)
 
 

@@ -1,0 +1,249 @@
+"""The PTX-Seg panel, driven by mouse, with the real command line in a child process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import slicerhost
+from panel_inputs import collapsedChest, leftovers, misbehave, names
+from xrecon.io.segmentation import PTX_SEGMENTS
+from xrecon.pneumothorax.parameters import PtxParameters
+from xrecon.volume import InputError, Quantity, Volume
+from XReconSlicerLib.mrml import volumeToNode
+from XReconSlicerLib.scene import markSynthetic
+from XReconSlicerLib.segments import segmentationToNode
+
+SEGMENTATIONS = "vtkMRMLSegmentationNode"
+
+
+@pytest.fixture
+def widget(openModule: object) -> object:
+    """The opened panel."""
+    return openModule("PTXSeg")
+
+
+@pytest.fixture
+def ct(widget: object) -> slicer.vtkMRMLScalarVolumeNode:
+    """A CT node with a pneumothorax, chosen in the panel."""
+    node = volumeToNode(collapsedChest()[0], "Chest")
+    widget.ui.ctSelector.setCurrentNode(node)
+    return node
+
+
+@pytest.fixture
+def lungs(widget: object, ct: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
+    """A segmentation of both lungs, air included, chosen in the panel."""
+    labels = collapsedChest()[1]
+    two = labels.with_array(np.where(labels.array == 4, 2, labels.array))
+    node = segmentationToNode(two, PTX_SEGMENTS[:2], "My lungs", reference=ct)
+    widget.ui.lungSourceComboBox.currentIndex = 2
+    widget.ui.lungsSelector.setCurrentNode(node)
+    return node
+
+
+def apply(widget: object) -> None:
+    slicerhost.click(widget.ui.applyButton)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=60)
+
+
+def masks(node: slicer.vtkMRMLSegmentationNode, ct: slicer.vtkMRMLScalarVolumeNode) -> dict[str, np.ndarray]:
+    """The voxels of each segment on the CT's grid, by name."""
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    return {
+        segmentation.GetSegment(each).GetName(): np.asarray(
+            slicer.util.arrayFromSegmentBinaryLabelmap(node, each, ct)
+        )
+        > 0
+        for each in ids
+    }
+
+
+# ---- before Apply -------------------------------------------------------------------------------
+def test_apply_says_what_is_missing(widget: object) -> None:
+    ui = widget.ui
+    assert not ui.applyButton.enabled and ui.applyButton.toolTip == "Choose a CT."
+    node = volumeToNode(collapsedChest()[0], "Chest")
+    ui.ctSelector.setCurrentNode(node)
+    assert ui.applyButton.enabled and not ui.lungsSelector.enabled
+    ui.lungSourceComboBox.currentIndex = 2
+    assert ui.lungsSelector.enabled and not ui.applyButton.enabled
+    assert ui.applyButton.toolTip == "Choose the segmentation that holds the lungs."
+
+
+def test_the_given_lungs_are_not_overwritten(widget: object, lungs: slicer.vtkMRMLSegmentationNode) -> None:
+    assert widget.ui.applyButton.enabled
+    widget.ui.segmentationSelector.setCurrentNode(lungs)
+    assert not widget.ui.applyButton.enabled and "overwritten" in widget.ui.applyButton.toolTip
+
+
+def test_the_defaults_are_those_of_the_algorithm(widget: object) -> None:
+    settings = widget.logic.settingsOf(widget._parameterNode)
+    assert PtxParameters(**settings) == PtxParameters()
+    assert set(settings) == set(PtxParameters.model_fields)
+
+
+def test_restore_defaults_leaves_the_inputs_alone(widget: object, ct: slicer.vtkMRMLScalarVolumeNode) -> None:
+    ui = widget.ui
+    ui.advancedCollapsibleButton.collapsed = False
+    ui.airThresholdSpinBox.value = -930.0
+    ui.connectivityComboBox.currentIndex = 2
+    slicerhost.click(ui.stayInsideCheckBox)
+    changed = widget.logic.settingsOf(widget._parameterNode)
+    assert (changed["t_p"], changed["connectivity"], changed["stay_inside"]) == (-930.0, 26, False)
+    slicerhost.click(ui.defaultsButton)
+    assert PtxParameters(**widget.logic.settingsOf(widget._parameterNode)) == PtxParameters()
+    assert ui.airThresholdSpinBox.value == -950.0
+    assert ui.ctSelector.currentNode() is ct
+
+
+def test_every_setting_reaches_the_command(
+    widget: object, ct: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misbehave(monkeypatch, tmp_path, "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)")
+    widget.ui.airThresholdSpinBox.value = -930.0
+    widget.ui.seedsComboBox.currentIndex = 1
+    widget.ui.lungSourceComboBox.currentIndex = 1
+    apply(widget)
+    arguments = json.loads(widget.ui.statusLabel.text)
+    given = [
+        value.partition("=") for name, value in zip(arguments, arguments[1:], strict=False) if name == "--set"
+    ]
+    settings = {name: json.loads(value) for name, _equals, value in given}
+    assert PtxParameters(**settings) == PtxParameters(t_p=-930.0, seeds="eight corners")
+    assert arguments[arguments.index("--lung-model") + 1] == "classical"
+    assert arguments[arguments.index("--device") + 1] == "auto"
+
+
+# ---- Apply --------------------------------------------------------------------------------------
+def test_apply_segments_and_measures(widget: object, ct: object, lungs: object) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(ct), study)
+    apply(widget)
+    assert slicerhost.messages == []
+    volume, truth = collapsedChest()
+    node, table = widget._parameterNode.outputSegmentation, widget._parameterNode.outputTable
+    found = masks(node, ct)
+    for segment in PTX_SEGMENTS:
+        assert np.array_equal(found[segment.name], truth.array == segment.label), segment.name
+    for index, segment in enumerate(PTX_SEGMENTS):
+        made = node.GetSegmentation().GetNthSegment(index)
+        assert made.GetColor() == pytest.approx(segment.color, abs=1e-5)
+        assert made.GetTerminology() == segment.terminology
+    ml = {label: (truth.array == label).sum() * volume.voxel_ml for label in (1, 2, 4)}
+    rows = {
+        (table.GetCellText(r, 0), table.GetCellText(r, 1)): float(table.GetCellText(r, 2)) for r in range(6)
+    }
+    assert rows["lung", "right"] == pytest.approx(ml[1], abs=0.1)
+    assert rows["lung", "left"] == pytest.approx(ml[2], abs=0.1)
+    assert rows["pneumothorax", "left"] == pytest.approx(ml[4], abs=0.1)
+    assert rows["pneumothorax", "right"] == 0.0
+    share = 100 * ml[4] / (ml[4] + ml[2])
+    assert f"Left: {ml[4]:.0f} ml air, {ml[2]:.0f} ml lung, {share:.1f} %" in widget.ui.resultLabel.text
+    for result in (node, table):
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(result)) == study
+        assert result.GetAttribute("XRecon.synthetic") is None
+    assert node.GetNodeReference("XRecon.table") is table
+    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is ct
+    assert leftovers() == []
+    slicerhost.screenshot(widget.parent, "panel-ptxseg")
+
+
+def test_the_3d_button_shows_the_surfaces(widget: object, ct: object, lungs: object) -> None:
+    apply(widget)
+    node = widget._parameterNode.outputSegmentation
+    assert widget.ui.show3DButton.segmentationNode() is node
+    slicerhost.click(widget.ui.show3DButton)
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+
+
+def test_thresholds_find_the_lungs_without_a_network(widget: object, ct: object) -> None:
+    widget.ui.lungSourceComboBox.currentIndex = 1
+    apply(widget)
+    assert slicerhost.messages == []
+    found = masks(widget._parameterNode.outputSegmentation, ct)
+    truth = collapsedChest()[1].array
+    for name, label in (("right lung", 1), ("left pneumothorax", 4)):
+        overlap = 2 * (found[name] & (truth == label)).sum() / (found[name].sum() + (truth == label).sum())
+        assert overlap > 0.9, name
+
+
+def test_the_console_gives_what_the_panel_gives(widget: object, ct: object, lungs: object) -> None:
+    apply(widget)
+    panel = masks(widget._parameterNode.outputSegmentation, ct)
+    node = widget.logic.segment(ct, "segmentation", lungs)
+    console = masks(node, ct)
+    assert console.keys() == panel.keys()
+    assert all(np.array_equal(console[name], panel[name]) for name in panel)
+    table = widget._parameterNode.outputTable
+    other = node.GetNodeReference("XRecon.table")
+    for row in range(6):
+        assert [other.GetCellText(row, c) for c in range(4)] == [table.GetCellText(row, c) for c in range(4)]
+    less = masks(widget.logic.segment(ct, "segmentation", lungs, t_p=-1100), ct)
+    assert not less["left pneumothorax"].any()
+    with pytest.raises(InputError, match="Choose the segmentation"):
+        widget.logic.segment(ct, "segmentation")
+
+
+def test_what_comes_from_a_synthetic_ct_is_synthetic(widget: object, ct: object, lungs: object) -> None:
+    markSynthetic(ct, "made up")
+    node = widget.logic.segment(ct, "segmentation", lungs)
+    for result in (node, node.GetNodeReference("XRecon.table")):
+        assert result.GetAttribute("XRecon.synthetic") == "yes"
+        assert "synthetic" in result.GetDescription()
+
+
+# ---- when something goes wrong ------------------------------------------------------------------
+def test_a_ct_without_lungs_gives_one_sentence_and_leaves_nothing(widget: object) -> None:
+    water = Volume(np.zeros((9, 9, 9), np.int16), (6.0,) * 3, quantity=Quantity.HU)
+    widget.ui.ctSelector.setCurrentNode(volumeToNode(water, "water"))
+    widget.ui.lungSourceComboBox.currentIndex = 1
+    apply(widget)
+    ((kind, text),) = slicerhost.messages
+    assert kind == "error" and "Traceback" not in text
+    assert widget.ui.statusLabel.text.startswith("expected")
+    assert names(SEGMENTATIONS) == [] and names("vtkMRMLTableNode") == [] and leftovers() == []
+    assert widget.ui.applyButton.enabled
+
+
+def test_a_segmentation_without_lungs_is_refused_before_anything_starts(
+    widget: object, ct: object, lungs: slicer.vtkMRMLSegmentationNode
+) -> None:
+    lungs.GetSegmentation().RemoveAllSegments()
+    apply(widget)
+    assert "found none on the right and left among: no segments" in slicerhost.messages[0][1]
+    assert leftovers() == []
+
+
+def test_cancel_ends_the_job_and_leaves_nothing(
+    widget: object, ct: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misbehave(monkeypatch, tmp_path, "say(event='progress', stage='lungs', fraction=0.5)\ntime.sleep(60)")
+    slicerhost.click(widget.ui.applyButton)
+    slicerhost.wait_until(lambda: widget.ui.progressBar.value == 50)
+    slicerhost.click(widget.ui.cancelButton)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning)
+    assert widget.ui.statusLabel.text == "Cancelled."
+    assert names(SEGMENTATIONS) == [] and leftovers() == [] and slicerhost.messages == []
+
+
+def test_closing_the_scene_ends_the_job(
+    widget: object, ct: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misbehave(monkeypatch, tmp_path, "time.sleep(60)")
+    slicerhost.click(widget.ui.applyButton)
+    slicer.mrmlScene.Clear(False)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning)
+    assert widget.ui.ctSelector.currentNode() is None and not widget.ui.applyButton.enabled
+    assert leftovers() == []
+
+
+def test_the_module_own_test_passes() -> None:
+    from PTXSeg import PTXSegTest
+
+    PTXSegTest().runTest()
