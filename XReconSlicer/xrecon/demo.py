@@ -26,6 +26,7 @@ from xrecon.commands import (
 )
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
+from xrecon.nets.registry import load_card
 from xrecon.pipelines import (
     CLASSICAL_LUNGS,
     DEFAULT_LUNG_MODELS,
@@ -85,6 +86,7 @@ def demo(
     ct: the CT to use; None generates a chest phantom with a pneumothorax of known volume.
     Raises what `xrecon.pipelines` raises, and OutputError when the folder cannot be written.
     """
+    load_card(model)  # a model that is not there is told before the work
     with output_folder(output) as folder:
         source = _source(ct, phantom_spacing, progress)
         options = DrrOptions(detector_pixels=detector_pixels)

@@ -69,8 +69,8 @@ class Reporter:
     def __enter__(self) -> Reporter:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._close_bars()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._close_bars(done=kind is None)
 
     def __call__(self, stage: str, fraction: float, message: str = "") -> None:
         """Progress of a stage, 0..1."""
@@ -92,12 +92,12 @@ class Reporter:
     def warn(self, message: str) -> None:
         """One line for the user on stderr, in every mode but JSON and none."""
         if self.mode in (ProgressMode.RICH, ProgressMode.PLAIN):
-            self._close_bars()
+            self._close_bars(done=True)  # warnings come with the result
             print(f"xrecon: note: {message}", file=sys.stderr, flush=True)
 
     def result(self, files: Mapping[str, Any], numbers: Mapping[str, Any], text: str = "") -> None:
         """The end of a success: JSON object, or `text` and the files on stdout."""
-        self._close_bars()
+        self._close_bars(done=True)
         if self.mode is ProgressMode.JSON:
             _emit({"event": "result", "files": plain_data(files), "numbers": plain_data(numbers)})
         elif self.mode is not ProgressMode.NONE:
@@ -112,11 +112,18 @@ class Reporter:
         if self._bars is None:
             self._bars = _open_bars()
         if stage not in self._tasks:
+            self._fill_bars()  # a new stage means that the earlier ones are done
             self._tasks[stage] = self._bars.add_task(stage, total=1.0, message="")
         self._bars.update(self._tasks[stage], completed=fraction, message=message)
 
-    def _close_bars(self) -> None:
+    def _fill_bars(self) -> None:
+        for task in self._tasks.values():
+            self._bars.update(task, completed=1.0, message="")
+
+    def _close_bars(self, done: bool) -> None:
         if self._bars is not None:
+            if done:
+                self._fill_bars()
             self._bars.stop()
             self._bars, self._tasks = None, {}
 
