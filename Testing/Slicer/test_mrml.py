@@ -437,9 +437,10 @@ def test_chest_window_shows_lung_and_wall(oblique: Volume) -> None:
 
 
 def test_a_table_has_number_and_text_columns() -> None:
-    node = tableToNode(["side", "ml"], [["right", "12.5"], ["left", ""]], "volumes")
+    rows = [["right", "12.5", ""], ["left", "1e3", "7"]]
+    node = tableToNode(["side", "ml", "percent"], rows, "volumes")
     assert node.GetCellText(0, 0) == "right"
-    column = node.GetTable().GetColumnByName("ml")
-    assert column.GetValue(0) == 12.5 and np.isnan(column.GetValue(1))
+    assert [node.GetTable().GetColumnByName("ml").GetValue(row) for row in (0, 1)] == [12.5, 1000.0]
+    assert [node.GetCellText(row, 2) for row in (0, 1)] == ["", "7"]  # not "nan"
     tableToNode(["a"], [["x"]], node=node)
     assert (node.GetName(), node.GetNumberOfColumns(), node.GetNumberOfRows()) == ("volumes", 1, 1)

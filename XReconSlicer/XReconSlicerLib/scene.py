@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import slicer
 import vtk
 
@@ -52,7 +51,8 @@ def tableToNode(
 ) -> slicer.vtkMRMLTableNode:
     """A table node with one text or number column per header entry; `node` is overwritten when given.
 
-    A column whose every non-empty entry reads as a number becomes a number column with NaN for gaps.
+    A column becomes a number column when every entry reads as a number; one with gaps stays text, since a
+    number column would show them as "nan".
     """
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
@@ -67,12 +67,9 @@ def tableToNode(
 
 def _column(title: str, entries: Sequence[str]) -> vtk.vtkAbstractArray:
     try:
-        numbers = [float(entry) if entry != "" else np.nan for entry in entries]
-        column = vtk.vtkDoubleArray()
-        values = numbers
+        column, values = vtk.vtkDoubleArray(), [float(entry) for entry in entries]
     except ValueError:
-        column = vtk.vtkStringArray()
-        values = entries
+        column, values = vtk.vtkStringArray(), entries
     column.SetName(title)
     for value in values:
         column.InsertNextValue(value)
