@@ -20,6 +20,7 @@ from ptx_chest import (
     reordered,
 )
 from xrecon.nets.card import SliceInput
+from xrecon.pneumothorax import lungs_network
 from xrecon.pneumothorax.lungs import classical_lungs, segment_lungs, split_left_right, unite_lungs
 from xrecon.pneumothorax.lungs_network import clean_sides, labels_on_grid, slices_to_network
 from xrecon.volume import InputError, Quantity, Volume
@@ -178,8 +179,10 @@ def test_slices_lie_along_the_patient_and_hold_hu():
         assert slices.array.dtype == np.float32 and 0.0 <= slices.array.min() <= slices.array.max() <= 1.0
 
 
-def test_the_way_back_is_linear_and_in_place():
+@pytest.mark.parametrize("slab_voxels", [8_000_000, 20_000])
+def test_the_way_back_is_linear_and_in_place(monkeypatch, slab_voxels):
     """A plane of equal probability, in LPS, cuts any grid where it should: to a fraction of a voxel."""
+    monkeypatch.setattr(lungs_network, "SLAB_VOXELS", slab_voxels)
     reference = OBLIQUE.volume()
     z, y, x = np.indices((60, 80, 90))
     grid = Volume(np.zeros((60, 80, 90), np.float32), (5.0, 5.0, 5.0)).moved((-222.5, -197.5, -147.5))
