@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from cli_inputs import BACKEND, body, error_line, reconstruct_arguments, write_inputs, xrecon
@@ -34,6 +35,9 @@ def bad_inputs(files: Path, scratch: Path) -> dict[str, tuple[dict[str, object],
     Image.fromarray(np.stack([grey, 255 - grey, grey // 2], -1)).save(scratch / "colour.png")
     (scratch / "empty.dcm").write_bytes(b"")
     (scratch / "noise.dcm").write_bytes(rng.bytes(4000))
+    magnetic = pydicom.dcmread(files / "pa.dcm")
+    magnetic.Modality = "MR"
+    magnetic.save_as(scratch / "magnetic.dcm")
     nan = rng.normal(size=(40, 36)).astype(np.float32)
     nan[3, 3] = np.nan
     _write_2d(nan, scratch / "nan.nrrd")
@@ -51,6 +55,7 @@ def bad_inputs(files: Path, scratch: Path) -> dict[str, tuple[dict[str, object],
         "constant picture": ({"pa": scratch / "constant.nrrd"}, "equal"),
         "zero bytes": ({"pa": scratch / "empty.dcm"}, "empty"),
         "no DICOM": ({"pa": scratch / "noise.dcm"}, "noise.dcm"),
+        "wrong modality": ({"pa": scratch / "magnetic.dcm"}, "MR"),
         "same file twice": ({"lateral": files / "pa.dcm"}, "two different"),
         "lateral as PA": ({"pa": files / "lateral.dcm", "lateral": files / "pa.dcm"}, "LEFT LATERAL"),
         "wrong checksum": ({"model": damaged}, "sha256"),
@@ -70,6 +75,7 @@ CASES = (
     "constant picture",
     "zero bytes",
     "no DICOM",
+    "wrong modality",
     "same file twice",
     "lateral as PA",
     "wrong checksum",
@@ -120,6 +126,30 @@ def test_ct_with_nan_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str
         code, _, err = xrecon(capfd, command, "--ct", tmp_path / "nan.nrrd", "--output", tmp_path / "o")
         assert code == cli.BAD_INPUT and "NaN" in error_line(err)
         assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--data", "nowhere"), "nowhere"),
+        (("--data", "empty"), "found none"),
+        (("--data", "cts", "--recipe", "magic"), "magic"),
+        (("--data", "cts", "--set", "steps=many"), "steps"),
+        (("--data", "cts", "--set", "speed=3"), "speed"),
+        (("--data", "cts", "--config", "settings.json"), "settings.json"),
+    ],
+)
+def test_train_refuses_before_it_starts(
+    arguments: tuple[str, ...], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cts").mkdir()
+    (tmp_path / "settings.json").write_text("[1, 2")
+    code, _, err = xrecon(capfd, "train", *arguments, "--output", "run")
+    assert code == cli.BAD_INPUT and word in error_line(err)
+    assert not (tmp_path / "run").exists()
 
 
 # -- output --------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def make_optimizer(module: nn.Module, settings: OptimizerConfig) -> torch.optim.
 class Trainer:
     """One run of a task in a folder.
 
-    Raises InputError when the folder holds a run with other settings, and RuntimeError when the
+    Raises InputError when the folder holds a run with other settings, and when the
     loss is no longer finite (the last checkpoint stays).
     """
 
@@ -115,7 +115,7 @@ class Trainer:
         self.task.network.train()
         loss, terms = self.task.generator_loss(self.step)
         if not torch.isfinite(loss):
-            raise RuntimeError(f"the loss is {loss.item()} at step {self.step}: lower the learning rate")
+            raise InputError(f"the loss is {loss.item()} at step {self.step}: lower the learning rate")
         self._update(self.optimizer, self.task.network, loss, factor)
         if self.critic_optimizer is not None:
             critic_loss = self.task.critic_loss(self.step)
@@ -123,7 +123,9 @@ class Trainer:
             terms["critic"] = float(critic_loss.detach())
         return {"loss": float(loss.detach()), **terms, "learning_rate_factor": factor}
 
-    def _update(self, optimizer: torch.optim.Optimizer, module: nn.Module, loss: torch.Tensor, factor: float) -> None:
+    def _update(
+        self, optimizer: torch.optim.Optimizer, module: nn.Module, loss: torch.Tensor, factor: float
+    ) -> None:
         settings = self.config.optimizer
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * factor
