@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from xrecon.physics.geometry import VIEWS, ViewGeometry
 from xrecon.volume import InputError
 
@@ -18,7 +17,12 @@ def oblique(beam="cone"):
 
 @pytest.mark.parametrize(
     ("view", "left", "anterior"),
-    [("PA", "right", None), ("AP", "right", None), ("LEFT LATERAL", None, "left"), ("RIGHT LATERAL", None, "right")],
+    [
+        ("PA", "right", None),
+        ("AP", "right", None),
+        ("LEFT LATERAL", None, "left"),
+        ("RIGHT LATERAL", None, "right"),
+    ],
 )
 def test_pictures_hang_as_radiologists_hang_them(view, left, anterior):
     geometry = ViewGeometry.preset(view, **ODD)
@@ -35,7 +39,9 @@ def test_pictures_hang_as_radiologists_hang_them(view, left, anterior):
 def test_source_side_of_each_view():
     assert ViewGeometry.pa().source[1] > 0, "PA: behind the patient (LPS y to posterior)"
     assert ViewGeometry.ap().source[1] < 0
-    assert ViewGeometry.lateral("left").source[0] < 0, "left lateral: source on the right, left side at the detector"
+    assert ViewGeometry.lateral("left").source[0] < 0, (
+        "left lateral: source on the right, left side at the detector"
+    )
     assert ViewGeometry.lateral("right").source[0] > 0
 
 
@@ -74,7 +80,10 @@ def _beam(geometry):
 def test_matrix_round_trip_at_any_scale_and_sign(scale):
     geometry = oblique().cropped((3, -4), (29, 40))
     rebuilt = ViewGeometry.from_matrix(
-        scale * geometry.matrix, shape=geometry.shape, pixel_spacing=geometry.pixel_spacing, isocenter=geometry.isocenter
+        scale * geometry.matrix,
+        shape=geometry.shape,
+        pixel_spacing=geometry.pixel_spacing,
+        isocenter=geometry.isocenter,
     )
     assert rebuilt.is_close(geometry, tolerance_mm=1e-6)
 

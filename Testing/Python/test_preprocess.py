@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
-
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.preprocess.ct import (
     body_mask,
@@ -42,10 +41,14 @@ def body(spacing=(4.0, 3.0, 3.5), lungs=True, table=True, direction=None):
 def test_unit_scale_is_the_published_one():
     unit = hu_to_unit(np.array([-3024.0, -1024.0, -950.0, -1000.0, 0.0, 1476.0, 3000.0]))
     np.testing.assert_allclose(unit, [0, 0, 0.0296, 0.0096, 0.4096, 1, 1], atol=1e-6)
-    np.testing.assert_allclose(unit_to_hu(hu_to_unit(np.array([-1024.0, 12.0, 1476.0]))), [-1024, 12, 1476], atol=1e-3)
+    np.testing.assert_allclose(
+        unit_to_hu(hu_to_unit(np.array([-1024.0, 12.0, 1476.0]))), [-1024, 12, 1476], atol=1e-3
+    )
 
 
-@pytest.mark.parametrize("direction", [None, Rotation.from_euler("xyz", [4, -6, 9], degrees=True).as_matrix()])
+@pytest.mark.parametrize(
+    "direction", [None, Rotation.from_euler("xyz", [4, -6, 9], degrees=True).as_matrix()]
+)
 def test_resampling_keeps_places_and_mass(direction):
     volume = body(direction=direction, table=False)
     cube = resample(volume, (40, 52, 60), (6.0, 6.0, 6.0), (0, 0, 0))

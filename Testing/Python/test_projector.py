@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-
 from xrecon.physics.attenuation import attenuation_to_hu, hu_to_attenuation, water_attenuation
 from xrecon.physics.drr import nearest_view, render_drrs
 from xrecon.physics.geometry import ViewGeometry
@@ -60,7 +59,9 @@ def project(volume, geometries, dtype=torch.float64):
 @pytest.mark.parametrize("beam", ["cone", "parallel"])
 @pytest.mark.parametrize("angles", [(0, 0, 0), (7, 3, 20), (0, 0, 45), (40, 35, 45)])
 def test_smooth_blob_at_any_pose_on_an_oblique_grid(beam, angles):
-    view = ViewGeometry.pa(shape=(37, 31), pixel_spacing=(3.0, 3.5), beam=beam).moved(rotation(*angles), (0, 0, 0))
+    view = ViewGeometry.pa(shape=(37, 31), pixel_spacing=(3.0, 3.5), beam=beam).moved(
+        rotation(*angles), (0, 0, 0)
+    )
     volume = gaussian_volume(direction=rotation(11, -23, 8))
     truth, seen = analytic_blob(view), project(volume, [view])[0]
     # linear interpolation widens the 14 mm blob by spacing^2 / 6 in variance: 0.3 % in the peak
@@ -146,7 +147,9 @@ def test_moving_the_volume_equals_moving_source_and_detector_the_other_way():
 
 def test_scaling_everything_scales_the_integrals():
     volume, view = gaussian_volume(), views(count=1)[0]
-    bigger = replace(volume, spacing=tuple(3 * s for s in volume.spacing), origin=tuple(3 * o for o in volume.origin))
+    bigger = replace(
+        volume, spacing=tuple(3 * s for s in volume.spacing), origin=tuple(3 * o for o in volume.origin)
+    )
     far = replace(
         view,
         source=tuple(3 * s for s in view.source),
@@ -161,7 +164,11 @@ def test_axis_order_of_the_same_volume_does_not_matter():
     volume = gaussian_volume()
     swap = np.eye(3)[:, [2, 1, 0]]
     other = Volume(
-        volume.array.transpose(2, 1, 0), volume.spacing[::-1], volume.origin, volume.direction @ swap, volume.quantity
+        volume.array.transpose(2, 1, 0),
+        volume.spacing[::-1],
+        volume.origin,
+        volume.direction @ swap,
+        volume.quantity,
     )
     np.testing.assert_allclose(project(other, views()), project(volume, views()), atol=1e-9)
 
@@ -171,7 +178,9 @@ def test_several_views_and_volumes_at_once_equal_one_by_one():
     x = torch.rand(3, 1, *SHAPE, dtype=torch.float64)
     one_by_one = torch.stack(
         [
-            torch.stack([Projector([v], SHAPE, SPACING, dtype=torch.float64)(x[i : i + 1])[0, 0] for v in views()])
+            torch.stack(
+                [Projector([v], SHAPE, SPACING, dtype=torch.float64)(x[i : i + 1])[0, 0] for v in views()]
+            )
             for i in range(3)
         ]
     )

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-
 from xrecon.nets.card import LabelOutput, ModelCard, RadiographInput, SliceInput, TrainingData, VolumeOutput
 from xrecon.nets.registry import (
     bundled_models,
@@ -14,6 +13,7 @@ from xrecon.nets.registry import (
     load_card,
     load_model,
     model_folder,
+    record_quality,
     save_model,
 )
 from xrecon.physics.geometry import ViewGeometry
@@ -160,7 +160,10 @@ def test_lifting_projects_voxels_onto_the_right_pixel():
     rows, columns = torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij")
     points = voxel_centers(8, 200.0, torch.device("cpu"))
     seen = sample_along_rays(
-        torch.stack([rows, columns])[None], torch.as_tensor(view.matrix, dtype=torch.float32)[None], points, (20, 24)
+        torch.stack([rows, columns])[None],
+        torch.as_tensor(view.matrix, dtype=torch.float32)[None],
+        points,
+        (20, 24),
     )
     expected = view.project(points.numpy())
     np.testing.assert_allclose(seen[0].movedim(0, -1).numpy(), expected, atol=2e-3)
@@ -176,3 +179,11 @@ def test_bundled_models_load_and_say_what_they_are():
         assert size <= (4e6 if isinstance(card.output, LabelOutput) else 12e6)
         assert all(d.attribution not in ("", "not stated") for d in card.training_data)
         assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+def test_measured_figures_go_into_the_card_and_the_weights_still_load(tmp_path):
+    save_model(tmp_path, random_network(), tiny_card(quality={"validation": {"psnr": 1.0}}))
+    record_quality(tmp_path, "test", {"psnr": 2.0})
+    card = record_quality(tmp_path, "test", {"psnr": 3.0})
+    assert card.quality == {"validation": {"psnr": 1.0}, "test": {"psnr": 3.0}}
+    assert load_model(tmp_path)[1] == card

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from trunk import trunk
-
 from xrecon.io.image import write_volume
 from xrecon.nets.registry import load_model
 from xrecon.training.config import RECIPES, OptimizerConfig, TrainConfig, make_config
@@ -212,7 +211,13 @@ def test_x_recon_trains_with_all_its_losses(folder, tmp_path):
     config = make_config(
         "x-recon",
         None,
-        {**TINY, "options": '{"base_channels": 8}', "grid.side": "32", "grid.spacing_mm": "10.0", "steps": "2"},
+        {
+            **TINY,
+            "options": '{"base_channels": 8}',
+            "grid.side": "32",
+            "grid.spacing_mm": "10.0",
+            "steps": "2",
+        },
     )
     train(folder, tmp_path, config)
     row = list(csv.DictReader((tmp_path / LOG).open()))[-1]

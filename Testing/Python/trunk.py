@@ -1,7 +1,6 @@
 """A small elliptic trunk with two lungs: enough anatomy for tests of preparation and training."""
 
 import numpy as np
-
 from xrecon.volume import Volume
 
 

@@ -228,6 +228,9 @@ def evaluate(
     prediction: Annotated[Path | None, typer.Option(help="A volume to compare instead.")] = None,
     reference: Annotated[Path | None, typer.Option(help="What it is compared to.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="The two volumes hold labels, not HU.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write the figures into the model's card, too.")
+    ] = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -241,7 +244,7 @@ def evaluate(
         if prediction and reference and not (model or data):
             _finish(report, scoring.compare_files(prediction, reference, output, labels, report))
         elif model and data and not (prediction or reference):
-            _finish(report, scoring.score_model(model, data, output, subjects, device.value, report))
+            _finish(report, scoring.score_model(model, data, output, subjects, device.value, report, record))
         else:
             raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
 

@@ -51,11 +51,15 @@ def score_model(
     subjects: Sequence[str] | None,
     device: str,
     progress: ProgressCallback,
+    record: bool = False,
 ) -> Outcome:
     """The metrics of a model on each CT of a folder: a reconstruction model with its mean training
-    volume as control, a lung model against classical lungs and synthetic pneumothorax."""
+    volume as control, a lung model against classical lungs and synthetic pneumothorax.
+
+    record: also write the figures into the model's card; refused for CTs the model was trained on.
+    """
     from xrecon.io.image import read_volume
-    from xrecon.nets.registry import load_card
+    from xrecon.nets.registry import load_card, record_quality
     from xrecon.preprocess.ct import remove_table
     from xrecon.training.subjects import find_subjects
 
@@ -66,6 +70,11 @@ def score_model(
         if unknown:
             raise InputError(f"expected subjects out of {[s.name for s in chosen]}, got {unknown}")
         chosen = [s for s in chosen if s.name in subjects]
+    seen = sorted({d.subject for d in card.training_data} & {s.name for s in chosen})
+    if seen and record:
+        raise InputError(
+            f"expected CTs the model has not seen, got {', '.join(seen)}, which it was trained on"
+        )
     score = score_lung_model if card.output.kind == "labels" else score_volume
     rows, warnings = [], []
     with output_folder(output) as folder:
@@ -75,12 +84,13 @@ def score_model(
             row, notes = score(volume, model, device)
             rows.append({"subject": subject.name, **row})
             warnings += [f"{subject.name}: {note}" for note in notes]
-        seen = sorted({d.subject for d in card.training_data} & {s.name for s in chosen})
         if seen:
             warnings.append(f"the model was trained on {', '.join(seen)}: these figures are no test")
         numbers = {"model": card.name, "model_sha256": card.sha256, "subjects": rows, "mean": _means(rows)}
         numbers["warnings"] = warnings
         _write(folder, numbers, rows)
+    if record:
+        record_quality(model, "test", {"subjects": rows, "mean": numbers["mean"]})
     return replace(_outcome(output, numbers, rows), warnings=warnings)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ class InputError(ValueError):
     """What the user gave cannot be used: the message says what was expected and what came."""
 
 
-class Quantity(str, Enum):
+class Quantity(StrEnum):
     """What the numbers of an array mean."""
 
     HU = "HU"  # Hounsfield units
@@ -118,9 +118,7 @@ class Volume:
         inverse = np.linalg.inv(self.affine[:3, :3])
         return (np.asarray(points_xyz) - np.array(self.origin)) @ inverse.T
 
-    def with_array(
-        self, array: np.ndarray, quantity: Quantity | None = None, **meta: str
-    ) -> Volume:
+    def with_array(self, array: np.ndarray, quantity: Quantity | None = None, **meta: str) -> Volume:
         """The same grid with other numbers; `meta` entries are added to the provenance.
 
         Raises InputError when the shape differs.
@@ -202,5 +200,7 @@ class Radiograph:
             bad = int(values.size - np.count_nonzero(np.isfinite(values)))
             raise InputError(f"expected finite numbers in {name}, got {bad} NaN or infinite pixels")
         if values.min() == values.max():
-            raise InputError(f"expected a picture in {name}, got {values.size} pixels all equal to {values.flat[0]}")
+            raise InputError(
+                f"expected a picture in {name}, got {values.size} pixels all equal to {values.flat[0]}"
+            )
         return self

@@ -145,7 +145,9 @@ class LiftingNetwork(nn.Module):
         skips, state = [], None
         for level in range(LEVELS):
             points = voxel_centers(self.side >> level, self.field_mm, pictures.device)
-            lifted = [sample_along_rays(f[level], matrices[:, i], points, shape) for i, f in enumerate(features)]
+            lifted = [
+                sample_along_rays(f[level], matrices[:, i], points, shape) for i, f in enumerate(features)
+            ]
             place = (points.movedim(-1, 0)[None] * (2.0 / self.field_mm)).to(lifted[0].dtype)
             parts = [*lifted, place.expand(pictures.shape[0], -1, -1, -1, -1)]
             if state is not None:

@@ -144,9 +144,20 @@ def save_model(folder: str | Path, network: nn.Module, card: ModelCard, half: bo
         for name, value in network.state_dict().items()
     }
     data = save(state, metadata={"format": "pt"})
-    card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
-    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
     _replace(folder / WEIGHTS_NAME, data)
+    return _write_card(folder, card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()}))
+
+
+def record_quality(model: str | Path, name: str, figures: dict[str, Any]) -> ModelCard:
+    """Adds measured figures to a model's card under `name`, in place of earlier ones of that name."""
+    card = load_card(model)
+    return _write_card(
+        model_folder(model), card.model_copy(update={"quality": {**card.quality, name: figures}})
+    )
+
+
+def _write_card(folder: Path, card: ModelCard) -> ModelCard:
+    text = json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
     _replace(folder / CARD_NAME, text.encode())
     return ModelCard.model_validate_json(text)  # as any reader will see it
 

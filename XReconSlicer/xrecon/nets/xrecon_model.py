@@ -15,7 +15,6 @@ from xrecon.nets.registry import register_model
 from xrecon.nets.xrecon_discriminator import XReconDiscriminator
 from xrecon.nets.xrecon_generator import XReconGenerator
 
-
 register_model("x-recon-discriminator")(XReconDiscriminator)
 
 
@@ -31,6 +30,10 @@ class XReconModel(nn.Module):
         """pictures (b, 2, S, S): PA and left lateral, row 0 superior -> (b, 1, z, y, x), z to superior."""
         if pictures.shape[2:] != (self.generator.side,) * 2:
             pictures = nn.functional.interpolate(
-                pictures, size=(self.generator.side,) * 2, mode="bilinear", antialias=True, align_corners=False
+                pictures,
+                size=(self.generator.side,) * 2,
+                mode="bilinear",
+                antialias=True,
+                align_corners=False,
             )
         return self.generator(pictures).flip(2)

@@ -307,7 +307,9 @@ class ViewGeometry:
         )
         return replace(self, detector_center=tuple(center), shape=shape)
 
-    def moved(self, rotation: np.ndarray, translation: np.ndarray | tuple[float, float, float]) -> ViewGeometry:
+    def moved(
+        self, rotation: np.ndarray, translation: np.ndarray | tuple[float, float, float]
+    ) -> ViewGeometry:
         """Source, detector and isocentre moved by x -> rotation @ x + translation (LPS mm)."""
         rotation, translation = np.asarray(rotation), np.asarray(translation)
         points = {

@@ -131,7 +131,9 @@ class Projector:
             chosen = np.flatnonzero(main_axis == axis)
             if chosen.size:
                 groups.append(
-                    self._group(axis, chosen, starts[chosen], rays[chosen], length_mm[chosen], bounded[chosen])
+                    self._group(
+                        axis, chosen, starts[chosen], rays[chosen], length_mm[chosen], bounded[chosen]
+                    )
                 )
         return groups
 

@@ -55,7 +55,9 @@ def resample(
         sigma = np.sqrt((ratio**2 - 1.0) / 12.0)
         if sigma.max() > 0.1:
             array = ndimage.gaussian_filter(array, sigma, mode="nearest", truncate=3.0)
-    origin = np.asarray(center, dtype=np.float64) - (np.array(shape[::-1]) - 1) / 2.0 * np.array(spacing[::-1])
+    origin = np.asarray(center, dtype=np.float64) - (np.array(shape[::-1]) - 1) / 2.0 * np.array(
+        spacing[::-1]
+    )
     target = Volume(np.broadcast_to(np.uint8(0), shape), spacing, tuple(origin), quantity=volume.quantity)
     to_old = np.linalg.inv(volume.affine) @ target.affine  # (x, y, z) indices
     resampled = ndimage.affine_transform(

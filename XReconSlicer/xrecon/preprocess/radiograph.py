@@ -58,9 +58,9 @@ def network_input(
         array, spacing, offset=first, output_shape=shape, order=1, mode="constant", cval=fill
     )
     # the pixel (0, 0) of the new detector lies at `first` of the old one
-    offset = (first + (np.array(shape) - 1) / 2.0 * spacing - (np.array(geometry.shape) - 1) / 2.0) * np.array(
-        geometry.pixel_spacing
-    )
+    offset = (
+        first + (np.array(shape) - 1) / 2.0 * spacing - (np.array(geometry.shape) - 1) / 2.0
+    ) * np.array(geometry.pixel_spacing)
     detector_center = (
         np.array(geometry.detector_center)
         + offset[0] * np.array(geometry.row_direction)

@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from xrecon.volume import InputError
 
@@ -50,7 +58,9 @@ class ViewConfig(_Strict):
     source_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (1700.0, 1900.0)
     isocenter_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (250.0, 350.0)
     other_side_probability: float = Field(0.15, ge=0, le=1, description="AP for PA, right for left lateral")
-    pose_jitter_deg: float = Field(2.0, ge=0, description="each view's own rotation error, standard deviation")
+    pose_jitter_deg: float = Field(
+        2.0, ge=0, description="each view's own rotation error, standard deviation"
+    )
     energy_kev: tuple[float, float] = Field((60.0, 70.0), description="range of the effective energy")
 
 
@@ -108,7 +118,9 @@ class TrainConfig(_Strict):
     validation_fraction: float = Field(0.2, ge=0, lt=1)
     validate_every: PositiveInt = 200
     checkpoint_every: PositiveInt = 100
-    pneumothorax_variants: int = Field(0, ge=0, description="copies of each subject with synthetic pneumothorax")
+    pneumothorax_variants: int = Field(
+        0, ge=0, description="copies of each subject with synthetic pneumothorax"
+    )
     grid: GridConfig = GridConfig()
     geometry: ViewConfig = ViewConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -179,7 +191,8 @@ def parse_config(data: Mapping[str, Any]) -> TrainConfig:
         return TrainConfig.model_validate(data)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}, got {e['input']!r}" for e in error.errors()
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}, got {e['input']!r}"
+            for e in error.errors()
         )
         raise InputError(f"training settings cannot be used: {wrong}") from error
 

@@ -48,7 +48,9 @@ def rotation_matrix(angles_deg: np.ndarray) -> np.ndarray:
     return Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
 
 
-def random_warp(side: int, spacing_mm: float, settings: AugmentationConfig, rng: np.random.Generator) -> torch.Tensor:
+def random_warp(
+    side: int, spacing_mm: float, settings: AugmentationConfig, rng: np.random.Generator
+) -> torch.Tensor:
     """Sampling grid (1, side, side, side, 3) of a random rotation, scale, shift and displacement.
 
     For `grid_sample` with align_corners=False; the last axis is (x, y, z).
@@ -67,7 +69,10 @@ def random_warp(side: int, spacing_mm: float, settings: AugmentationConfig, rng:
         knots = int(rng.integers(settings.warp_knots[0], settings.warp_knots[1] + 1))
         values = rng.normal(0.0, settings.warp_mm / half_field, (1, 3, knots, knots, knots))
         field = functional.interpolate(
-            torch.as_tensor(values, dtype=torch.float32), size=(coarse,) * 3, mode="trilinear", align_corners=True
+            torch.as_tensor(values, dtype=torch.float32),
+            size=(coarse,) * 3,
+            mode="trilinear",
+            align_corners=True,
         )
         # rounds the kinks that linear interpolation leaves at the knots
         field = functional.avg_pool3d(functional.pad(field, (2,) * 6, mode="replicate"), 5, 1)
@@ -100,7 +105,9 @@ class ReconstructionData:
         hu = torch.as_tensor(prepared.variants[variant][0], dtype=torch.float32)
         geometry = self.config.geometry
         views = [
-            self._view(name, np.mean(geometry.source_to_detector_mm), np.mean(geometry.isocenter_to_detector_mm))
+            self._view(
+                name, np.mean(geometry.source_to_detector_mm), np.mean(geometry.isocenter_to_detector_mm)
+            )
             for name in geometry.views
         ]
         pictures = self._pictures(hu, views, float(np.mean(geometry.energy_kev)))
@@ -137,7 +144,9 @@ class ReconstructionData:
             if rng.random() < geometry.other_side_probability:
                 name = _OTHER_SIDE.get(name, name)
             nominal = self._view(
-                name, rng.uniform(*geometry.source_to_detector_mm), rng.uniform(*geometry.isocenter_to_detector_mm)
+                name,
+                rng.uniform(*geometry.source_to_detector_mm),
+                rng.uniform(*geometry.isocenter_to_detector_mm),
             )
             error = rotation_matrix(rng.normal(0.0, geometry.pose_jitter_deg, 3))
             views.append(nominal.moved(error, np.zeros(3)))
@@ -161,10 +170,14 @@ class ReconstructionData:
     def _pictures(self, hu: torch.Tensor, views: Sequence[ViewGeometry], energy_kev: float) -> np.ndarray:
         spacing = (self.config.grid.source_spacing_mm,) * 3
         with torch.no_grad():
-            integrals = Projector(views, tuple(hu.shape), spacing)(hu_to_attenuation(hu, energy_kev)[None, None])
+            integrals = Projector(views, tuple(hu.shape), spacing)(
+                hu_to_attenuation(hu, energy_kev)[None, None]
+            )
         return np.stack([normalize(picture) for picture in integrals[0].numpy()])
 
-    def _batch(self, pictures: np.ndarray, views: Sequence[ViewGeometry], hu: torch.Tensor, name: str) -> Batch:
+    def _batch(
+        self, pictures: np.ndarray, views: Sequence[ViewGeometry], hu: torch.Tensor, name: str
+    ) -> Batch:
         matrices = np.stack([view.matrix for view in views])
         return Batch(
             pictures=torch.as_tensor(pictures, dtype=torch.float32)[None],

@@ -38,7 +38,9 @@ class LungTask:
 
     critic: nn.Module | None = None
 
-    def __init__(self, train: Sequence[Prepared], validation: Sequence[Prepared], config: TrainConfig, device: str):
+    def __init__(
+        self, train: Sequence[Prepared], validation: Sequence[Prepared], config: TrainConfig, device: str
+    ):
         from monai.losses import DiceCELoss
 
         self.config, self.device = config, torch.device(device)
@@ -73,7 +75,9 @@ class LungTask:
         picture = torch.as_tensor(hu[index].astype(np.float32))
         target = torch.as_tensor(_CLASS_OF[labels[index]])
         grid = _random_grid(picture.shape, self.config.grid.source_spacing_mm, settings, rng)
-        picture = functional.grid_sample((picture - AIR_HU)[None, None], grid, align_corners=False)[0] + AIR_HU
+        picture = (
+            functional.grid_sample((picture - AIR_HU)[None, None], grid, align_corners=False)[0] + AIR_HU
+        )
         target = functional.grid_sample(
             target[None, None].float(), grid, mode="nearest", align_corners=False
         )[0].long()
@@ -96,7 +100,9 @@ class LungTask:
                 predicted, truth = self._segment(hu), _CLASS_OF[labels]
                 suffix = "_pneumothorax" if number else ""
                 for value, side in ((1, "right"), (2, "left")):
-                    rows.setdefault(f"dice_{side}{suffix}", []).append(dice(predicted == value, truth == value))
+                    rows.setdefault(f"dice_{side}{suffix}", []).append(
+                        dice(predicted == value, truth == value)
+                    )
                 air = labels >= 3
                 if air.any():
                     rows.setdefault("pleural_air_kept", []).append(float((predicted[air] > 0).mean()))

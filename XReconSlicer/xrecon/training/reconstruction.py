@@ -34,7 +34,9 @@ class ReconstructionTask:
     `mean_volume` buffer starts from the mean of the training subjects.
     """
 
-    def __init__(self, train: Sequence[Prepared], validation: Sequence[Prepared], config: TrainConfig, device: str):
+    def __init__(
+        self, train: Sequence[Prepared], validation: Sequence[Prepared], config: TrainConfig, device: str
+    ):
         self.config, self.device = config, torch.device(device)
         self.data, self.validation = ReconstructionData(train, config), list(validation)
         torch.manual_seed(config.seed)

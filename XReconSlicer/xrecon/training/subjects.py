@@ -76,10 +76,14 @@ def _from_manifest(manifest: Path) -> list[Subject]:
     for number, row in enumerate(rows, start=2):
         path = manifest.parent / (row.get("path") or "")
         if not row.get("path") or not path.exists():
-            raise InputError(f"expected an existing file in column 'path' of {manifest} line {number}, got {path}")
+            raise InputError(
+                f"expected an existing file in column 'path' of {manifest} line {number}, got {path}"
+            )
         split = (row.get("split") or "").strip()
         if split not in ("", *SPLITS, "exclude"):
-            raise InputError(f"expected split in {SPLITS} or 'exclude' in {manifest} line {number}, got {split!r}")
+            raise InputError(
+                f"expected split in {SPLITS} or 'exclude' in {manifest} line {number}, got {split!r}"
+            )
         if split == "exclude":
             continue
         name = row.get("name") or _stem(path)
