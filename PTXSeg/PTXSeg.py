@@ -28,7 +28,7 @@ class PTXSeg(ScriptedLoadableModule):
 
     def __init__(self, parent: object) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = _("PTX-Seg")
+        self.parent.title = "PTXSeg"
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         self.parent.dependencies = ["XReconSlicer"]
         self.parent.contributors = ["The XRecon developers"]

@@ -29,7 +29,7 @@ class XReconSlicer(ScriptedLoadableModule):
 
     def __init__(self, parent: object) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = _("X-Recon")
+        self.parent.title = "XReconSlicer"
         self.parent.categories = [_("Chest Radiograph to CT")]
         self.parent.dependencies = []
         self.parent.contributors = ["The XRecon developers"]

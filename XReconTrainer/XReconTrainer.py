@@ -29,12 +29,12 @@ class XReconTrainer(ScriptedLoadableModule):
 
     def __init__(self, parent: object) -> None:
         ScriptedLoadableModule.__init__(self, parent)
-        self.parent.title = _("X-Recon Trainer")
+        self.parent.title = "XReconTrainer"
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Informatics")]
         self.parent.dependencies = ["XReconSlicer"]
         self.parent.contributors = ["The XRecon developers"]
         self.parent.helpText = _(
-            "Makes radiographs from CTs, trains the networks of X-Recon and PTX-Seg on a folder of CTs, "
+            "Makes radiographs from CTs, trains the networks of XReconSlicer and PTXSeg on a folder of CTs, "
             "scores and exports them. Research software, not a medical device."
         )
         self.parent.acknowledgementText = _(
@@ -175,7 +175,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.radiographsButton, (busy, data, output, formats), _("Project every CT of the folder")),
             (ui.evaluateButton, (busy, data, output, model), _("Score the model on the CTs")),
             (ui.exportButton, (model,), _("Copy the model")),
-            (ui.useButton, (model,), _("Make this the model of the X-Recon module")),
+            (ui.useButton, (model,), _("Make this the model of the module XReconSlicer")),
         ):
             problem = next((each for each in problems if each), "")
             button.enabled = not problem
@@ -231,7 +231,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         exportModel(self.parent, self.ui)
 
     def onUseButton(self, _clicked: bool = False) -> None:
-        """Makes the model the one of the X-Recon module, now or when that is opened."""
+        """Makes the model the one of XReconSlicer, now or when that is opened."""
         from XReconSlicerLib.panel import offerModel
 
         self.ui.statusLabel.text = offerModel(self.ui.modelFolderEdit.currentPath)

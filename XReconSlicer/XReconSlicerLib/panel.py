@@ -196,12 +196,12 @@ def fillModelCombo(combo: qt.QComboBox, kind: str) -> None:
 
 
 def offerModel(folder: str) -> str:
-    """Makes a model folder the one of the X-Recon module; gives a sentence for the status line."""
+    """Makes a model folder the one of the module XReconSlicer; gives a sentence for the status line."""
     saveSetting("modelFolder", folder)
     widget = getattr(slicer.modules, "XReconSlicerWidget", None)
     if widget is not None:  # the module has been opened already
         widget.ui.modelFolderEdit.currentPath = folder
-    return _("X-Recon now uses {folder}").format(folder=folder)
+    return _("XReconSlicer now uses {folder}").format(folder=folder)
 
 
 def exportModel(parent: qt.QWidget, ui: Any) -> None:

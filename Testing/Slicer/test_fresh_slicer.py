@@ -1,0 +1,180 @@
+"""A Slicer without any of XRecon's packages: modules load, nothing is installed unasked, one question."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import slicer
+import slicerhost
+from panel_inputs import chiralChest, leftovers, radiographNodes
+from XReconSlicerLib import install
+
+HERE = Path(__file__).resolve().parent
+# What Slicer does not bring along.
+ABSENT = (
+    "torch", "monai", "skimage", "pydantic", "typer", "rich", "safetensors", "cc3d", "edt", "jinja2",
+)  # fmt: skip
+SCRIPT = """
+import importlib.abc, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import slicerhost
+slicerhost.create()
+import numpy, slicer
+for name in ("PTXSeg", "XReconTrainer", "XReconSlicer"):  # the dependent ones first
+    widget = slicerhost.openModule(name)
+    assert not widget.ui.applyButton.enabled
+nodes = [slicer.util.addVolumeFromArray(numpy.random.rand(1, 9, 7)) for _ in range(2)]
+widget.ui.modelFolderEdit.currentPath = "anything"
+widget.ui.paSelector.setCurrentNode(nodes[0])
+widget.ui.lateralSelector.setCurrentNode(nodes[1])
+assert widget.ui.applyButton.enabled, widget.ui.applyButton.toolTip
+assert not slicerhost.slotErrors, slicerhost.slotErrors
+print("loaded", sorted(set(ABSENT) & set(sys.modules)))
+"""
+
+
+def test_all_panels_open_without_any_of_the_packages() -> None:
+    folders = [
+        HERE / "host",
+        *(HERE.parents[1] / name for name in ("XReconSlicer", "PTXSeg", "XReconTrainer")),
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    code = f"ABSENT = {ABSENT}\n{SCRIPT}"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_the_requirements_file_is_found_and_read() -> None:
+    found = {requirement.name.lower() for requirement in install.requirements()}
+    assert {"monai", "numpy", "simpleitk"} <= found
+    assert "torch" not in found  # its extension installs it
+
+
+def test_comments_of_a_requirements_file_are_no_requirements(tmp_path: Path) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_text("# all of it\n\nalpha>=2  # why\nbeta ; python_version < '3'\n", encoding="utf-8")
+    alpha, beta = install.requirements(path)
+    assert (alpha.name, str(alpha.specifier)) == ("alpha", ">=2")
+    assert not install.isSatisfied(alpha) and install.isSatisfied(beta)  # beta is for another Python
+
+
+def test_an_older_version_does_not_satisfy(tmp_path: Path) -> None:
+    (requirement,) = install.requirements(written(tmp_path, "pytest>=9999"))
+    assert not install.isSatisfied(requirement)
+    (requirement,) = install.requirements(written(tmp_path, "pytest>=1"))
+    assert install.isSatisfied(requirement)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "requirements.txt"
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+class FreshSlicer:
+    """Missing packages, a user who answers, and installers that note what they are asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, missing: list[str], answer: bool = True) -> None:
+        self.missing, self.questions, self.installed = list(missing), [], []
+        monkeypatch.setattr(install, "missingPackages", lambda: list(self.missing))
+        monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", self.ask)
+        monkeypatch.setitem(sys.modules, "PyTorchUtils", self)
+        monkeypatch.setattr("slicer.packaging.pip_install", self.pip)
+        self.answer = answer
+
+    def ask(self, text: str, *_rest: object, **_options: object) -> bool:
+        self.questions.append(text)
+        return self.answer
+
+    def PyTorchUtilsLogic(self) -> FreshSlicer:  # noqa: N802  (Slicer's name)
+        return self
+
+    def installTorch(self, askConfirmation: bool) -> object:
+        assert not askConfirmation  # the user was asked once already
+        return self.pip(["torch"])
+
+    def pip(self, packages: list[str], requester: str = "XRecon") -> object:
+        assert requester == "XRecon"
+        self.installed.append(packages)
+        self.missing = [each for each in self.missing if each not in packages]
+        return self
+
+
+def test_one_question_then_torch_by_its_extension_then_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FreshSlicer(monkeypatch, ["torch", "monai>=1.4", "typer>=0.12"])
+    with slicerhost.interactiveMode():
+        assert install.ensurePackages()
+        assert install.ensurePackages()  # nothing is missing any more: no question
+    (question,) = fresh.questions
+    assert "torch, monai>=1.4, typer>=0.12" in question
+    assert fresh.installed == [["torch"], ["monai>=1.4", "typer>=0.12"]]
+
+
+def test_nothing_is_installed_when_the_user_declines(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FreshSlicer(monkeypatch, ["torch"], answer=False)
+    with slicerhost.interactiveMode():
+        assert not install.ensurePackages()
+    assert fresh.installed == []
+
+
+def test_nothing_is_installed_in_testing_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FreshSlicer(monkeypatch, ["torch"])
+    with pytest.raises(install.InstallError, match="torch"):
+        install.ensurePackages()
+    assert fresh.installed == [] and fresh.questions == []
+
+
+def test_packages_of_slicer_itself_are_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FreshSlicer(monkeypatch, ["SimpleITK>=99", "monai>=1.4"])
+    with slicerhost.interactiveMode(), pytest.raises(install.InstallError, match="Slicer 5.12 or newer"):
+        install.ensurePackages()
+    assert fresh.installed == [] and fresh.questions == []
+
+
+def test_without_the_pytorch_extension_the_user_is_told_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    FreshSlicer(monkeypatch, ["torch"])
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", None)  # as if it did not exist
+    with slicerhost.interactiveMode(), pytest.raises(install.InstallError, match="Extensions Manager"):
+        install.ensurePackages()
+
+
+def test_a_failing_pip_is_told_with_the_usual_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    FreshSlicer(monkeypatch, ["monai>=1.4"])
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise subprocess.CalledProcessError(1, "pip")
+
+    monkeypatch.setattr("slicer.packaging.pip_install", fail)
+    with slicerhost.interactiveMode(), pytest.raises(install.InstallError, match="proxy"):
+        install.ensurePackages()
+
+
+def test_apply_shows_a_failed_installation_and_a_refusal(
+    openModule: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widget = openModule("XReconSlicer")
+    widget.ui.modelFolderEdit.currentPath = "anything"
+    pa, lateral = radiographNodes(chiralChest())
+    widget.ui.paSelector.setCurrentNode(pa)
+    widget.ui.lateralSelector.setCurrentNode(lateral)
+    FreshSlicer(monkeypatch, ["torch"])
+    slicerhost.click(widget.ui.applyButton)
+    assert "Missing Python packages: torch." in slicerhost.messages.pop()[1]
+    FreshSlicer(monkeypatch, ["torch"], answer=False)
+    with slicerhost.interactiveMode():
+        slicerhost.click(widget.ui.applyButton)
+    assert widget.ui.statusLabel.text == "Not started: the packages were not installed."
+    assert not widget.jobPanel.isRunning and leftovers() == [] and slicerhost.messages == []
