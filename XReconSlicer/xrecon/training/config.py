@@ -148,7 +148,7 @@ _LUNGS = {
     "task": "lungs",
     "architecture": "lungs-unet",
     "name": "lungs-unet",
-    "steps": 1500,
+    "steps": 800,
     "batch": 8,
     "precision": "bfloat16",
     "pneumothorax_variants": 3,
