@@ -18,10 +18,14 @@ from xrecon.nets.card import LabelOutput, ModelCard, SliceInput
 from xrecon.nets.registry import create_model, save_model
 from xrecon.preprocess.ct import AIR_HU
 from xrecon.training.config import AugmentationConfig, TrainConfig
-from xrecon.training.reconstruction import INTENDED_USE, LICENCE, training_data
+from xrecon.training.reconstruction import LICENCE, training_data
 from xrecon.training.subjects import Prepared
 
 HU_WINDOW = (-1024.0, 600.0)
+INTENDED_USE = (
+    "Research on measuring pneumothorax in CT: the lung masks of PTX-Seg. Not a medical device; not for "
+    "diagnosis or treatment. Look at every mask before using a figure."
+)
 # Label values of a prepared subject (1, 2 lung; 3, 4 its pleural air) to classes 0, 1 right, 2 left.
 _CLASS_OF = np.array([0, 1, 2, 1, 2], dtype=np.int64)
 VALIDATION_BATCH = 16
