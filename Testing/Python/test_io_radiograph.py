@@ -238,6 +238,23 @@ def test_what_is_assumed_leaves_the_isocentre_before_the_detector(grey: np.ndarr
         read_radiograph(path, view="AP", source_to_detector_mm=1200.0, source_to_isocenter_mm=1500.0)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".nrrd"])
+def test_an_assumption_stays_one_when_written_and_read(grey: np.ndarray, tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(grey).save(tmp_path / "bare.png")
+    known = read_radiograph(tmp_path / "bare.png", view="PA", source_to_detector_mm=1700.0)
+    write_radiograph(known, tmp_path / f"a{suffix}")
+    meta = read_radiograph(tmp_path / f"a{suffix}").meta
+    assert meta["source_to_detector_mm.origin"] == "argument"
+    assert meta["source_to_isocenter_mm.origin"] == meta["pixel_spacing_mm.origin"] == "assumed"
+    sidecar = tmp_path / "a.json"
+    edited = json.loads(sidecar.read_text()) | {"source_to_isocenter_mm": 1234.0}
+    del edited["geometry"]
+    sidecar.write_text(json.dumps(edited))
+    again = read_radiograph(tmp_path / f"a{suffix}").meta
+    assert again["source_to_isocenter_mm.origin"] == "sidecar"  # somebody has measured it
+    assert again["pixel_spacing_mm.origin"] == "assumed"
+
+
 def test_scale_of_a_hand_written_sidecar(grey: np.ndarray, tmp_path: Path) -> None:
     sidecar = {"quantity": "line integral", "scale": 0.03125, "offset": -0.5, "pixel_spacing_mm": 0.4}
     read = read_radiograph(save(grey, tmp_path / "a.png", {**sidecar, "view": "PA"}))

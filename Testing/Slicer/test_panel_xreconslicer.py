@@ -185,6 +185,18 @@ def test_apply_adds_the_pictures_beside_their_inputs(widget: object, nodes: list
     assert np.corrcoef(seen.ravel(), projected[:, ::-1].ravel())[0, 1] < likeness - 0.01
 
 
+def test_what_was_assumed_is_said_with_the_result(widget: object, nodes: list) -> None:
+    arrays = [slicer.util.arrayFromVolume(node).copy() for node in nodes]
+    plain = [slicer.util.addVolumeFromArray(array, name=f"plain {i}") for i, array in enumerate(arrays)]
+    widget.ui.paSelector.setCurrentNode(plain[0])
+    widget.ui.lateralSelector.setCurrentNode(plain[1])
+    apply(widget)
+    assert slicerhost.messages == []
+    for view in ("PA", "LEFT LATERAL"):
+        note = f"{view}: source_to_detector_mm is not recorded, 1800 was assumed"
+        assert note in widget.ui.resultLabel.text
+
+
 def test_a_second_run_overwrites_the_nodes_of_the_first(widget: object, nodes: list) -> None:
     apply(widget)
     before = names(VOLUMES)

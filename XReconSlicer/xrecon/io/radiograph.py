@@ -7,6 +7,7 @@ Whatever the file, the `Radiograph` that comes out is bright = dense, laid out a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +84,19 @@ def _radiograph(picture: Picture, invert: bool | None, path: Path) -> Radiograph
         quantity=picture.quantity,
         view=view,
         history=(*picture.history, *history, *notes, *geometry_notes),
-        meta={**picture.meta, **meta, "file": path.name},
+        meta={**picture.meta, **meta, **_first_origins(picture.meta, meta), "file": path.name},
     ).require_finite(str(path))
+
+
+def _first_origins(stored: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """Origins recorded in a sidecar of this package, for values nobody has edited since: an assumption
+    that was written down stays an assumption."""
+    origins = {}
+    for key, origin in found.items():
+        value = key.removesuffix(".origin")
+        if value != key and origin == "sidecar" and stored.get(value, found.get(value)) == found.get(value):
+            origins[key] = stored.get(key, origin)
+    return origins
 
 
 def _bright_is_dense(picture: Picture, invert: bool | None, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
