@@ -34,6 +34,7 @@ from xrecon.options import (
     parse_settings,
     spread_lists,
 )
+from xrecon.pipelines import DEFAULT_LUNG_MODELS, DEFAULT_MODEL
 from xrecon.progress import ProgressMode, Reporter, report_error
 from xrecon.volume import InputError
 
@@ -124,7 +125,7 @@ def reconstruct(
     ] = None,
     model: Annotated[
         str, typer.Option(help="Bundled model (see `xrecon models`) or model folder.", rich_help_panel=MODEL)
-    ] = "lifting-64",
+    ] = DEFAULT_MODEL,
     source_to_detector_mm: SourceToDetector = None,
     source_to_isocenter_mm: SourceToIsocenter = None,
     pixel_spacing_mm: Annotated[
@@ -172,7 +173,7 @@ def segment(
         list[str] | None,
         typer.Option(
             help='Lung network, or "classical" (thresholds, no weights); several are united. '
-            "Default: lungs-unet.",
+            f"Default: {', '.join(DEFAULT_LUNG_MODELS)}.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -186,7 +187,6 @@ def segment(
     pneumothorax), `segmentation.json` and `segmentation.csv`.
     """
     from xrecon import commands
-    from xrecon.pipelines import DEFAULT_LUNG_MODELS
 
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
@@ -265,7 +265,7 @@ def demo(
         typer.Option(help="CT to use; default: a generated chest phantom with a pneumothorax."),
     ] = None,
     output: Output = Path("demo-output"),
-    model: Annotated[str, typer.Option(help="Reconstruction model.", rich_help_panel=MODEL)] = "lifting-64",
+    model: Annotated[str, typer.Option(help="Reconstruction model.", rich_help_panel=MODEL)] = DEFAULT_MODEL,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
