@@ -173,7 +173,7 @@ def segment(
         list[str] | None,
         typer.Option(
             help='Lung network, or "classical" (thresholds, no weights); several are united. '
-            f"Default: {', '.join(DEFAULT_LUNG_MODELS)}.",
+            "Default: the bundled network.",
             rich_help_panel=MODEL,
         ),
     ] = None,
