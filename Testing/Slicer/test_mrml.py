@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import slicer
 import vtk
+from slicerhost import views
 from xrecon.io.radiograph import read_radiograph, write_radiograph
 from xrecon.io.segmentation import PTX_SEGMENTS
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 from XReconSlicerLib.intake import radiographFromNode, sliceCount
 from XReconSlicerLib.mrml import radiographToNode, volumeFromNode, volumeToNode
-from XReconSlicerLib.scene import placeBeside, setChestWindow, tableToNode
+from XReconSlicerLib.scene import placeBeside, setChestWindow, showInSliceViews, tableToNode
 from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
 
 RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -373,6 +374,31 @@ def test_segments_have_names_colours_codes_and_voxels(oblique: Volume, labels: V
     assert node.GetNodeReference(role) is ct
 
 
+def test_the_terminology_file_agrees_with_the_segments() -> None:
+    """What a user picks in the Segment Editor is what PTX-Seg writes."""
+    name = "SegmentationCategoryTypeModifier-XRecon.term.json"
+    path = Path(__file__).resolve().parents[2] / "XReconSlicer" / "Resources" / name
+    terminology = json.loads(path.read_text(encoding="utf-8"))
+    (category,) = terminology["SegmentationCodes"]["Category"]
+    (kind,) = category["Type"]
+    modifiers = {each["3dSlicerLabel"]: each for each in kind["Modifier"]}
+
+    def code(entry: dict) -> str:
+        return "^".join((entry["CodingSchemeDesignator"], entry["CodeValue"], entry["CodeMeaning"]))
+
+    for segment in PTX_SEGMENTS[2:]:
+        modifier = modifiers[segment.name]
+        parts = [
+            terminology["SegmentationCategoryTypeContextName"],
+            code(category),
+            code(kind),
+            code(modifier),
+        ]
+        assert segment.terminology.split("~")[:4] == parts
+        color = [int(value) for value in modifier["recommendedDisplayRGBValue"]]
+        assert np.allclose(np.array(color) / 255, segment.color, atol=0.003)
+
+
 def test_segments_of_an_earlier_run_are_replaced(oblique: Volume, labels: Volume) -> None:
     node = segmentationToNode(labels, name="PTX")
     emptier = labels.with_array(np.where(labels.array == 3, 0, labels.array))
@@ -436,11 +462,20 @@ def test_chest_window_shows_lung_and_wall(oblique: Volume) -> None:
     assert not display.GetAutoWindowLevel()
 
 
+def test_a_volume_is_shown_where_there_are_views(oblique: Volume) -> None:
+    node = volumeToNode(oblique, "CT")
+    showInSliceViews(node)  # no main window: nothing to do
+    with views.layout(size=60) as layout:
+        showInSliceViews(node)
+        shown = layout.sliceWidget("Green").sliceLogic().GetSliceCompositeNode().GetBackgroundVolumeID()
+    assert shown == node.GetID()
+
+
 def test_a_table_has_number_and_text_columns() -> None:
-    rows = [["right", "12.5", ""], ["left", "1e3", "7"]]
+    rows = [["right", "12.5", ""], ["left", "1e3", "7.123456"]]
     node = tableToNode(["side", "ml", "percent"], rows, "volumes")
     assert node.GetCellText(0, 0) == "right"
     assert [node.GetTable().GetColumnByName("ml").GetValue(row) for row in (0, 1)] == [12.5, 1000.0]
-    assert [node.GetCellText(row, 2) for row in (0, 1)] == ["", "7"]  # not "nan"
+    assert [node.GetCellText(row, 2) for row in (0, 1)] == ["", "7.123"]  # not "nan"
     tableToNode(["a"], [["x"]], node=node)
     assert (node.GetName(), node.GetNumberOfColumns(), node.GetNumberOfRows()) == ("volumes", 1, 1)

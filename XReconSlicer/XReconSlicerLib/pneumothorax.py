@@ -21,7 +21,9 @@ from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
 
 # Where the lungs come from; the names of the panel's choices.
 NETWORK, CLASSICAL, SEGMENTATION = "network", "classical", "segmentation"
-NOTICE = "Measured by PTX-Seg (XRecon). Check the contours: no setting is validated for small pneumothorax."
+NOTICE = _(
+    "Measured by PTX-Seg (XRecon). Check the contours: no setting is validated for small pneumothorax."
+)
 
 
 def lungsOf(

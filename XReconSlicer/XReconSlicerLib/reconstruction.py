@@ -18,14 +18,14 @@ from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, radiographToNode, setProvenance, volumeToNode
 from XReconSlicerLib.scene import markSynthetic, placeBeside, setChestWindow, showInSliceViews
 
-NOTICE = "Synthetic volume computed by XRecon from two radiographs. For research; not for diagnosis."
+NOTICE = _("Synthetic volume computed by XRecon from two radiographs. For research; not for diagnosis.")
 PLANES = ("pa", "lateral")
 # The pictures of a result, by the command line's names, and what their nodes are called.
 PICTURES = {
-    "input_pa": "PA as the network saw it",
-    "input_lateral": "lateral as the network saw it",
-    "reprojection_pa": "PA reprojected from the synthetic CT",
-    "reprojection_lateral": "lateral reprojected from the synthetic CT",
+    "input_pa": _("PA as the network saw it"),
+    "input_lateral": _("lateral as the network saw it"),
+    "reprojection_pa": _("PA reprojected"),
+    "reprojection_lateral": _("lateral reprojected"),
 }
 
 

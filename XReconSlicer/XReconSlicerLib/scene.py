@@ -51,8 +51,8 @@ def tableToNode(
 ) -> slicer.vtkMRMLTableNode:
     """A table node with one text or number column per header entry; `node` is overwritten when given.
 
-    A column becomes a number column when every entry reads as a number; one with gaps stays text, since a
-    number column would show them as "nan".
+    A column becomes a number column when every entry reads as a number; one with gaps becomes text with four
+    digits, since a number column would show the gaps as "nan".
     """
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
@@ -69,8 +69,15 @@ def _column(title: str, entries: Sequence[str]) -> vtk.vtkAbstractArray:
     try:
         column, values = vtk.vtkDoubleArray(), [float(entry) for entry in entries]
     except ValueError:
-        column, values = vtk.vtkStringArray(), entries
+        column, values = vtk.vtkStringArray(), [_short(entry) for entry in entries]
     column.SetName(title)
     for value in values:
         column.InsertNextValue(value)
     return column
+
+
+def _short(entry: str) -> str:
+    try:
+        return f"{float(entry):.4g}"
+    except ValueError:
+        return entry

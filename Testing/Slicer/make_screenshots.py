@@ -1,0 +1,116 @@
+"""Makes the pictures in Resources/Screenshots: `python Testing/Slicer/make_screenshots.py [part ...]`.
+
+Panel and slice views after a real run with the bundled models on the synthetic chest phantom. The
+panels are drawn by the stand-in application, so that colours and fonts differ from Slicer's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+SCREENSHOTS = REPOSITORY / "Resources" / "Screenshots"
+os.environ["XRECON_TEST_OUTPUT"] = tempfile.mkdtemp()
+folders = [HERE, HERE / "host", *(REPOSITORY / name for name in ("XReconSlicer", "PTXSeg", "XReconTrainer"))]
+sys.path[:0] = [str(folder) for folder in folders]
+
+import slicerhost  # noqa: E402
+
+slicerhost.create()
+
+import slicer  # noqa: E402
+from PIL import Image  # noqa: E402
+from slicerhost import views  # noqa: E402
+from xrecon.io.image import write_volume  # noqa: E402
+from xrecon.physics.chest_phantom import chest_phantom  # noqa: E402
+from xrecon.physics.drr import render_drrs  # noqa: E402
+from xrecon.physics.geometry import ViewGeometry  # noqa: E402
+from xrecon.preprocess.ct import lung_center, remove_table  # noqa: E402
+from XReconSlicerLib.mrml import radiographToNode, volumeToNode  # noqa: E402
+from XReconSlicerLib.scene import setChestWindow, showInSliceViews  # noqa: E402
+
+PANEL_WIDTH, VIEW_SIZE = 480, 320
+PHANTOM = chest_phantom(spacing=(2.5, 2.0, 2.0), pneumothorax_ml=700.0, side="left", seed=3)
+
+
+def runPanel(widget: object) -> None:
+    slicerhost.click(widget.ui.applyButton)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=900)
+    if slicerhost.messages:
+        raise RuntimeError(slicerhost.messages[-1][1])
+
+
+def save(widget: object, layout: object | None, name: str) -> None:
+    """Panel on the left, the three slice views one above the other on the right."""
+    panel = Image.open(slicerhost.screenshot(widget.parent, f"{name}-panel", PANEL_WIDTH))
+    if layout is None:
+        panel.save(SCREENSHOTS / f"{name}.png", optimize=True)
+        return
+    strip = Image.open(layout.save(f"{name}-views"))
+    count = strip.width // VIEW_SIZE
+    size = (panel.width + VIEW_SIZE + 8, max(panel.height, count * VIEW_SIZE))
+    picture = Image.new("RGB", size, panel.convert("RGB").getpixel((2, panel.height - 2)))
+    picture.paste(panel, (0, 0))
+    for number in range(count):
+        view = strip.crop((number * VIEW_SIZE, 0, (number + 1) * VIEW_SIZE, VIEW_SIZE))
+        picture.paste(view, (panel.width + 8, number * VIEW_SIZE))
+    picture.save(SCREENSHOTS / f"{name}.png", optimize=True)
+    print(SCREENSHOTS / f"{name}.png")
+
+
+def reconstruction() -> None:
+    slicerhost.reset()
+    ct = remove_table(PHANTOM.volume)
+    isocenter = tuple(lung_center(ct))
+    for view, name in (("PA", "Chest PA"), ("LEFT LATERAL", "Chest lateral")):
+        geometry = ViewGeometry.preset(view, shape=(512, 512), isocenter=isocenter)
+        radiographToNode(render_drrs(ct, [geometry])[0], name)
+    with views.layout(VIEW_SIZE) as layout:
+        widget = slicerhost.openModule("XReconSlicer")
+        widget.ui.paSelector.setCurrentNode(slicer.util.getNode("Chest PA"))
+        widget.ui.lateralSelector.setCurrentNode(slicer.util.getNode("Chest lateral"))
+        runPanel(widget)
+        save(widget, layout, "XReconSlicer")
+        slicerhost.closeModule("XReconSlicer")
+
+
+def segmentation() -> None:
+    slicerhost.reset()
+    ct = volumeToNode(PHANTOM.volume, "Chest phantom")
+    setChestWindow(ct)
+    with views.layout(VIEW_SIZE) as layout:
+        widget = slicerhost.openModule("PTXSeg")
+        widget.ui.ctSelector.setCurrentNode(ct)
+        runPanel(widget)
+        showInSliceViews(ct)
+        save(widget, layout, "PTXSeg")
+        slicerhost.closeModule("PTXSeg")
+
+
+def training() -> None:
+    slicerhost.reset()
+    os.chdir(tempfile.mkdtemp())
+    Path("cts").mkdir()
+    write_volume(PHANTOM.volume, Path("cts/phantom.nii.gz"))
+    widget = slicerhost.openModule("XReconTrainer")
+    widget.ui.dataFolderEdit.currentPath = "cts"
+    widget.ui.outputFolderEdit.currentPath = "run"
+    widget.ui.radiographsCollapsibleButton.collapsed = False
+    save(widget, None, "XReconTrainer")
+    slicerhost.closeModule("XReconTrainer")
+
+
+if __name__ == "__main__":
+    SCREENSHOTS.mkdir(exist_ok=True)
+    parts = {"reconstruction": reconstruction, "segmentation": segmentation, "training": training}
+    if sys.argv[1:]:
+        for name in sys.argv[1:]:
+            parts[name]()
+    else:  # each in a process of its own: the stand-in draws slice views only once
+        for name in parts:
+            subprocess.run([sys.executable, __file__, name], check=True)
