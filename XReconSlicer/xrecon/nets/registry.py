@@ -84,7 +84,8 @@ def model_folder(model: str | Path) -> Path:
         if (folder / CARD_NAME).is_file():
             return folder
     raise InputError(
-        f"expected a model folder with a {CARD_NAME} or one of the bundled models {bundled_models()}, got {model}"
+        f"expected a model folder with a {CARD_NAME} or one of the bundled models {bundled_models()}, "
+        f"got {model}"
     )
 
 

@@ -25,12 +25,17 @@ def before(volume: Volume, settings: PtxParameters) -> list[str]:
     """What makes the threshold t_p unreliable whatever the lungs look like."""
     widest = max(volume.spacing)
     if volume.meta.get("synthetic", "").startswith("reconstructed"):
-        reason = "This CT was reconstructed from radiographs and is blurred"
-    elif widest > COARSE_MM:
-        reason = f"Voxels of {widest:.1f} mm mix air with tissue"
-    else:
-        return []
-    return [f"{reason}: air rises above {settings.t_p:g} HU and its volume is probably underestimated."]
+        # measured on two held-out CTs without pneumothorax: 278 and 332 ml of air that is not there
+        return [
+            f"This CT was reconstructed from radiographs, and {settings.t_p:g} HU is nearer to air than such "
+            "a CT is right: pneumothorax can be missed and lung can be counted as air."
+        ]
+    if widest > COARSE_MM:
+        return [
+            f"Voxels of {widest:.1f} mm mix air with tissue: air rises above {settings.t_p:g} HU and its "
+            "volume is probably underestimated."
+        ]
+    return []
 
 
 def about_leak(outside: np.ndarray, m_l: np.ndarray) -> list[str]:
