@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rotations import rotation_matrix
 from PIL import Image
+from rotations import rotation_matrix
 from xrecon.evaluation import panels, pictures
 from xrecon.evaluation.panels import Letters
 from xrecon.physics.geometry import ViewGeometry
