@@ -83,12 +83,9 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = XReconTrainerLogic()
         connectDeviceCombo(self.ui.deviceComboBox)
-        for edit, key in (
-            (self.ui.dataFolderEdit, "trainer/dataFolder"),
-            (self.ui.outputFolderEdit, "trainer/outputFolder"),
-            (self.ui.modelFolderEdit, "trainer/modelFolder"),
-        ):
-            connectFolderEdit(edit, key)
+        for name in ("dataFolder", "outputFolder", "modelFolder"):
+            edit = getattr(self.ui, f"{name}Edit")
+            connectFolderEdit(edit, f"trainer/{name}")
             edit.connect("currentPathChanged(QString)", self._update)
         self.settingsTable = SettingsTable(self.ui.settingsTable, self.ui.recipeComboBox)
         self.settingsTable.changed.connect(self._onSettingsChanged)
@@ -186,29 +183,29 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from XReconSlicerLib import training
 
         parameters, (data, output) = self._parameterNode, self._folders()
+        changes = json.loads(parameters.settings)
 
         def load(result: dict) -> str:
             self.ui.modelFolderEdit.currentPath = str(output / training.MODEL_FOLDER)
             self.ui.resultLabel.text = training.describeMetrics(result["numbers"])
             return _("Trained: {folder}").format(folder=output / training.MODEL_FOLDER)
 
-        changes = json.loads(parameters.settings)
         prepare = functools.partial(training.trainingJob, data, output, parameters.recipe, changes, resume)
         self.jobPanel.run(prepare, load, training.GRACE_MS)
 
     def onRadiographsButton(self, _clicked: bool = False) -> None:
-        """Projects every CT of the data folder, one after the other."""
+        """Projects every CT of the data folder in the background."""
         from XReconSlicerLib import training
 
-        data, output = self._folders()
-        pixels, formats = self._parameterNode.detectorPixels, self.logic.formatsOf(self._parameterNode)
+        (data, output), parameters = self._folders(), self._parameterNode
+        pixels, formats = parameters.detectorPixels, self.logic.formatsOf(parameters)
         folder = output / training.RADIOGRAPHS_FOLDER
-        self.jobPanel.runAll(
-            lambda: training.ctPaths(data),
-            lambda ct: training.radiographsJob(ct, folder, pixels, formats),
-            lambda count: _("{count} CTs projected into {folder}").format(count=count, folder=folder),
-            training.GRACE_MS,
-        )
+
+        def load(result: dict) -> str:
+            return _("{count} CTs projected into {folder}").format(count=len(result["files"]), folder=folder)
+
+        prepare = functools.partial(training.radiographsJob, data, folder, pixels, formats)
+        self.jobPanel.run(prepare, load, training.GRACE_MS)
 
     def onEvaluateButton(self, _clicked: bool = False) -> None:
         """Scores the model in the background."""
@@ -286,7 +283,7 @@ class XReconTrainerLogic(ScriptedLoadableModuleLogic):
 # XReconTrainerTest
 #
 class XReconTrainerTest(ScriptedLoadableModuleTest):
-    """Runs inside Slicer without packages or weights; the rest is tested under Testing/."""
+    """Runs in Slicer without packages or weights; the rest is tested under Testing/."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()

@@ -121,6 +121,30 @@ def test_drr_then_reconstruct(files: Path, tmp_path: Path, capfd: pytest.Capture
         assert "not for diagnosis" in numbers["notice"]
 
 
+@pytest.mark.filterwarnings("ignore:not used for training")
+def test_drr_of_a_folder_leaves_label_maps_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    data = tmp_path / "cts"
+    data.mkdir()
+    write_volume(body(), data / "one.nrrd")
+    write_volume(body(), data / "two.nii.gz")
+    labels = body().with_array((body().array < -500).astype(np.uint8), "label")
+    write_volume(labels, data / "one_lungs.nrrd")
+    run = ["drr", "--data", data, "--output", tmp_path / "out"]
+    run += ["--formats", "nrrd", "--detector-pixels", "16"]
+    code, out, err = xrecon(capfd, *run, "--progress", "json")
+    assert code == 0, err
+    result = json.loads(out.splitlines()[-1])
+    assert sorted(result["files"]) == sorted(result["numbers"]["subjects"]) == ["one", "two"]
+    for name in ("one", "two"):
+        assert read_radiograph(tmp_path / "out" / name / f"{name}_pa.nrrd").view == "PA"
+        assert (tmp_path / "out" / name / "drr.json").is_file()
+    code, _, err = xrecon(capfd, *run, "--ct", data / "one.nrrd")
+    assert code == cli.USAGE and "either --ct or --data" in error_line(err)
+    code, _, err = xrecon(capfd, "drr", "--data", tmp_path, "--output", tmp_path / "none")
+    assert code == cli.BAD_INPUT and "found none" in error_line(err)
+    assert not (tmp_path / "none").exists()
+
+
 def test_plain_output_is_for_people(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     code, out, err = xrecon(capfd, *reconstruct_arguments(files, tmp_path / "o"), "--progress", "plain")
     assert code == 0

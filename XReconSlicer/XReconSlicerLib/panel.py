@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,32 +75,6 @@ class JobPanel:
         self._showRunning(True)
         self.ui.statusLabel.text = _("Starting...")
         job.start()
-
-    def runAll(
-        self,
-        list_: Callable[[], Sequence[Path]],
-        prepare: Callable[[Path], CliJob],
-        describe: Callable[[int], str],
-        graceMs: int = 0,
-    ) -> None:
-        """Runs a job for each of several inputs, one after the other; the first failure ends it.
-
-        :param list_: gives the inputs.
-        :param describe: gives the text of the status line from the number of inputs.
-        """
-        inputs: list[Path] = []
-
-        def first() -> CliJob:
-            inputs.extend(list_())
-            return prepare(inputs[0])
-
-        def next_(done: int) -> str:
-            if done < len(inputs):
-                self.run(lambda: prepare(inputs[done]), lambda _result: next_(done + 1), graceMs)
-                return _("{done} of {count} done").format(done=done, count=len(inputs))
-            return describe(done)
-
-        self.run(first, lambda _result: next_(1), graceMs)
 
     def cancel(self, _clicked: bool = False) -> None:
         """Ends the running job, if any."""

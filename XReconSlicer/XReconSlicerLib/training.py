@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,9 +16,8 @@ from XReconSlicerLib.models import CARD_NAME
 
 # Time to leave no half-written file in the user's folder when a job is cancelled.
 GRACE_MS = 10000
-CT_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 # What a run leaves in its folder.
-CHECKPOINT, MODEL_FOLDER, MANIFEST = "checkpoint.pt", "model", "subjects.csv"
+CHECKPOINT, MODEL_FOLDER = "checkpoint.pt", "model"
 RADIOGRAPHS_FOLDER, EVALUATION_FOLDER = "radiographs", "evaluation"
 
 
@@ -71,11 +69,10 @@ def _asText(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def radiographsJob(ct: Path, output: Path, detectorPixels: int, formats: str) -> CliJob:
-    """The job `xrecon drr` for one CT; the pictures go into a folder of their own."""
-    folder = output / stem(ct)
+def radiographsJob(data: Path, output: Path, detectorPixels: int, formats: str) -> CliJob:
+    """The job `xrecon drr` for all CTs of a folder; each CT's pictures go into a folder of its name."""
     options = ["--detector-pixels", detectorPixels, "--formats", formats]
-    return CliJob(["drr", "--ct", ct, "--output", folder, *options])
+    return CliJob(["drr", "--data", data, "--output", output, *options])
 
 
 def evaluationJob(model: Path, data: Path, output: Path, device: str = "auto") -> CliJob:
@@ -85,33 +82,6 @@ def evaluationJob(model: Path, data: Path, output: Path, device: str = "auto") -
 
 
 # ---- folders ------------------------------------------------------------------------------------
-def ctPaths(folder: Path) -> list[Path]:
-    """The CTs of a data folder: those in `subjects.csv` if there is one, else volume files and DICOM folders.
-
-    :raises InputError: when there is none.
-    """
-    manifest = folder / MANIFEST
-    if manifest.is_file():
-        with manifest.open(newline="", encoding="utf-8") as stream:
-            rows = [row for row in csv.DictReader(stream) if row.get("path")]
-        paths = [folder / row["path"] for row in rows if (row.get("split") or "").strip() != "exclude"]
-    else:
-        paths = [path for path in sorted(folder.iterdir()) if path.name.lower().endswith(CT_SUFFIXES)]
-        paths += [path for path in sorted(folder.iterdir()) if path.is_dir() and any(path.glob("*.dcm"))]
-    if not paths:
-        message = _("Expected CTs ({suffixes} or DICOM folders) in {folder}, found none.")
-        raise InputError(message.format(suffixes=", ".join(CT_SUFFIXES), folder=folder))
-    return paths
-
-
-def stem(path: Path) -> str:
-    """The file name without the extension of a volume."""
-    for suffix in sorted(CT_SUFFIXES, key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
-
-
 def isFolder(text: str) -> bool:
     """Whether a path edit names an existing folder."""
     return bool(text) and Path(text).is_dir()

@@ -22,6 +22,7 @@ from xrecon.options import (
     GEOMETRY,
     MODEL,
     Ct,
+    CtOrNone,
     Device,
     DeviceOption,
     Output,
@@ -76,8 +77,11 @@ def _top(
 
 @app.command(epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL"'))
 def drr(
-    ct: Ct,
     output: Output,
+    ct: CtOrNone = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of CTs instead; each CT's files go into its own folder.")
+    ] = None,
     views: Annotated[
         list[View] | None,
         typer.Option(case_sensitive=False, help="One or more; default: PA and LEFT LATERAL."),
@@ -102,6 +106,8 @@ def drr(
     """
     from xrecon import commands
 
+    if (ct is None) == (data is None):
+        raise typer.BadParameter("give either --ct or --data")
     options = commands.DrrOptions(
         views=tuple(view.value for view in views or (View.PA, View.LEFT_LATERAL)),
         formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
@@ -112,7 +118,10 @@ def drr(
         keep_table=keep_table,
     )
     with Reporter(progress) as report:
-        _finish(report, commands.drr(ct, output, options, report))
+        if ct is not None:
+            _finish(report, commands.drr(ct, output, options, report))
+        else:
+            _finish(report, commands.drr_folder(data, output, options, report))
 
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))

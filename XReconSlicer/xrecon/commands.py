@@ -88,6 +88,23 @@ def drr(ct: Path, output: Path, options: DrrOptions, progress: ProgressCallback)
     return Outcome({role: output / name for role, name in files.items()}, numbers, warnings=warnings)
 
 
+def drr_folder(data: Path, output: Path, options: DrrOptions, progress: ProgressCallback) -> Outcome:
+    """Radiographs of every CT that training would find in a folder, each CT's in a folder of its name."""
+    from xrecon.training.subjects import find_subjects
+
+    files, numbers, warnings = {}, {}, []
+    with output_folder(output) as folder:
+        subjects = find_subjects(data)
+        for done, subject in enumerate(subjects):
+            progress("project", done / len(subjects), subject.name)
+            outcome = drr(subject.path, folder / subject.name, options, lambda *_: None)
+            files[subject.name] = output / subject.name
+            numbers[subject.name] = outcome.numbers
+            warnings += [f"{subject.name}: {note}" for note in outcome.warnings]
+        progress("project", 1.0, "done")
+    return Outcome(files, {"subjects": numbers}, warnings=warnings)
+
+
 def project(
     volume: Volume, options: DrrOptions, progress: ProgressCallback
 ) -> tuple[list[Radiograph], np.ndarray, list[str]]:

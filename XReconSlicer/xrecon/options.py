@@ -39,9 +39,9 @@ class Side(StrEnum):
 
 
 GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
-Ct = Annotated[
-    Path, typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
-]
+_CT = typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
+Ct = Annotated[Path, _CT]
+CtOrNone = Annotated[Path | None, _CT]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made when missing.")]
 DeviceOption = Annotated[
     Device,
