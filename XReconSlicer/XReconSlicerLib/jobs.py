@@ -23,6 +23,7 @@ from typing import Any
 
 import qt
 import slicer
+import xrecon
 from slicer.i18n import tr as _
 
 from XReconSlicerLib import processes
@@ -91,6 +92,7 @@ class CliJob:
         process.connect("finished(int,QProcess::ExitStatus)", self._onProcessFinished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
         program, *first = self.command
+        logging.info("XRecon %s at %s", xrecon.__version__, xrecon.__file__)
         logging.info("XRecon runs: %s", " ".join([*self.command, *self.arguments]))
         process.start(program, [*first, *self.arguments, "--progress", "json"])
 
@@ -216,10 +218,15 @@ class CliJob:
         if self._ended:
             return
         self._ended = True
+        # A QProcess must not be destroyed inside its own signal: this reference outlives the signal.
+        qt.QTimer.singleShot(0, self._release)
         try:
             emit()
         finally:
             self.discard()
+
+    def _release(self) -> None:
+        """Called after the last signal, when nothing needs the process any more."""
 
 
 def pythonExecutable() -> str:
