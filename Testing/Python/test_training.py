@@ -173,6 +173,19 @@ def test_a_run_leaves_split_log_checkpoint_and_a_model_that_loads(folder, tmp_pa
         train(folder, tmp_path, tiny(validation_fraction="0"), resume=True)
 
 
+def test_patients_with_one_lung_train_reconstructions_but_not_lung_networks(tmp_path):
+    one = trunk(seed=3)
+    hu = one.array.copy()
+    hu[:, :, one.shape[2] // 2 :] = np.where(hu < -500, 30, hu)[:, :, one.shape[2] // 2 :]
+    hu[one.array == -1000] = -1000
+    write_volume(one.with_array(hu), tmp_path / "right-only.nrrd")
+    (subject,) = find_subjects(tmp_path)
+    prepared = prepare_subject(subject, tiny(pneumothorax_variants="2"), tmp_path / "prepared")
+    assert [set(np.unique(labels)) for _, labels in prepared.variants] == [{0, 1}, {0, 1, 3}, {0, 1, 3}]
+    with pytest.raises(InputError, match="both lungs.*exclude"):
+        prepare_subject(subject, tiny("lungs", options="{}"), tmp_path / "lungs")
+
+
 def weights(folder):
     return torch.load(folder / CHECKPOINT, weights_only=True)["network"]
 

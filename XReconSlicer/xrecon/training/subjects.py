@@ -29,6 +29,7 @@ from xrecon.volume import InputError, Quantity, Volume
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 SPLITS = ("train", "validation", "test")
 MANIFEST_NAME = "subjects.csv"
+MIN_LUNG_ML = 50.0
 Progress = Callable[[str, float, str], None]
 
 
@@ -192,16 +193,28 @@ def _make_variants(subject: Subject, config: TrainConfig) -> tuple[tuple[np.ndar
     cube = resample(clean, (side,) * 3, (spacing,) * 3, lung_center(clean), fill=AIR_HU)
     lungs = classical_lungs(cube)
     variants = [(cube, lungs)]
-    first_side = zlib.crc32(subject.name.encode()) % 2
-    for number in range(config.pneumothorax_variants):
+    sides = _sides_with_lung(lungs)
+    if config.task == "lungs" and len(sides) < 2:
+        raise InputError(
+            f"expected both lungs to learn from in {subject.path}, found {sides or 'none'}: leave the CT out "
+            f"with the split 'exclude' in {MANIFEST_NAME}"
+        )
+    first_side = zlib.crc32(subject.name.encode())
+    for number in range(config.pneumothorax_variants if sides else 0):
         # sizes spread from small to large; sides alternate, starting by the subject's name
         fraction = 0.1 + 0.5 * (number + 0.5) / config.pneumothorax_variants
         position = ("supine", "erect")[number % 2]
-        side_name = ("right", "left")[(number + first_side) % 2]
+        side_name = sides[(number + first_side) % len(sides)]
         variants.append(add_pneumothorax(cube, lungs, side_name, fraction, position=position, seed=number))
     return tuple(
         (np.clip(np.rint(hu.array), -1024, 3071).astype(np.int16), _labels(labels)) for hu, labels in variants
     )
+
+
+def _sides_with_lung(lungs: Volume) -> list[str]:
+    """The sides with enough lung for a pneumothorax: not every patient has two lungs."""
+    least = MIN_LUNG_ML / lungs.voxel_ml
+    return [name for label, name in ((1, "right"), (2, "left")) if (lungs.array == label).sum() >= least]
 
 
 def _labels(labels: Volume) -> np.ndarray:
