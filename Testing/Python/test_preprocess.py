@@ -149,3 +149,23 @@ def test_normalisation_drops_gain_and_offset():
     unit = normalize(values)
     np.testing.assert_allclose(normalize(7.5 * values - 3.0), unit, atol=1e-6)
     assert np.percentile(unit, 1) == pytest.approx(0, abs=1e-6) and unit.max() <= 1.25
+
+
+def test_masks_of_fine_grids_lie_on_the_body():
+    """0.7 mm voxels are worked on in blocks of four: no side may lose or gain a block's width."""
+    shape, spacing = (12, 150, 203), (3.0, 0.7, 0.7)
+    y, x = np.ogrid[: shape[1], : shape[2]]
+    inside = ((x - 101) / 80) ** 2 + ((y - 74) / 55) ** 2 < 1
+    hu = np.where(np.broadcast_to(inside, shape), 30, -1000).astype(np.int16)
+    mask = body_mask(Volume(hu, spacing))
+    for axis in (1, 2):
+        other = tuple(a for a in range(3) if a != axis)
+        truth, found = (np.flatnonzero(m.any(axis=other)) for m in (hu > -400, mask))
+        assert abs(truth[0] - found[0]) <= 2 and abs(truth[-1] - found[-1]) <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_what_is_no_ct_in_hu_is_told(dtype):
+    labels = (body().array < -400).astype(dtype)
+    with pytest.raises(InputError, match="label map"):
+        remove_table(body().with_array(labels))

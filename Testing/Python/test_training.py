@@ -17,8 +17,9 @@ from xrecon.nets.registry import load_model
 from xrecon.training.config import RECIPES, OptimizerConfig, TrainConfig, make_config
 from xrecon.training.datasets import ReconstructionData
 from xrecon.training.engine import CHECKPOINT, LOG, learning_rate_factor
+from xrecon.training.prepared import prepare_subject
 from xrecon.training.run import train
-from xrecon.training.subjects import find_subjects, prepare_subject, split_subjects
+from xrecon.training.subjects import Subject, find_subjects, split_subjects
 from xrecon.volume import InputError
 
 TINY = {
@@ -41,9 +42,6 @@ TINY = {
 
 def tiny(recipe="lifting", **overrides):
     return make_config(recipe, None, {**TINY, **overrides})
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:not used for training")
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +94,9 @@ def test_learning_rate_schedules():
 
 
 def test_subjects_are_the_cts_and_patients_stay_together(folder, tmp_path):
-    with pytest.warns(UserWarning, match="person0_lungs.nrrd"):
-        subjects = find_subjects(folder)
+    notes = []
+    subjects = find_subjects(folder, notes)
+    assert len(notes) == 1 and "person0_lungs.nrrd" in notes[0]
     assert [s.name for s in subjects] == ["person0", "person1", "person2"]
     splits = split_subjects(subjects, tiny())
     assert sorted(splits["train"] + splits["validation"]) == ["person0", "person1", "person2"]
@@ -120,6 +119,47 @@ def test_subjects_are_the_cts_and_patients_stay_together(folder, tmp_path):
         find_subjects(tmp_path)
     with pytest.raises(InputError, match="folder of CTs"):
         find_subjects(tmp_path / "missing")
+
+
+def test_ct_numbers_with_an_offset_are_named_not_lost(tmp_path):
+    write_volume(
+        trunk().with_array((trunk().array + 1024).clip(0).astype(np.uint16)), tmp_path / "offset.nrrd"
+    )
+    notes = []
+    with pytest.raises(InputError, match="found none"):
+        find_subjects(tmp_path, notes)
+    assert "offset.nrrd" in notes[0]
+    subject = Subject("offset", tmp_path / "offset.nrrd", "offset")
+    with pytest.raises(InputError, match="an offset"):
+        prepare_subject(subject, tiny(), tmp_path / "prepared")
+
+
+def test_two_cts_of_one_name_are_refused_and_named_rows_are_not(tmp_path):
+    for person, seed in (("p1", 0), ("p2", 1)):
+        (tmp_path / person).mkdir()
+        write_volume(trunk(seed=seed), tmp_path / person / "ct.nrrd")
+    manifest = tmp_path / "subjects.csv"
+    manifest.write_text("path,patient,split\np1/ct.nrrd,A,train\np2/ct.nrrd,B,validation\n")
+    with pytest.raises(InputError, match="p1.*p2"):
+        find_subjects(tmp_path)
+    manifest.write_text("name,path,split\none,p1/ct.nrrd,train\ntwo,p2/ct.nrrd,test\n", encoding="utf-8-sig")
+    assert [(s.name, s.split) for s in find_subjects(tmp_path)] == [("one", "train"), ("two", "test")]
+    manifest.write_text("path,name\np1/ct.nrrd,../one\n")
+    with pytest.raises(InputError, match="without folders"):
+        find_subjects(tmp_path)
+    manifest.write_bytes("path,patient\np1/ct.nrrd,Müller\n".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        find_subjects(tmp_path)
+
+
+def test_an_exchanged_ct_is_prepared_again(tmp_path):
+    path = tmp_path / "ct.nrrd"
+    write_volume(trunk(seed=0), path)
+    config = tiny(pneumothorax_variants="0")
+    first = prepare_subject(find_subjects(tmp_path)[0], config, tmp_path / "prepared")
+    write_volume(trunk(seed=1), path)
+    second = prepare_subject(find_subjects(tmp_path)[0], config, tmp_path / "prepared")
+    assert not np.array_equal(first.variants[0][0], second.variants[0][0])
 
 
 def test_samples_depend_on_seed_and_step_only(folder, tmp_path):
@@ -150,7 +190,7 @@ def test_reference_pictures_agree_with_the_target_they_belong_to(folder, tmp_pat
     alike = np.corrcoef(coarse.ravel(), summed.ravel())[0, 1]
     mirrored = np.corrcoef(coarse[:, ::-1].ravel(), summed.ravel())[0, 1]
     upside_down = np.corrcoef(coarse[::-1].ravel(), summed.ravel())[0, 1]
-    assert alike > 0.85 and alike > mirrored + 0.02 and alike > upside_down + 0.01
+    assert alike > 0.85 and alike > mirrored + 0.01 and alike > upside_down + 0.01
 
 
 def test_a_run_leaves_split_log_checkpoint_and_a_model_that_loads(folder, tmp_path):
@@ -165,12 +205,42 @@ def test_a_run_leaves_split_log_checkpoint_and_a_model_that_loads(folder, tmp_pa
     assert card.name == "tiny" and [d.subject for d in card.training_data] == sorted(splits["train"])
     assert card.training["steps"] == 6 and card.quality["validation_subjects"] == splits["validation"]
     assert {stage for stage, _, _ in seen} >= {"prepare", "train"}
-    with pytest.raises(InputError, match="without a run"):
-        train(folder, tmp_path, tiny())
-    with pytest.raises(InputError, match="augmentation"):
-        train(folder, tmp_path, tiny(**{"augmentation.gamma": "0.3"}), resume=True)
-    with pytest.raises(InputError, match="another split"):
-        train(folder, tmp_path, tiny(validation_fraction="0"), resume=True)
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_refused_start_leaves_the_run_as_it_was(folder, tmp_path):
+    train(folder, tmp_path, tiny(steps="2"))
+    before = contents(tmp_path)
+    for options, resume, message in [
+        ({}, False, "without a run"),
+        ({"augmentation.gamma": "0.3"}, True, "augmentation"),
+        ({"seed": "5"}, True, "seed"),
+        ({"architecture": "nope"}, True, "architecture"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            train(folder, tmp_path, tiny(**{"steps": "2", **options}), resume=resume)
+        assert contents(tmp_path) == before, message
+    train(folder, tmp_path, tiny(steps="2"), resume=True)
+
+
+def test_wrong_networks_and_damaged_runs_are_told_in_one_sentence(folder, tmp_path):
+    with pytest.raises(InputError, match="'nope'"):
+        train(folder, tmp_path / "new", tiny(architecture="nope"))
+    with pytest.raises(InputError, match="does not take"):
+        train(folder, tmp_path / "new", tiny(options='{"depth": 3}'))
+    assert not (tmp_path / "new").exists(), "nothing is prepared for a network that does not exist"
+    train(folder, tmp_path / "run", tiny(steps="2"))
+    splits = (tmp_path / "run" / "splits.json").read_text()
+    (tmp_path / "run" / "splits.json").write_text(splits[:20])
+    with pytest.raises(InputError, match="splits.json cannot be read"):
+        train(folder, tmp_path / "run", tiny(steps="2"), resume=True)
+    (tmp_path / "run" / "splits.json").write_text(splits)
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match="damaged"):
+        train(folder, tmp_path / "run", tiny(steps="2"), resume=True)
 
 
 def test_patients_with_one_lung_train_reconstructions_but_not_lung_networks(tmp_path):

@@ -64,19 +64,21 @@ def score_model(
     from xrecon.training.subjects import find_subjects
 
     card = load_card(model)
-    chosen = find_subjects(data)
+    warnings: list[str] = []
+    chosen = find_subjects(data, warnings)
     if subjects:
         unknown = sorted(set(subjects) - {s.name for s in chosen})
         if unknown:
             raise InputError(f"expected subjects out of {[s.name for s in chosen]}, got {unknown}")
         chosen = [s for s in chosen if s.name in subjects]
-    seen = sorted({d.subject for d in card.training_data} & {s.name for s in chosen})
+    known = {d.subject for d in card.training_data} | set(card.quality.get("validation_subjects", ()))
+    seen = sorted(known & {s.name for s in chosen})
     if seen and record:
         raise InputError(
-            f"expected CTs the model has not seen, got {', '.join(seen)}, which it was trained on"
+            f"expected CTs new to the model, got {', '.join(seen)}, on which it was trained or validated"
         )
     score = score_lung_model if card.output.kind == "labels" else score_volume
-    rows, warnings = [], []
+    rows = []
     with output_folder(output) as folder:
         for number, subject in enumerate(chosen):
             progress("evaluate", number / len(chosen), subject.name)
@@ -85,7 +87,7 @@ def score_model(
             rows.append({"subject": subject.name, **row})
             warnings += [f"{subject.name}: {note}" for note in notes]
         if seen:
-            warnings.append(f"the model was trained on {', '.join(seen)}: these figures are no test")
+            warnings.append(f"the model knows {', '.join(seen)} from training or validation: no test")
         numbers = {"model": card.name, "model_sha256": card.sha256, "subjects": rows, "mean": _means(rows)}
         numbers["warnings"] = warnings
         _write(folder, numbers, rows)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the geometry room lies above this one; only its name is nee
 DIRECTION_TOLERANCE = 1e-4
 # Two grids are the same grid when no voxel centre lies further apart than this.
 GRID_TOLERANCE_MM = 1e-3
+# Every chest CT has voxels darker than this: lung, or the air around the patient.
+AIR_BELOW_HU = -200.0
 
 
 class InputError(ValueError):
@@ -150,6 +152,22 @@ class Volume:
             bad = int(self.array.size - np.count_nonzero(np.isfinite(self.array)))
             if bad:
                 raise InputError(f"expected finite numbers in {name}, got {bad} NaN or infinite voxels")
+        return self
+
+    def require_hounsfield(self, name: str = "the CT") -> Volume:
+        """Itself; raises InputError unless it is finite, in HU, and has air darker than -200 HU.
+
+        A label map, a probability map or CT numbers with an offset of 1024 has no such voxel.
+        """
+        if self.quantity is not Quantity.HU:
+            raise InputError(f"expected {name} in HU, got a volume of {self.quantity.value}")
+        self.require_finite(name)
+        low, high = self.array.min(), self.array.max()
+        if low > AIR_BELOW_HU:
+            raise InputError(
+                f"expected {name} in HU with air around or in the patient, got values from {low:g} to "
+                f"{high:g}: a label map, or CT numbers with an offset?"
+            )
         return self
 
 

@@ -149,7 +149,7 @@ def save_model(folder: str | Path, network: nn.Module, card: ModelCard, half: bo
     return _write_card(folder, card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()}))
 
 
-def record_quality(model: str | Path, name: str, figures: dict[str, Any]) -> ModelCard:
+def record_quality(model: str | Path, name: str, figures: Any) -> ModelCard:
     """Adds measured figures to a model's card under `name`, in place of earlier ones of that name."""
     card = load_card(model)
     return _write_card(

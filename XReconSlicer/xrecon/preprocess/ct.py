@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xrecon.volume import InputError, Quantity, Volume
+from xrecon.volume import InputError, Volume
 
 AIR_HU = -1000.0
 # X-Recon's window (x-recon section III.A; published code): 0 is -1024 HU, 1 is 1476 HU.
@@ -84,10 +84,18 @@ def resample_like(volume: Volume, reference: Volume, fill: float = AIR_HU, order
 
 
 def _coarse(volume: Volume) -> tuple[Volume, tuple[int, int, int]]:
+    """Means over blocks of voxels, placed at the blocks' middles, and the blocks' sizes."""
     steps = tuple(max(1, int(MASK_SPACING_MM / s)) for s in volume.spacing)
-    array = volume.array[:: steps[0], :: steps[1], :: steps[2]]
+    array = volume.array
+    for axis, step in enumerate(steps):
+        starts = np.arange(0, array.shape[axis], step)
+        counts = np.diff(np.append(starts, array.shape[axis]))
+        along = [-1 if a == axis else 1 for a in range(3)]
+        array = np.add.reduceat(array, starts, axis=axis, dtype=np.float32) / counts.reshape(along)
     spacing = tuple(s * k for s, k in zip(volume.spacing, steps, strict=True))
-    return Volume(array, spacing, volume.origin, volume.direction), steps
+    # the last block may be smaller; its middle is taken where a whole block's would be
+    origin = volume.index_to_world((np.array(steps[::-1]) - 1) / 2.0)
+    return Volume(array, spacing, tuple(origin), volume.direction), steps
 
 
 def _body(volume: Volume) -> np.ndarray:
@@ -133,11 +141,10 @@ def remove_table(volume: Volume) -> Volume:
     """
     import edt
 
-    if volume.quantity is not Quantity.HU:
-        raise InputError(f"expected a CT in HU, got a volume of {volume.quantity.value}")
-    outside = ~body_mask(volume)
+    outside = ~body_mask(volume.require_hounsfield())
     far = edt.edt(outside, anisotropy=volume.spacing, black_border=False) > SKIN_MARGIN_MM
-    array = np.where(far, np.asarray(AIR_HU, dtype=volume.array.dtype), volume.array)
+    array = volume.array.copy()
+    array[far] = AIR_HU
     return volume.with_array(array, table="removed")
 
 

@@ -21,7 +21,7 @@ from xrecon.physics.projector import Projector
 from xrecon.preprocess.ct import AIR_HU, HU_WINDOW
 from xrecon.preprocess.radiograph import UNIT_RANGE, normalize
 from xrecon.training.config import AugmentationConfig, TrainConfig
-from xrecon.training.subjects import Prepared
+from xrecon.training.prepared import Prepared
 
 _OTHER_SIDE = {
     "PA": "AP",

@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +87,7 @@ class Trainer:
     ) -> None:
         self.task, self.config, self.steps = task, config, steps
         self.folder, self.progress = Path(folder), progress
-        self.step, self.seconds, self.best = 0, 0.0, {}
+        self.step, self.seconds = 0, 0.0
         self.optimizer = make_optimizer(task.network, config.optimizer)
         self.critic_optimizer = make_optimizer(task.critic, config.optimizer) if task.critic else None
         self.rows: list[dict[str, float]] = []
@@ -183,8 +184,10 @@ class Trainer:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             stored = parse_config(json.loads(state["config"]))
-        except (RuntimeError, KeyError, EOFError) as error:
-            raise InputError(f"the checkpoint {path} cannot be read: {error}") from error
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise InputError(
+                f"the checkpoint {path} is damaged or no checkpoint: delete it or choose another folder"
+            ) from error
         if stored != self.config or state["steps"] != self.steps:
             changed = [k for k, v in self.config.model_dump().items() if stored.model_dump()[k] != v]
             raise InputError(

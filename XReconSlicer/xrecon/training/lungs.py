@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional
 
 from xrecon.nets.card import LabelOutput, ModelCard, SliceInput
-from xrecon.nets.registry import create_model, save_model
+from xrecon.nets.registry import create_model, load_model, record_quality, save_model
 from xrecon.preprocess.ct import AIR_HU
 from xrecon.training.config import AugmentationConfig, TrainConfig
+from xrecon.training.prepared import Prepared
 from xrecon.training.reconstruction import LICENCE, training_data
-from xrecon.training.subjects import Prepared
 
 HU_WINDOW = (-1024.0, 600.0)
 INTENDED_USE = (
@@ -121,9 +121,7 @@ class LungTask:
         return np.concatenate(parts)
 
     def export(self, folder: Path, training: dict[str, object]) -> dict[str, float]:
-        """Card and half-precision weights into `folder`; returns the validation metrics."""
-        self.network.eval()
-        quality = self.validate()
+        """Card and half-precision weights into `folder`; returns the validation metrics of these weights."""
         grid = self.config.grid
         card = ModelCard(
             name=self.config.name,
@@ -143,9 +141,12 @@ class LungTask:
             ),
             training_data=[training_data(p) for p in self.train],
             training=training,
-            quality={"validation": quality, "validation_subjects": [p.subject.name for p in self.validation]},
         )
         save_model(folder, self.network, card)
+        self.network, _ = load_model(folder, self.device.type)  # the weights as they are stored
+        quality = self.validate()
+        record_quality(folder, "validation", quality)
+        record_quality(folder, "validation_subjects", [p.subject.name for p in self.validation])
         return quality
 
 

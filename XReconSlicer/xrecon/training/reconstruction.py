@@ -8,23 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from xrecon.nets.card import ModelCard, RadiographInput, TrainingData, VolumeOutput
-from xrecon.nets.registry import create_model, save_model
+from xrecon.nets.registry import create_model, load_model, record_quality, save_model
 from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.training.config import TrainConfig
 from xrecon.training.datasets import Batch, ReconstructionData
-from xrecon.training.subjects import Prepared
+from xrecon.training.prepared import Prepared
 
 LICENCE = "CC BY 4.0, with the attributions of the training data"
 INTENDED_USE = (
     "Research on few-view reconstruction. Not a medical device; not for diagnosis or treatment. "
     "Every output is synthetic: what two radiographs leave open is filled in from few other people."
 )
+
+
+def reconstructor_options(config: TrainConfig) -> dict[str, Any]:
+    """Keyword arguments of the network: the config's, with what follows from grid and views."""
+    options: dict[str, Any] = {"side": config.grid.side}
+    if config.architecture == "lifting":
+        options["field_mm"] = config.grid.side * config.grid.spacing_mm
+        options["views"] = len(config.geometry.views)
+    return {**options, **config.options}
+
+
+def create_reconstructor(config: TrainConfig) -> nn.Module:
+    """The network with fresh weights; raises InputError for an architecture or options that do not exist."""
+    return create_model(config.architecture, **reconstructor_options(config))
 
 
 class ReconstructionTask:
@@ -40,10 +55,11 @@ class ReconstructionTask:
         self.config, self.device = config, torch.device(device)
         self.data, self.validation = ReconstructionData(train, config), list(validation)
         torch.manual_seed(config.seed)
-        self.network = self._create(config).to(self.device)
+        self.network = create_reconstructor(config).to(self.device)
         self.mean_volume = self.data.mean_volume()
         if hasattr(self.network, "mean_volume"):
             self.network.mean_volume.copy_(self.mean_volume)
+        self._half = config.precision == "bfloat16"
         self._last: tuple[Batch, torch.Tensor] | None = None
         self._make_losses()
 
@@ -64,18 +80,8 @@ class ReconstructionTask:
                 jitter_fraction=weights.projection_jitter_fraction,
             ).to(self.device)
 
-    @staticmethod
-    def _create(config: TrainConfig) -> nn.Module:
-        options = dict(config.options)
-        options.setdefault("side", config.grid.side)
-        if config.architecture == "lifting":
-            options.setdefault("field_mm", config.grid.side * config.grid.spacing_mm)
-            options.setdefault("views", len(config.geometry.views))
-        return create_model(config.architecture, **options)
-
     def _predict(self, batch: Batch) -> torch.Tensor:
-        half = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             prediction = self.network(batch.pictures.to(self.device), batch.matrices.to(self.device))
         return prediction.float()
 
@@ -135,27 +141,27 @@ class ReconstructionTask:
         return _means(self._scores(self.validation))
 
     def export(self, folder: Path, training: dict[str, object]) -> dict[str, float]:
-        """Card and half-precision weights into `folder`; returns the validation metrics."""
-        self.network.eval()
+        """Card and half-precision weights into `folder`; returns the validation metrics of these weights."""
+        save_model(folder, self.network, self._card(training))
+        self.network, _ = load_model(folder, self.device.type)
+        self._half = False  # as at inference
         with torch.no_grad():
             quality = self.validate()
-        save_model(folder, self.network, self._card(quality, training))
+        names = [p.subject.name for p in self.validation]
+        record_quality(folder, "validation", quality)
+        record_quality(folder, "validation_subjects", names)
         return quality
 
-    def _card(self, quality: dict[str, float], training: dict[str, object]) -> ModelCard:
+    def _card(self, training: dict[str, object]) -> ModelCard:
         config, grid, geometry = self.config, self.config.grid, self.config.geometry
         low, high = geometry.source_to_detector_mm
         near, far = geometry.isocenter_to_detector_mm
-        options = dict(config.options)
-        options.update(side=grid.side)
-        if config.architecture == "lifting":
-            options.update(field_mm=grid.side * grid.spacing_mm, views=len(geometry.views))
         return ModelCard(
             name=config.name,
             title=f"{config.architecture}, {grid.side}^3 voxels of {grid.spacing_mm:g} mm",
             description=f"Chest CT from {' + '.join(geometry.views)} radiographs.",
             architecture=config.architecture,
-            options=options,
+            options=reconstructor_options(config),
             input=RadiographInput(
                 views=list(geometry.views),
                 shape=(grid.detector_pixels,) * 2,
@@ -172,7 +178,6 @@ class ReconstructionTask:
             ),
             training_data=[training_data(p) for p in self.data.subjects],
             training=training,
-            quality={"validation": quality, "validation_subjects": [p.subject.name for p in self.validation]},
         )
 
 

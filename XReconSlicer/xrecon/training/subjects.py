@@ -1,36 +1,24 @@
-"""CTs of a folder, split by patient and prepared once for training.
-
-A prepared subject is the CT without its table on a cube along the LPS axes centred on the lungs,
-with lung labels and, on request, variants with a synthetic pneumothorax. It is stored beside the
-run as a compressed array, so that a resumed run starts at once.
-"""
+"""The CTs of a folder, and which patient is in which split."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import warnings
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from xrecon.io.atomic import atomic_path, atomic_write_text
+from xrecon.io.atomic import atomic_write_text
 from xrecon.io.image import read_volume
-from xrecon.pneumothorax.lungs import classical_lungs
-from xrecon.pneumothorax.synthesize import add_pneumothorax
-from xrecon.preprocess.ct import AIR_HU, lung_center, remove_table, resample
 from xrecon.training.config import TrainConfig
-from xrecon.volume import InputError, Quantity, Volume
+from xrecon.volume import InputError
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 SPLITS = ("train", "validation", "test")
 MANIFEST_NAME = "subjects.csv"
-MIN_LUNG_ML = 50.0
-Progress = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True)
@@ -45,20 +33,23 @@ class Subject:
     licence: str = ""
 
 
-def find_subjects(folder: Path) -> list[Subject]:
+def find_subjects(folder: Path, notes: list[str] | None = None) -> list[Subject]:
     """The CTs of a folder, sorted by name.
 
     With a `subjects.csv` (columns path, and optionally name, patient, split, attribution, licence)
     exactly those; else every volume file and every sub-folder with DICOM files whose numbers look
-    like HU, each taken as a patient of its own. Raises InputError when there is none.
+    like HU, each taken as a patient of its own. What is not used, and why, is appended to `notes`.
+    Raises InputError when there is none, or two have one name.
     """
     folder = Path(folder)
+    notes = [] if notes is None else notes
     if not folder.is_dir():
         raise InputError(f"expected a folder of CTs, got {folder}")
     manifest = folder / MANIFEST_NAME
-    found = _from_manifest(manifest) if manifest.is_file() else _from_files(folder)
+    found = _from_manifest(manifest) if manifest.is_file() else _from_files(folder, notes)
     if not found:
         raise InputError(f"expected CTs ({', '.join(SUFFIXES)} or DICOM folders) in {folder}, found none")
+    _require_distinct(found)
     return sorted(found, key=lambda s: s.name)
 
 
@@ -71,29 +62,34 @@ def _stem(path: Path) -> str:
 
 
 def _from_manifest(manifest: Path) -> list[Subject]:
-    with manifest.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
     subjects = []
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(_rows(manifest), start=2):
+        where = f"{manifest} line {number}"
         path = manifest.parent / (row.get("path") or "")
         if not row.get("path") or not path.exists():
-            raise InputError(
-                f"expected an existing file in column 'path' of {manifest} line {number}, got {path}"
-            )
+            raise InputError(f"expected an existing file in column 'path' of {where}, got {path}")
         split = (row.get("split") or "").strip()
         if split not in ("", *SPLITS, "exclude"):
-            raise InputError(
-                f"expected split in {SPLITS} or 'exclude' in {manifest} line {number}, got {split!r}"
-            )
+            raise InputError(f"expected split in {SPLITS} or 'exclude' in {where}, got {split!r}")
         if split == "exclude":
             continue
         name = row.get("name") or _stem(path)
+        if Path(name).name != name or name in (".", ".."):
+            raise InputError(f"expected a name without folders in {where}, got {name!r}")
         extra = {k: row.get(k) or "" for k in ("attribution", "licence")}
         subjects.append(Subject(name, path, row.get("patient") or name, split, **extra))
     return subjects
 
 
-def _from_files(folder: Path) -> list[Subject]:
+def _rows(manifest: Path) -> list[dict[str, str]]:
+    try:
+        # spreadsheets put a byte order mark before the first column's name
+        return list(csv.DictReader(io.StringIO(manifest.read_text(encoding="utf-8-sig"), newline="")))
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected {manifest} in UTF-8, got another encoding: {error}") from error
+
+
+def _from_files(folder: Path, notes: list[str]) -> list[Subject]:
     candidates = [p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES)]
     candidates += [p for p in folder.iterdir() if p.is_dir() and any(p.glob("*.dcm"))]
     subjects = []
@@ -101,11 +97,26 @@ def _from_files(folder: Path) -> list[Subject]:
         try:
             volume = read_volume(path)
         except InputError as error:  # label maps that say so, damaged files: named, not silently lost
-            warnings.warn(f"not used for training: {error}", stacklevel=3)
+            notes.append(f"not used: {error}")
             continue
         if _looks_like_ct(volume.array):
             subjects.append(Subject(_stem(path), path, _stem(path)))
+        else:
+            low, high = volume.array.min(), volume.array.max()
+            notes.append(f"not used: {path} holds {low:g} to {high:g}, which is no chest CT in HU")
     return subjects
+
+
+def _require_distinct(subjects: Sequence[Subject]) -> None:
+    """Names stand for files in splits and caches: two CTs of one name would become one."""
+    seen: dict[str, Path] = {}
+    for subject in subjects:
+        if subject.name in seen:
+            raise InputError(
+                f"expected a name of its own for every CT, got {subject.name!r} for {seen[subject.name]} and "
+                f"{subject.path}: name them in the column 'name' of {MANIFEST_NAME}"
+            )
+        seen[subject.name] = subject.path
 
 
 def _looks_like_ct(array: np.ndarray) -> bool:
@@ -139,85 +150,3 @@ def split_subjects(subjects: Sequence[Subject], config: TrainConfig) -> dict[str
 def write_splits(path: Path, splits: dict[str, list[str]]) -> None:
     """The split as JSON, written before training starts."""
     atomic_write_text(path, json.dumps(splits, indent=2) + "\n")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A subject ready for sampling: variants[i] is (HU int16, labels uint8), both (z, y, x) cubes.
-
-    Variant 0 is the patient as scanned, the others have a synthetic pneumothorax. Labels are 1
-    right lung, 2 left lung, 3 and 4 the pleural air of the right and left side.
-    """
-
-    subject: Subject
-    variants: tuple[tuple[np.ndarray, np.ndarray], ...]
-
-
-def _settings(config: TrainConfig) -> dict[str, Any]:
-    grid = config.grid
-    return {
-        "version": 1,
-        "side": grid.source_side,
-        "spacing": grid.source_spacing_mm,
-        "variants": config.pneumothorax_variants,
-    }
-
-
-def prepare_subject(
-    subject: Subject, config: TrainConfig, folder: Path, progress: Progress | None = None
-) -> Prepared:
-    """The prepared subject, from `folder` when it was stored there with the same settings."""
-    path = Path(folder) / f"{subject.name}.npz"
-    settings = json.dumps(_settings(config), sort_keys=True)
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["settings"]) == settings:
-                return Prepared(subject, tuple(zip(stored["hu"], stored["labels"], strict=True)))
-    if progress:
-        progress("prepare", 0.0, subject.name)
-    variants = _make_variants(subject, config)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            settings=np.array(settings),
-            hu=np.stack([hu for hu, _ in variants]),
-            labels=np.stack([labels for _, labels in variants]),
-        )
-    return Prepared(subject, variants)
-
-
-def _make_variants(subject: Subject, config: TrainConfig) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    clean = remove_table(read_volume(subject.path).require_finite(f"the CT {subject.path}"))
-    side, spacing = config.grid.source_side, config.grid.source_spacing_mm
-    cube = resample(clean, (side,) * 3, (spacing,) * 3, lung_center(clean), fill=AIR_HU)
-    lungs = classical_lungs(cube)
-    variants = [(cube, lungs)]
-    sides = _sides_with_lung(lungs)
-    if config.task == "lungs" and len(sides) < 2:
-        raise InputError(
-            f"expected both lungs to learn from in {subject.path}, found {sides or 'none'}: leave the CT out "
-            f"with the split 'exclude' in {MANIFEST_NAME}"
-        )
-    first_side = zlib.crc32(subject.name.encode())
-    for number in range(config.pneumothorax_variants if sides else 0):
-        # sizes spread from small to large; sides alternate, starting by the subject's name
-        fraction = 0.1 + 0.5 * (number + 0.5) / config.pneumothorax_variants
-        position = ("supine", "erect")[number % 2]
-        side_name = sides[(number + first_side) % len(sides)]
-        variants.append(add_pneumothorax(cube, lungs, side_name, fraction, position=position, seed=number))
-    return tuple(
-        (np.clip(np.rint(hu.array), -1024, 3071).astype(np.int16), _labels(labels)) for hu, labels in variants
-    )
-
-
-def _sides_with_lung(lungs: Volume) -> list[str]:
-    """The sides with enough lung for a pneumothorax: not every patient has two lungs."""
-    least = MIN_LUNG_ML / lungs.voxel_ml
-    return [name for label, name in ((1, "right"), (2, "left")) if (lungs.array == label).sum() >= least]
-
-
-def _labels(labels: Volume) -> np.ndarray:
-    if labels.quantity is not Quantity.LABEL:
-        raise InputError(f"expected lung labels, got a volume of {labels.quantity.value}")
-    return labels.array.astype(np.uint8)
