@@ -15,7 +15,8 @@ import vtk
 from panel_inputs import chiralChest, leftovers, misbehave, names, radiographNodes
 from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.volume import InputError
-from XReconSlicerLib.mrml import volumeFromNode
+from XReconSlicerLib.mrml import radiographToNode, volumeFromNode
+from XReconSlicerLib.reconstruction import radiographsFromNodes
 
 VOLUMES = "vtkMRMLScalarVolumeNode"
 
@@ -114,7 +115,7 @@ def test_the_note_says_where_the_geometry_comes_from(widget: object) -> None:
     ui.paSelector.setCurrentNode(slicer.util.addVolumeFromArray(picture, name="pa"))
     ui.lateralSelector.setCurrentNode(radiographNodes(chiralChest())[1])
     first, second = ui.geometryLabel.text.splitlines()
-    assert first == "PA: 1800 mm (ASSUMED), 1500 mm (ASSUMED), 14 mm (ASSUMED)"
+    assert first == "PA (ASSUMED): 1800 mm (ASSUMED), 1500 mm (ASSUMED), 14 mm (ASSUMED)"
     assert second == "LEFT LATERAL: 1800 mm (scene), 1500 mm (scene), 7.68 mm (scene)"
     ui.sourceToDetectorSpinBox.value = 1600.0
     assert all(": 1600 mm (entered), 1500 mm" in line for line in ui.geometryLabel.text.splitlines())
@@ -195,6 +196,19 @@ def test_what_was_assumed_is_said_with_the_result(widget: object, nodes: list) -
     for view in ("PA", "LEFT LATERAL"):
         note = f"{view}: source_to_detector_mm is not recorded, 1800 was assumed"
         assert note in widget.ui.resultLabel.text
+    assert "side of the lateral is not recorded, LEFT was assumed" in widget.ui.resultLabel.text
+
+
+def test_a_side_that_was_chosen_is_not_told_as_assumed(widget: object, nodes: list) -> None:
+    arrays = [slicer.util.arrayFromVolume(node).copy() for node in nodes]
+    plain = [slicer.util.addVolumeFromArray(array, name=f"plain {i}") for i, array in enumerate(arrays)]
+    views = radiographsFromNodes(*plain, lateralSide="right")
+    assert [v.meta["view.origin"] for v in views] == ["assumed", "argument"]
+    known = radiographsFromNodes(*nodes)
+    assert [v.meta["view.origin"] for v in known] == ["scene", "scene"]
+    # kept in the scene: an assumption does not become a fact by being shown
+    shown = radiographToNode(views[0], "shown")
+    assert radiographsFromNodes(shown, plain[1])[0].meta["view.origin"] == "assumed"
 
 
 def test_a_second_run_overwrites_the_nodes_of_the_first(widget: object, nodes: list) -> None:

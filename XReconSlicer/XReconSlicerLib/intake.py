@@ -65,6 +65,9 @@ def radiographFromNode(
     if result is None:
         result = Radiograph(picture, meta={"node": node.GetName() or ""})
     _requirePlane(result, PLANES[plane], node)
+    if view or not result.view:
+        origin = "argument" if view else "assumed"
+        result = replace(result, meta={**result.meta, "view.origin": origin})
     result = _withGeometry(result, view or result.view or PLANES[plane][0], given, node)
     if invert:
         result = _inverted(result, "inverted by the user")
@@ -103,8 +106,17 @@ def _fromAttributes(node: slicer.vtkMRMLScalarVolumeNode, picture: np.ndarray) -
         quantity=Quantity(values["quantity"]),
         view=values["view"] or "",
         history=tuple(json.loads(values["history"])),
-        meta={"node": node.GetName() or "", **{f"{key}.origin": "scene" for key in GEOMETRY_VALUES}},
+        meta={"node": node.GetName() or "", **_originsOfNode(node)},
     )
+
+
+def _originsOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> dict[str, str]:
+    """"scene" for each value that a node of this package carries; what was assumed stays assumed."""
+    origins = {}
+    for key in (*GEOMETRY_VALUES, "view"):
+        stored = node.GetAttribute(f"{ATTRIBUTE_PREFIX}{key}.origin")
+        origins[f"{key}.origin"] = "assumed" if stored == "assumed" else "scene"
+    return origins
 
 
 def _requirePlane(radiograph: Radiograph, views: Sequence[str], node: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -134,7 +146,7 @@ def _fromFile(
         if sign == 0:
             continue
         _requirePlane(found, views, node)
-        found = read_radiograph(path, view=view or found.view or views[0], **given)
+        found = read_radiograph(path, view=view, usual_view=views[0], **given)
         # The user decides about the polarity by what Slicer shows.
         return found if sign > 0 else _inverted(found, "grey values as shown in Slicer")
     return None

@@ -84,7 +84,10 @@ def describeGeometry(radiograph: Radiograph) -> str:
         origin = radiograph.meta.get(f"{key}.origin", "assumed")
         number = f"{value:.3g}" if value < 10 else f"{value:.0f}"
         parts.append(f"{number} mm ({sources.get(origin, origin)})")
-    return f"{radiograph.view}: " + ", ".join(parts)
+    view = radiograph.view
+    if radiograph.meta.get("view.origin") == "assumed":
+        view += _(" (ASSUMED)")
+    return f"{view}: " + ", ".join(parts)
 
 
 def describeInputs(inputs: Mapping[str, Any]) -> tuple[str, str]:
@@ -105,8 +108,7 @@ def reconstructionJob(inputs: Mapping[str, Any], model: str, device: str = "auto
         paths = [folder / "pa.nrrd", folder / "lateral.nrrd"]
         for radiograph, path in zip(radiographs, paths, strict=True):
             write_radiograph(radiograph, path)
-        side = radiographs[1].view.split()[0].lower()
-        options = ["--lateral-side", side, "--model", model, "--device", device]
+        options = ["--model", model, "--device", device]  # the files say the views and their origin
         return ["reconstruct", "--pa", paths[0], "--lateral", paths[1], *options, "--output", folder / "out"]
 
     return CliJob.prepare(arguments)

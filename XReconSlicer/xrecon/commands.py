@@ -216,10 +216,8 @@ def _read_view(
     radiograph = read_radiograph(path, **given)
     if radiograph.view and view_kind(radiograph.view) != kind:
         raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
-    if radiograph.view in ("", wished) or not wished:
-        wished = radiograph.view or wished or usual
-    if radiograph.view != wished or radiograph.geometry is None:
-        radiograph = read_radiograph(path, view=wished, **given)
+    if wished or not radiograph.view or radiograph.geometry is None:
+        radiograph = read_radiograph(path, view=wished or radiograph.view, usual_view=usual, **given)
     return radiograph
 
 

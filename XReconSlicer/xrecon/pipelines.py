@@ -40,7 +40,8 @@ class Reconstruction:
     volume: HU, axes along LPS, centred on the views' isocentre; `meta` names the model.
     inputs: the radiographs on the network's detector, in the model's order of views.
     reprojections: line integrals of `volume` in the geometries of `inputs`, pixel by pixel.
-    scores: for each view how well the reprojection explains the input (see `reprojection_scores`).
+    scores: for each view how well the reprojection explains the input, beside two controls, and only
+        what the views can tell (see `xrecon.evaluation.reprojection`).
     device: what it was computed on; warnings: one sentence each, for the user.
     """
 
@@ -102,7 +103,7 @@ def reconstruct(
     Raises InputError for missing geometry, the same view twice, another number of views than the
     card's, non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
     """
-    from xrecon.evaluation.reprojection import reproject, reprojection_scores
+    from xrecon.evaluation.reprojection import reproject, score_reprojections
     from xrecon.nets.registry import load_card
     from xrecon.preprocess.views import common_isocenter, order_views
 
@@ -121,7 +122,8 @@ def reconstruct(
     volume = _output_volume(unit, card, isocenter, used.name)
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
-    scores = {r.view: reprojection_scores(p, r) for r, p in zip(inputs, reprojections, strict=True)}
+    mean = mean_training_volume(model)
+    scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
     return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings)
 
@@ -139,9 +141,18 @@ def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> li
                 )
             if radiograph.meta.get(f"{name}.origin") == "assumed":
                 warnings.append(f"{radiograph.view}: {name} is not recorded, {value:.0f} was assumed")
+        if radiograph.meta.get("view.origin") == "assumed":
+            warnings.append(_assumed_view(radiograph.view))
         if radiograph.meta.get("pixel_spacing_mm.origin") == "assumed":
             warnings.append(f"{radiograph.view}: no pixel spacing is recorded, a 43 cm detector was assumed")
     return warnings
+
+
+def _assumed_view(view: str) -> str:
+    if view in ("PA", "AP"):
+        return f"{view}: whether the frontal radiograph is PA or AP is not recorded, {view} was assumed"
+    side = view.partition(" ")[0]
+    return f"{view}: the side of the lateral is not recorded, {side} was assumed (--lateral-side)"
 
 
 def _network_input(radiograph: Radiograph, card: ModelCard) -> Radiograph:

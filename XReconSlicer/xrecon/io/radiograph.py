@@ -36,6 +36,7 @@ def read_radiograph(
     path: str | Path,
     *,
     view: str = "",
+    usual_view: str = "",
     invert: bool | None = None,
     source_to_detector_mm: float | None = None,
     source_to_isocenter_mm: float | None = None,
@@ -44,6 +45,7 @@ def read_radiograph(
     """A radiograph from a file, with its sidecar `<name>.json` if there is one.
 
     view: a name of `geometry.VIEWS` (or PA, AP, LL, RL), any case; "" takes what the file says.
+    usual_view: the view to assume, and to mark as assumed, when neither `view` nor the file says it.
     invert: True when the stored picture shows dense as dark, False when not, None to go by the
         file (DICOM's photometric interpretation, the sidecar). In any case it is inverted at most
         once, and `history` says so.
@@ -71,7 +73,12 @@ def read_radiograph(
     arguments.put("source_to_isocenter_mm", source_to_isocenter_mm)
     arguments.put("pixel_spacing_mm", pixel_spacing_mm)
     arguments.put("view", standard_view(view) if view else None)
-    return _radiograph(picture.with_facts(arguments), invert, path)
+    picture = picture.with_facts(arguments)
+    if usual_view and picture.fact("view") is None:
+        assumed = Facts("assumed")
+        assumed.put("view", standard_view(usual_view))
+        picture = picture.with_facts(assumed)
+    return _radiograph(picture, invert, path)
 
 
 def _radiograph(picture: Picture, invert: bool | None, path: Path) -> Radiograph:
@@ -89,12 +96,13 @@ def _radiograph(picture: Picture, invert: bool | None, path: Path) -> Radiograph
 
 
 def _first_origins(stored: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
-    """Origins recorded in a sidecar of this package, for values nobody has edited since: an assumption
-    that was written down stays an assumption."""
+    """Origins that this package recorded in a sidecar or in its own DICOM file, for values nobody has
+    edited since: an assumption that was written down stays an assumption."""
     origins = {}
     for key, origin in found.items():
         value = key.removesuffix(".origin")
-        if value != key and origin == "sidecar" and stored.get(value, found.get(value)) == found.get(value):
+        unedited = stored.get(value, found.get(value)) == found.get(value)
+        if value != key and origin in ("sidecar", "DICOM") and unedited:
             origins[key] = stored.get(key, origin)
     return origins
 
