@@ -20,8 +20,9 @@ INPUTS := pyproject.toml requirements-dev.lock XReconSlicer/Resources/requiremen
 demo: $(VENV)/demo.stamp
 	$(BIN)/xrecon demo $(if $(CT),--ct "$(CT)") --output "$(OUTPUT)"
 
+# Tests use small arrays: threads would only wait for each other.
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
