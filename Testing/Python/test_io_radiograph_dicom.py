@@ -448,6 +448,13 @@ def test_pixel_spacing_on_the_detector(tmp_path: Path, tags: dict, spacing: tupl
         ((0, 0, None), 1800, 1500, ("assumed", "assumed")),
         ((180, 0, None), 1800, 1500, ("assumed", "assumed")),  # centimetres by mistake
         ((None, None, 1.2), 1800, 1500, ("assumed", "assumed")),
+        # What devices call the patient is often the table or the bucky, just before the detector.
+        ((1800, 1745, None), 1800, 1500, ("DICOM", "assumed")),
+        ((1800, 1745, 1.25), 1800, 1440, ("DICOM", "DICOM")),
+        ((1800, 1600, 1.25), 1800, 1440, ("DICOM", "DICOM")),  # the estimate counts first
+        ((1800, 1745, 1.03), 1800, 1500, ("DICOM", "assumed")),
+        ((1800, 800, None), 1800, 1500, ("DICOM", "assumed")),
+        ((None, 1745, None), 1800, 1500, ("assumed", "assumed")),  # nothing to check it by
     ],
 )
 def test_distances(tmp_path: Path, tags: tuple, detector: float, isocenter: float, origins: tuple) -> None:
@@ -465,7 +472,28 @@ def test_distances(tmp_path: Path, tags: tuple, detector: float, isocenter: floa
         read.meta["source_to_detector_mm.origin"],
         read.meta["source_to_isocenter_mm.origin"],
     ) == origins
-    assert ("180 is not plausible" in " ".join(read.history)) == (tags[0] == 180)
+    history = " ".join(read.history)
+    assert ("180 is not plausible" in history) == (tags[0] == 180)
+    unused = bool(tags[1]) and origins[1] == "assumed"
+    assert (f"DistanceSourceToPatient {tags[1]}" in history) == unused
+
+
+def test_the_isocentre_of_a_c_arm_is_believed(tmp_path: Path) -> None:
+    tags = {"ViewPosition": "AP", "DistanceSourceToDetector": 1000, "DistanceSourceToPatient": 950}
+    acquired(tmp_path / "a.dcm", Modality="XA", **tags)
+    read = read_radiograph(tmp_path / "a.dcm")
+    assert read.geometry.source_to_isocenter_mm == pytest.approx(950)
+    assert read.meta["source_to_isocenter_mm.origin"] == "DICOM"
+
+
+def test_our_own_files_keep_unusual_geometry(tmp_path: Path) -> None:
+    """What would be doubted in a file of a device is believed where this package wrote it."""
+    view = drr(source_to_detector_mm=1600.0, source_to_isocenter_mm=1550.0, pixel_spacing=(0.1, 0.1))
+    write_radiograph_dicom(view, tmp_path / "a.dcm")
+    assert read_radiograph(tmp_path / "a.dcm").geometry == view.geometry
+    other = read_radiograph(tmp_path / "a.dcm", view="AP").geometry
+    assert other.source_to_isocenter_mm == pytest.approx(1550.0)
+    assert other.pixel_spacing == pytest.approx((0.1, 0.1))
 
 
 def test_an_argument_that_contradicts_a_tag_wins(tmp_path: Path) -> None:
@@ -476,9 +504,8 @@ def test_an_argument_that_contradicts_a_tag_wins(tmp_path: Path) -> None:
     assert read.geometry.source_to_detector_mm == pytest.approx(1200)
     assert read.geometry.source_to_isocenter_mm == pytest.approx(900)
     assert "contradicts" in " ".join(read.history)
-    acquired(
-        tmp_path / "b.dcm", ViewPosition="AP", DistanceSourceToDetector=1600, DistanceSourceToPatient=1800
-    )
+    tags = {"ViewPosition": "AP", "DistanceSourceToDetector": 1600, "DistanceSourceToPatient": 1800}
+    acquired(tmp_path / "b.dcm", Modality="XA", **tags)
     with pytest.raises(InputError, match="source_to_isocenter_mm below source_to_detector_mm, got 1800"):
         read_radiograph(tmp_path / "b.dcm")
 

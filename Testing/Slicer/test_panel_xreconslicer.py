@@ -194,7 +194,7 @@ def test_what_was_assumed_is_said_with_the_result(widget: object, nodes: list) -
     apply(widget)
     assert slicerhost.messages == []
     for view in ("PA", "LEFT LATERAL"):
-        note = f"{view}: source_to_detector_mm is not recorded, 1800 was assumed"
+        note = f"{view}: source_to_detector_mm is not known, 1800 was assumed"
         assert note in widget.ui.resultLabel.text
     assert "side of the lateral is not recorded, LEFT was assumed" in widget.ui.resultLabel.text
 

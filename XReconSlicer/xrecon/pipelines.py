@@ -140,7 +140,7 @@ def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> li
                     f"{radiograph.view}: {name} is {value:.0f}, the model is trained for {low:g} to {high:g}"
                 )
             if radiograph.meta.get(f"{name}.origin") == "assumed":
-                warnings.append(f"{radiograph.view}: {name} is not recorded, {value:.0f} was assumed")
+                warnings.append(f"{radiograph.view}: {name} is not known, {value:.0f} was assumed")
         if radiograph.meta.get("view.origin") == "assumed":
             warnings.append(_assumed_view(radiograph.view))
         if radiograph.meta.get("pixel_spacing_mm.origin") == "assumed":

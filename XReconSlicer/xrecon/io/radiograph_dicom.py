@@ -28,6 +28,11 @@ LINE_INTEGRAL_LABEL = "LINE_INTEGRAL"
 # Distances outside are typing errors or other units (180 for 180 cm occurs).
 PLAUSIBLE_MM = (500.0, 5000.0)
 PLAUSIBLE_MAGNIFICATION = (1.0, 5.0)
+# Of a chest at a wall stand or on a table: its middle is 10 cm or more before the detector. Below,
+# the "patient" of the device is the table or the bucky, a hand's breadth before the detector.
+CHEST_MAGNIFICATION = (1.08, 2.0)
+# Here (0018,1111) is the distance to the isocentre (PS3.3 C.8.7.5.1); elsewhere devices differ.
+ISOCENTRIC_MODALITIES = ("XA", "RF")
 
 # DICOM CID 4010 (DX View), in SNOMED CT and in the older SNOMED-RT codes.
 VIEW_CODES = {
@@ -150,17 +155,38 @@ def _facts(dataset: pydicom.Dataset) -> tuple[Facts, list[str]]:
     view = _view(dataset, notes)
     if view is not None:
         facts["view"] = view
-    for name, keyword in (
-        ("source_to_detector_mm", "DistanceSourceToDetector"),
-        ("source_to_isocenter_mm", "DistanceSourceToPatient"),
-    ):
-        facts.put(name, _number(dataset, keyword, PLAUSIBLE_MM, notes))
-    facts.put(
-        "magnification",
-        _number(dataset, "EstimatedRadiographicMagnificationFactor", PLAUSIBLE_MAGNIFICATION, notes),
-    )
+    _put_distances(facts, dataset, notes)
     _put_spacing(facts, dataset, notes)
     return facts, notes
+
+
+def _put_distances(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> None:
+    """Distances and magnification: of a C-arm as recorded, else only those that a chest can have.
+
+    DistanceSourceToPatient of a CR or DX file is often that to the table or bucky. So the estimated
+    magnification counts first, and the distance only when it makes a magnification of a chest.
+    """
+    isocentric = str(dataset.get("Modality", "") or "") in ISOCENTRIC_MODALITIES
+    plausible = PLAUSIBLE_MAGNIFICATION if isocentric else CHEST_MAGNIFICATION
+    detector = _number(dataset, "DistanceSourceToDetector", PLAUSIBLE_MM, notes)
+    patient = _number(dataset, "DistanceSourceToPatient", PLAUSIBLE_MM, notes)
+    magnification = _number(dataset, "EstimatedRadiographicMagnificationFactor", plausible, notes)
+    facts.put("source_to_detector_mm", detector)
+    facts.put("magnification", magnification)
+    if isocentric or not patient:
+        facts.put("source_to_isocenter_mm", patient)
+        return
+    if magnification:
+        if not detector:
+            facts.put("source_to_isocenter_mm", patient)
+        return  # the isocentre follows from the magnification
+    if detector and plausible[0] <= detector / patient <= plausible[1]:
+        facts.put("source_to_isocenter_mm", patient)
+    else:
+        told = f"a magnification of {detector / patient:.3f}" if detector else "no magnification"
+        notes.append(
+            f"DistanceSourceToPatient {patient:g} gives {told}: not to the middle of a chest, not used"
+        )
 
 
 def _number(

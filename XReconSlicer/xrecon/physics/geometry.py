@@ -8,8 +8,9 @@ Pictures are laid out as radiologists hang them: row 0 is superior; in PA and AP
 patient's right is on the left of the picture; in a left lateral view anterior is on the left,
 in a right lateral view anterior is on the right.
 
-Distances follow DICOM's meaning but not its ambiguous abbreviation: `source_to_detector_mm`
-(0018,1110) and `source_to_isocenter_mm` (0018,1111).
+Distances are named in full, as DICOM's abbreviations are ambiguous: `source_to_detector_mm` is
+(0018,1110). `source_to_isocenter_mm`, to the point the views turn about, is (0018,1111) of C-arms;
+CR and DX files often hold the distance to the table or bucky there (see `xrecon.io.radiograph_dicom`).
 """
 
 from __future__ import annotations
