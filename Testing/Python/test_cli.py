@@ -148,7 +148,7 @@ def test_drr_of_a_folder_leaves_label_maps_out(tmp_path: Path, capfd: pytest.Cap
 def test_plain_output_is_for_people(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     code, out, err = xrecon(capfd, *reconstruct_arguments(files, tmp_path / "o"), "--progress", "plain")
     assert code == 0
-    assert "PA: correlation" in out and "reconstruction.nrrd" in out and "[reconstruct]" in err
+    assert "PA: structure correlation" in out and "reconstruction.nrrd" in out and "[reconstruct]" in err
     code, out, _ = xrecon(capfd, *reconstruct_arguments(files, tmp_path / "o"), "--progress", "none")
     assert code == 0 and out == ""
 
@@ -176,7 +176,7 @@ def test_evaluate_a_model_with_its_control(files: Path, tmp_path: Path, capfd: p
     row = numbers["subjects"][0]
     # untrained: the model says its mean volume, so it cannot be better than the control
     assert row["psnr"] == pytest.approx(row["psnr_mean_volume"], abs=1e-6)
-    assert {"pa_correlation", "left_lateral_relative_residual"} <= set(row)
+    assert {"pa_structure_correlation_outline", "left_lateral_relative_residual"} <= set(row)
     code, _, err = xrecon(
         capfd, "evaluate", "--model", files / "model", "--data", data, "--output", tmp_path / "scores",
         "--subjects", "nobody",

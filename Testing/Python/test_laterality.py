@@ -149,7 +149,7 @@ def test_pneumothorax_keeps_its_side_through_files_and_reconstruction(
         model = tiny_models.save_memory(tmp_path / name, resample(body, *grid))
         result = reconstruct(read_views(pa, lateral, RadiographOptions()), model)
         measured = air_ml(result.volume, resample(masks, *grid, fill=0, order=0))
-        return measured, result.scores["PA"]["correlation"]
+        return measured, result.scores["PA"]["structure_correlation"]
 
     (right, left), agreement = through(volume, lungs, "patient")
     assert left > 200.0 and right < 60.0

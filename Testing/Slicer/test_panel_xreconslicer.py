@@ -157,7 +157,9 @@ def test_apply_makes_a_synthetic_ct_in_its_place(widget: object, nodes: list) ->
     assert node.GetVoxelValueUnits().GetCodeMeaning() == "Hounsfield unit"
     assert node.GetDisplayNode().GetWindow() == 1400.0
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
-    assert "Reprojection PA: " in widget.ui.resultLabel.text
+    told = widget.ui.resultLabel.text
+    assert "Reprojection PA: structure correlation " in told and "(water outline " in told
+    assert "no score" in told  # what two radiographs cannot show
     assert widget.ui.statusLabel.text == "Synthetic CT of PA: done. Not for diagnosis."
     assert leftovers() == []
     slicerhost.screenshot(widget.parent, "panel-xreconslicer")

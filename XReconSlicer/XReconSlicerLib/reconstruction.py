@@ -157,11 +157,19 @@ def addReconstruction(
 
 
 def describeResult(numbers: Mapping[str, Any]) -> str:
-    """The residuals of a result and its warnings, a line each."""
+    """The scores of a result beside those of its controls, what they cannot tell, and its warnings."""
     lines = []
+    controls = {"outline": _("water outline"), "mean_volume": _("mean volume")}
     for view, scores in numbers.get("scores", {}).items():
-        values = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
-        lines.append(_("Reprojection {view}: {values}").format(view=view, values=values))
+        known = {name: f"{value:.2f}" for name, value in scores.items() if value is not None}
+        parts = []
+        for name in (n for n in known if not n.endswith(tuple(controls))):
+            beside = [f"{t} {known[f'{name}_{c}']}" for c, t in controls.items() if f"{name}_{c}" in known]
+            told = f" ({', '.join(beside)})" if beside else ""
+            parts.append(f"{name.replace('_', ' ')} {known[name]}{told}")
+        lines.append(_("Reprojection {view}: {values}").format(view=view, values="; ".join(parts)))
+    if lines:
+        lines.append(_("In brackets: controls. What two radiographs do not show has no score."))
     return "\n".join([*lines, *numbers.get("warnings", [])])
 
 

@@ -127,7 +127,7 @@ def compare_with_control(reconstruction: Volume, truth: Volume, model: str | Pat
 
 
 def flat_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """{"pa_correlation": ...} of {"PA": {"correlation": ...}}."""
+    """{"pa_relative_residual": ...} of {"PA": {"relative_residual": ...}}."""
     return {
         f"{view.lower().replace(' ', '_')}_{name}": value
         for view, of_view in scores.items()
