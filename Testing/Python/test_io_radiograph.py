@@ -145,13 +145,28 @@ def test_other_ways_to_store_grey(grey: np.ndarray, tmp_path: Path, kind: str) -
     else:
         path = tmp_path / {"nrrd3d": "a.nrrd", "nii": "a.nii.gz"}[kind]
         image = sitk.GetImageFromArray(grey[None] if kind == "nrrd3d" else grey)
-        image.SetSpacing((0.5, 0.25, 1.0)[: image.GetDimension()])
+        image.SetSpacing((8.0, 9.0, 1.0)[: image.GetDimension()])
         sitk.WriteImage(image, str(path))
     read = read_radiograph(path, view="PA")
     assert np.array_equal(read.array, expected)
     if kind in ("nrrd3d", "nii"):
-        assert read.geometry.pixel_spacing == pytest.approx((0.25, 0.5))
+        assert read.geometry.pixel_spacing == pytest.approx((9.0, 8.0))
         assert read.meta["pixel_spacing_mm.origin"] == "file header"
+
+
+def test_a_header_spacing_that_fits_no_chest_is_not_used(grey: np.ndarray, tmp_path: Path) -> None:
+    image = sitk.GetImageFromArray(grey)
+    image.SetSpacing((0.2, 0.3))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    read = read_radiograph(tmp_path / "a.nrrd", view="PA")
+    assert read.geometry.pixel_spacing == pytest.approx((430 / 37, 430 / 37))
+    assert read.meta["pixel_spacing_mm.origin"] == "assumed"
+    assert "9 x 7 mm, no chest detector: not used" in " ".join(read.history)
+    # what a person says is believed
+    said = read_radiograph(tmp_path / "a.nrrd", view="PA", pixel_spacing_mm=0.3)
+    assert said.geometry.pixel_spacing == (0.3, 0.3)
+    (tmp_path / "a.json").write_text(json.dumps({"pixel_spacing_mm": [0.3, 0.2]}))
+    assert read_radiograph(tmp_path / "a.nrrd", view="PA").geometry.pixel_spacing == (0.3, 0.2)
 
 
 def test_jpeg(grey: np.ndarray, tmp_path: Path) -> None:
@@ -200,10 +215,10 @@ def test_line_integrals_are_not_inverted(drr: Radiograph, tmp_path: Path) -> Non
 # -- sidecars and precedence -------------------------------------------------------------------
 def test_arguments_over_sidecar_over_header_over_assumptions(grey: np.ndarray, tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(grey)
-    image.SetSpacing((0.2, 0.3))
+    image.SetSpacing((8.0, 9.0))
     sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
     read = read_radiograph(tmp_path / "a.nrrd", view="LL")
-    expected = ViewGeometry.lateral("left", shape=SHAPE, pixel_spacing=(0.3, 0.2))
+    expected = ViewGeometry.lateral("left", shape=SHAPE, pixel_spacing=(9.0, 8.0))
     assert read.geometry == expected
     (tmp_path / "a.json").write_text(
         json.dumps({"view": "right lateral", "source_to_detector_mm": 1200, "source_to_isocenter_mm": 1000})

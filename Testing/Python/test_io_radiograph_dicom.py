@@ -179,7 +179,7 @@ def test_other_programs_see_the_same_picture(tmp_path: Path) -> None:
 
 def test_without_the_private_block(tmp_path: Path) -> None:
     """After de-identification: values by the standard's mapping, geometry by the standard's tags."""
-    view = drr("RIGHT LATERAL", pixel_spacing=(1.1, 0.9))
+    view = drr("RIGHT LATERAL", pixel_spacing=(11.0, 9.0))
     write_radiograph_dicom(view, tmp_path / "a.dcm")
     expected = read_radiograph(tmp_path / "a.dcm")
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
@@ -317,7 +317,7 @@ def test_all_eight_layouts_come_out_the_same(
 ) -> None:
     column, row = {"PA": "LF", "AP": "LF", "LEFT LATERAL": "PF", "RIGHT LATERAL": "AF"}[view]
     opposite = {"L": "R", "P": "A", "A": "P", "F": "H"}
-    picture, spacing = chiral(), [0.3, 0.2]
+    picture, spacing = chiral(), [12.0, 9.0]
     if mirrored:
         picture, column = picture[:, ::-1], opposite[column]
     if upside_down:
@@ -330,7 +330,7 @@ def test_all_eight_layouts_come_out_the_same(
     acquired(tmp_path / "a.dcm", np.ascontiguousarray(picture), **tags)
     read = read_radiograph(tmp_path / "a.dcm")
     assert np.array_equal(read.array, chiral())
-    assert read.geometry == ViewGeometry.preset(view, shape=SHAPE, pixel_spacing=(0.3, 0.2))
+    assert read.geometry == ViewGeometry.preset(view, shape=SHAPE, pixel_spacing=(12.0, 9.0))
     text = " ".join(read.history)
     assert ("mirrored" in text, "upside down" in text, "exchanged" in text) == (
         mirrored,
@@ -399,33 +399,37 @@ def test_view_code(tmp_path: Path, code: str, view: str) -> None:
 @pytest.mark.parametrize(
     ("tags", "spacing", "origin"),
     [
-        ({"ImagerPixelSpacing": [0.2, 0.1]}, (0.2, 0.1), "DICOM"),
-        ({"ImagerPixelSpacing": [0.2, 0.1], "PixelSpacing": [0.15, 0.08]}, (0.2, 0.1), "DICOM"),
-        ({"PixelSpacing": [0.2, 0.1]}, (0.2, 0.1), "DICOM"),
+        ({"ImagerPixelSpacing": [14, 7]}, (14, 7), "DICOM"),
+        ({"ImagerPixelSpacing": [14, 7], "PixelSpacing": [10, 6]}, (14, 7), "DICOM"),
+        ({"PixelSpacing": [14, 7]}, (14, 7), "DICOM"),
         # Calibrated at the patient: 1.25 times larger on the detector, from the distances ...
         (
             {
-                "PixelSpacing": [0.2, 0.1],
+                "PixelSpacing": [14, 7],
                 "PixelSpacingCalibrationType": "GEOMETRY",
                 "DistanceSourceToDetector": 1500,
                 "DistanceSourceToPatient": 1200,
             },
-            (0.25, 0.125),
+            (17.5, 8.75),
             "DICOM",
         ),
         # ... or from the magnification.
         (
             {
-                "PixelSpacing": [0.2, 0.1],
+                "PixelSpacing": [14, 7],
                 "PixelSpacingCalibrationType": "FIDUCIAL",
                 "DistanceSourceToDetector": 1500,
                 "EstimatedRadiographicMagnificationFactor": 1.25,
             },
-            (0.25, 0.125),
+            (17.5, 8.75),
             "DICOM",
         ),
-        ({"NominalScannedPixelSpacing": [0.17, 0.17]}, (0.17, 0.17), "DICOM"),
-        ({"ImagerPixelSpacing": [0, 0], "PixelSpacing": [0.2, 0.2]}, (0.2, 0.2), "DICOM"),
+        ({"NominalScannedPixelSpacing": [9, 9]}, (9, 9), "DICOM"),
+        ({"ImagerPixelSpacing": [0, 0], "PixelSpacing": [8, 8]}, (8, 8), "DICOM"),
+        # Of a copy with fewer pixels, and of something larger than a detector: not used.
+        ({"ImagerPixelSpacing": [0.2, 0.1]}, (430 / 37, 430 / 37), "assumed"),
+        ({"PixelSpacing": [18, 9]}, (430 / 37, 430 / 37), "assumed"),
+        ({"ImagerPixelSpacing": [0.2, 0.2], "PixelSpacing": [14, 7]}, (14, 7), "DICOM"),
         ({}, (430 / 37, 430 / 37), "assumed"),
     ],
 )
@@ -549,13 +553,18 @@ def test_damaged_private_block(tmp_path: Path) -> None:
 
 
 # -- real radiographs --------------------------------------------------------------------------
-@pytest.mark.parametrize(("patient", "view", "spacing"), [("A", "PA", 0.143), ("C", "AP", 0.168)])
-def test_real_radiographs(data_dir: Path, tmp_path: Path, patient: str, view: str, spacing: float) -> None:
-    """JPEG baseline CR: lungs darker than the spine, where a chest has them."""
+@pytest.mark.parametrize(("patient", "view", "tag"), [("A", "PA", 0.143), ("C", "AP", 0.168)])
+def test_real_radiographs(data_dir: Path, tmp_path: Path, patient: str, view: str, tag: float) -> None:
+    """JPEG baseline CR: lungs darker than the spine, where a chest has them.
+
+    Resampled to 1024 pixels with the spacing of before: a chest of 146 or 172 mm, which nobody has.
+    """
     read = read_radiograph(data_dir / "radiographs" / f"rsna_patient{patient}.dcm")
     assert read.array.shape == (1024, 1024)
     assert (read.view, read.quantity) == (view, Quantity.DISPLAY)
-    assert read.geometry.pixel_spacing == pytest.approx((spacing, spacing))
+    assert read.geometry.pixel_spacing == pytest.approx((430 / 1024, 430 / 1024))
+    assert read.meta["pixel_spacing_mm.origin"] == "assumed"
+    assert any(f"PixelSpacing {tag} x {tag} mm" in n and "not used" in n for n in read.history)
     assert read.meta["source_to_detector_mm.origin"] == "assumed"
     middle = read.array[300:600].mean(axis=0)
     assert middle[230:330].mean() < middle[480:560].mean()

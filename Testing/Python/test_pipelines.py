@@ -165,6 +165,14 @@ def test_assumed_geometry_is_told(truth: Volume, model: Path):
     assert any("not known" in w for w in warnings)
 
 
+def test_a_pixel_spacing_of_the_user_that_fits_no_chest_is_told(truth: Volume, model: Path):
+    pa, lateral = radiographs(truth)
+    geometry = replace(pa.geometry, pixel_spacing=(2.0, 2.0))
+    pa = replace(pa, geometry=geometry, meta={**pa.meta, "pixel_spacing_mm.origin": "argument"})
+    result = reconstruct([pa, lateral], model)
+    assert "PA: the pixel spacing makes a picture of 120 x 112 mm, unusual for a chest" in result.warnings
+
+
 # -- devices -------------------------------------------------------------------------------------
 def test_a_missing_gpu_is_told_only_when_it_was_wished(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -232,10 +232,21 @@ def test_an_unknown_picture_gets_usual_values_marked_as_assumed(picture: np.ndar
 
 def test_the_pixel_size_of_the_image_is_used_when_it_has_one(picture: np.ndarray) -> None:
     node = nodeOfArray(picture)
+    node.SetSpacing(12.0, 9.0, 1.0)
+    radiograph = radiographFromNode(node)
+    assert radiograph.geometry.pixel_spacing == (9.0, 12.0)  # (row, column)
+    assert radiograph.meta["pixel_spacing_mm.origin"] == "image"
+
+
+def test_a_pixel_size_that_fits_no_chest_is_not_used(picture: np.ndarray) -> None:
+    node = nodeOfArray(picture)
     node.SetSpacing(0.4, 0.5, 1.0)
     radiograph = radiographFromNode(node)
-    assert radiograph.geometry.pixel_spacing == (0.5, 0.4)  # (row, column)
-    assert radiograph.meta["pixel_spacing_mm.origin"] == "image"
+    assert radiograph.geometry.pixel_spacing[1] == pytest.approx(430.0 / 31)
+    assert radiograph.meta["pixel_spacing_mm.origin"] == "assumed"
+    assert any("0.5 x 0.4 mm" in note and "not used" in note for note in radiograph.history)
+    entered = radiographFromNode(node, pixelSpacingMm=0.5)
+    assert entered.geometry.pixel_spacing == (0.5, 0.5)
 
 
 def test_given_values_override_all_others(picture: np.ndarray) -> None:

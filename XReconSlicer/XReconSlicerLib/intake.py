@@ -19,7 +19,12 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 from xrecon.io.radiograph import read_radiograph
-from xrecon.physics.geometry import SOURCE_TO_DETECTOR_MM, SOURCE_TO_ISOCENTER_MM, ViewGeometry
+from xrecon.physics.geometry import (
+    SOURCE_TO_DETECTOR_MM,
+    SOURCE_TO_ISOCENTER_MM,
+    ViewGeometry,
+    is_chest_detector,
+)
 from xrecon.volume import InputError, Quantity, Radiograph
 
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, scalarArray
@@ -187,8 +192,9 @@ def _withGeometry(
     known = radiograph.geometry
     if known is not None and view == radiograph.view and not given:
         return radiograph
-    values, origins = _usualValues(node, radiograph.array.shape)
+    values, origins, notes = _usualValues(node, radiograph.array.shape)
     if known is not None:
+        notes = ()
         values = {
             "source_to_detector_mm": known.source_to_detector_mm,
             "source_to_isocenter_mm": known.source_to_isocenter_mm,
@@ -207,14 +213,21 @@ def _withGeometry(
         beam="cone" if known is None else known.beam,
     )
     meta = {**radiograph.meta, **{f"{key}.origin": origin for key, origin in origins.items()}}
-    return replace(radiograph, geometry=geometry, view=view, meta=meta)
+    history = (*radiograph.history, *notes)
+    return replace(radiograph, geometry=geometry, view=view, meta=meta, history=history)
 
 
-def _usualValues(node: slicer.vtkMRMLScalarVolumeNode, shape: tuple[int, int]) -> tuple[dict, dict]:
-    """Values for a picture of which no file tells anything, and where each comes from."""
+def _usualValues(
+    node: slicer.vtkMRMLScalarVolumeNode, shape: tuple[int, int]
+) -> tuple[dict, dict, tuple[str, ...]]:
+    """Values for a picture of which no file tells anything, where each comes from, and notes."""
     column, row = node.GetSpacing()[:2]
     # Readers give pictures without a pixel size 1 mm, which no radiograph detector has.
-    measured = not (row == column == 1.0)
+    stored = not (row == column == 1.0)
+    measured = stored and is_chest_detector(shape, (row, column))
+    notes = ()
+    if stored and not measured:
+        notes = (f"the pixel size {row:g} x {column:g} mm makes no chest detector: not used",)
     preset = ViewGeometry.pa(shape=shape)
     values = {
         "source_to_detector_mm": SOURCE_TO_DETECTOR_MM,
@@ -224,7 +237,7 @@ def _usualValues(node: slicer.vtkMRMLScalarVolumeNode, shape: tuple[int, int]) -
     origins = dict.fromkeys(values, "assumed")
     if measured:
         origins["pixel_spacing_mm"] = "image"
-    return values, origins
+    return values, origins, notes
 
 
 def _inverted(radiograph: Radiograph, note: str) -> Radiograph:

@@ -129,6 +129,8 @@ def reconstruct(
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
+    from xrecon.physics.geometry import is_chest_detector
+
     warnings = []
     for radiograph in radiographs:
         for name in ("source_to_detector_mm", "source_to_isocenter_mm"):
@@ -144,7 +146,13 @@ def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> li
         if radiograph.meta.get("view.origin") == "assumed":
             warnings.append(_assumed_view(radiograph.view))
         if radiograph.meta.get("pixel_spacing_mm.origin") == "assumed":
-            warnings.append(f"{radiograph.view}: no pixel spacing is recorded, a 43 cm detector was assumed")
+            warnings.append(f"{radiograph.view}: no pixel spacing is known, a 43 cm detector was assumed")
+        elif not is_chest_detector(radiograph.array.shape, radiograph.geometry.pixel_spacing):
+            size = np.multiply(radiograph.array.shape, radiograph.geometry.pixel_spacing)
+            warnings.append(
+                f"{radiograph.view}: the pixel spacing makes a picture of {size[0]:.0f} x {size[1]:.0f} mm, "
+                "unusual for a chest"
+            )
     return warnings
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrecon.io.dicom_pixels import read_dataset, stored_pixels
-from xrecon.io.radiograph_facts import Fact, Facts, Picture, standard_view
+from xrecon.io.radiograph_facts import Fact, Facts, Picture, implausible_spacing, standard_view
 from xrecon.io.radiograph_sidecar import apply_description
 from xrecon.volume import InputError, Quantity
 
@@ -206,8 +206,10 @@ def _put_spacing(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> No
     """Pixel spacing: on the detector from ImagerPixelSpacing; PixelSpacing where it is alone.
 
     PixelSpacing that was calibrated (by geometry or a fiducial) is that at the patient; without
-    calibration type it repeats the detector's (section 10.7.1.1).
+    calibration type it repeats the detector's (section 10.7.1.1). A spacing with which the picture
+    is too small or too large for a chest (of a copy that was resampled, often) is not used.
     """
+    shape = (int(dataset.Rows), int(dataset.Columns))
     for keyword in ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing"):
         value = dataset.get(keyword)
         if not value:
@@ -215,8 +217,13 @@ def _put_spacing(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> No
         if np.size(value) != 2 or not all(np.isfinite(float(v)) and float(v) > 0 for v in value):
             notes.append(f"{keyword} {value} is not usable")
             continue
+        spacing = tuple(float(v) for v in value)
+        note = implausible_spacing(shape, spacing, f"{keyword} {spacing[0]:g} x {spacing[1]:g} mm")
+        if note:
+            notes.append(note)
+            continue
         calibrated = keyword == "PixelSpacing" and dataset.get("PixelSpacingCalibrationType")
-        facts.put("patient_spacing_mm" if calibrated else "pixel_spacing_mm", [float(v) for v in value])
+        facts.put("patient_spacing_mm" if calibrated else "pixel_spacing_mm", spacing)
         notes.append(f"pixel spacing from {keyword}" + (f" ({calibrated})" if calibrated else ""))
         return
 

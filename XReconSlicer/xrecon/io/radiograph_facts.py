@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xrecon.physics.geometry import VIEWS
+from xrecon.physics.geometry import VIEWS, is_chest_detector
 from xrecon.volume import InputError, Quantity
 
 RANKS = {"assumed": 0, "file header": 1, "DICOM": 1, "sidecar": 2, "argument": 3}
@@ -103,6 +103,14 @@ class Picture:
         """The value of a fact, None when unknown."""
         found = self.facts.get(name)
         return None if found is None else found.value
+
+
+def implausible_spacing(shape: tuple[int, int], spacing: tuple[float, float], source: str) -> str:
+    """The note that a file's pixel spacing (row, column; mm) is not used, "" when it may be."""
+    if is_chest_detector(shape, spacing):
+        return ""
+    height, width = (n * s for n, s in zip(shape, spacing, strict=True))
+    return f"{source} makes a picture of {height:.0f} x {width:.0f} mm, no chest detector: not used"
 
 
 def standard_view(name: str) -> str:

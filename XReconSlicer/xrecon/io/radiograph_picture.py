@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xrecon.io.checks import file_suffix, read_itk
-from xrecon.io.radiograph_facts import Facts, Picture
+from xrecon.io.radiograph_facts import Facts, Picture, implausible_spacing
 from xrecon.volume import InputError
 
 _PILLOW_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -20,7 +20,7 @@ def read_picture(path: Path) -> Picture:
 
     A pixel spacing other than 1 mm in an NRRD, NIfTI or MetaImage header is taken as that on the
     detector (Slicer keeps DICOM's ImagerPixelSpacing there); resolutions of pictures describe a
-    screen or printer and are passed over.
+    screen or printer and are passed over, and so is a spacing that makes no chest detector.
 
     Raises InputError for colours, transparency, several frames or slices, or a damaged file.
     """
@@ -31,7 +31,9 @@ def read_picture(path: Path) -> Picture:
         array, spacing = _by_itk(path)
         history = ()
         if spacing != (1.0, 1.0):
-            facts.put("pixel_spacing_mm", spacing)
+            note = implausible_spacing(array.shape, spacing, "the pixel spacing of the file")
+            history = (note,) if note else ()
+            facts.put("pixel_spacing_mm", None if note else spacing)
     if array.dtype.kind in "iu" and array.dtype.itemsize <= 2:
         limits = np.iinfo(array.dtype)
         value_range = (float(limits.min), float(limits.max))

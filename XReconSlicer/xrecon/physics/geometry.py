@@ -28,6 +28,8 @@ SOURCE_TO_DETECTOR_MM = 1800.0
 SOURCE_TO_ISOCENTER_MM = 1500.0
 # The usual 43 cm square flat panel.
 DETECTOR_WIDTH_MM = 430.0
+# Rows or columns times pixel spacing outside make no detector on which a chest was taken.
+PLAUSIBLE_DETECTOR_MM = (200.0, 550.0)
 DIRECTION_TOLERANCE = 1e-6
 BEAMS = ("cone", "parallel")
 
@@ -39,6 +41,12 @@ _PRESETS = {
     "RIGHT LATERAL": ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
 }
 VIEWS = tuple(_PRESETS)
+
+
+def is_chest_detector(shape: tuple[int, int], pixel_spacing: tuple[float, float]) -> bool:
+    """Whether rows and columns of this spacing (mm) span a detector that a chest fits on."""
+    low, high = PLAUSIBLE_DETECTOR_MM
+    return all(low <= n * s <= high for n, s in zip(shape, pixel_spacing, strict=True))
 
 
 def _vector(value: Any, name: str) -> tuple[float, float, float]:
