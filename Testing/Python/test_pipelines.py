@@ -15,6 +15,7 @@ from xrecon.physics.chest_phantom import chest_phantom
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.pipelines import evaluate, mean_training_volume, reconstruct, segment
+from xrecon.preprocess.views import same_picture
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 SIDE, SPACING = 16, 22.4
@@ -103,6 +104,29 @@ def test_the_same_picture_twice_is_refused(truth: Volume, model: Path):
     pa, lateral = radiographs(truth)
     with pytest.raises(InputError, match="one picture twice"):
         reconstruct([pa, replace(lateral, array=pa.array)], model)
+
+
+@pytest.mark.parametrize("change", ["smaller", "compressed", "other grey values", "negative"])
+def test_a_copy_of_the_picture_is_refused(truth: Volume, model: Path, change: str):
+    """What another program makes of a file that it saves again."""
+    pa, lateral = radiographs(truth)
+    noise = np.random.default_rng(2).normal(0.0, 0.01 * np.ptp(pa.array), pa.array.shape)
+    copy = {
+        "smaller": pa.array.reshape(30, 2, 28, 2).mean(axis=(1, 3)),
+        "compressed": pa.array + noise,
+        "other grey values": np.rint(900.0 * np.sqrt(pa.array)),
+        "negative": pa.array.max() - pa.array,
+    }[change]
+    geometry = ViewGeometry.lateral(shape=copy.shape)
+    with pytest.raises(InputError, match="one picture twice"):
+        reconstruct([pa, replace(lateral, array=copy.astype(np.float32), geometry=geometry)], model)
+
+
+def test_two_views_of_a_chest_are_two_pictures(truth: Volume):
+    chest = chest_phantom((8.0, 8.0, 8.0), noise_hu=0.0).volume
+    for volume in (truth, chest):
+        pa, lateral = radiographs(volume, tuple(volume.center))
+        assert not same_picture(pa.array, lateral.array)
 
 
 def test_the_same_view_twice_is_refused(truth: Volume, model: Path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xrecon.preprocess.radiograph import normalize
 from xrecon.volume import InputError, Radiograph
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ FRONTAL, LATERAL = "frontal", "lateral"
 _KINDS = {"PA": FRONTAL, "AP": FRONTAL, "LEFT LATERAL": LATERAL, "RIGHT LATERAL": LATERAL}
 # Two radiographs whose central rays (taken as lines) lie within this angle show the same view.
 SAME_VIEW_DEGREES = 30.0
+# Small copies of two pictures that correlate more (or are each other's negative) are one picture,
+# stored twice. A frontal and a lateral view of one patient correlate 0.55 to 0.8.
+SAME_PICTURE_CORRELATION = 0.97
+SMALL_PIXELS = 64
 # Views of one patient position must turn about one point.
 ISOCENTER_TOLERANCE_MM = 1.0
 
@@ -61,8 +66,6 @@ def _refuse_same_view(radiographs: Sequence[Radiograph]) -> None:
     for i, first in enumerate(radiographs):
         for second in radiographs[i + 1 :]:
             both = f"{first.view} and {second.view}"
-            if first.array.shape == second.array.shape and np.array_equal(first.array, second.array):
-                raise InputError(f"expected two different radiographs, got one picture twice (as {both})")
             if view_kind(first.view) == view_kind(second.view):
                 raise InputError(f"expected two different views, got the same view twice ({both})")
             if abs(float(_central_ray(first.geometry) @ _central_ray(second.geometry))) > limit:
@@ -70,6 +73,26 @@ def _refuse_same_view(radiographs: Sequence[Radiograph]) -> None:
                     f"expected views from different directions, got {both} with central rays less than "
                     f"{SAME_VIEW_DEGREES:g} degrees apart"
                 )
+            if same_picture(first.array, second.array):
+                raise InputError(f"expected two different radiographs, got one picture twice (as {both})")
+
+
+def same_picture(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two arrays (row, column) show one picture: rescaled, compressed, with other grey values
+    or reversed ones. Both are normalised and averaged to a small picture, then correlated."""
+    if first.shape == second.shape and np.array_equal(first, second):
+        return True
+    small = [_small(picture) for picture in (first, second)]
+    if min(picture.std() for picture in small) == 0:
+        return False
+    return abs(float(np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1])) > SAME_PICTURE_CORRELATION
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    image = Image.fromarray(normalize(picture))
+    return np.asarray(image.resize((SMALL_PIXELS, SMALL_PIXELS), Image.Resampling.BOX), dtype=np.float64)
 
 
 def _central_ray(geometry: ViewGeometry) -> np.ndarray:
