@@ -179,6 +179,8 @@ def test_other_sides_and_distances_are_told(truth: Volume, model: Path):
     warnings = reconstruct([pa, lateral], model).warnings
     assert any("LEFT LATERAL" in w and "RIGHT LATERAL" in w for w in warnings)
     assert any("source_to_detector_mm is 2500" in w for w in warnings)
+    ap = render_drrs(truth, [ViewGeometry.ap(shape=(60, 56))])[0]
+    assert reconstruct([lateral, ap], model).volume.meta["views"] == "AP, RIGHT LATERAL"
     assert reconstruct(radiographs(truth), model).warnings == []
 
 

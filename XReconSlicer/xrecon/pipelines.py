@@ -119,7 +119,7 @@ def reconstruct(
     inputs = [_network_input(r, card) for r in ordered]
     unit, used = _run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
-    volume = _output_volume(unit, card, isocenter, used.name)
+    volume = _output_volume(unit, card, isocenter, used.name, views=", ".join(r.view for r in ordered))
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
     mean = mean_training_volume(model)
@@ -204,7 +204,9 @@ def _run_network(
     return unit, used
 
 
-def _output_volume(unit: np.ndarray, card: ModelCard, isocenter: np.ndarray, device: str) -> Volume:
+def _output_volume(
+    unit: np.ndarray, card: ModelCard, isocenter: np.ndarray, device: str, views: str = "none"
+) -> Volume:
     from xrecon.preprocess.ct import unit_to_hu
 
     spacing = (float(card.output.spacing_mm),) * 3
@@ -217,7 +219,7 @@ def _output_volume(unit: np.ndarray, card: ModelCard, isocenter: np.ndarray, dev
         "notice": NOT_FOR_DIAGNOSIS,
         "model": card.name,
         "model_sha256": card.sha256,
-        "views": ", ".join(card.input.views),
+        "views": views,
         "device": device,
     }
     hu = unit_to_hu(unit, tuple(card.output.hu_window))
