@@ -85,6 +85,18 @@ def test_reconstruction_and_truth_share_a_frame(output: Path, numbers: dict):
         assert scores["structure_correlation"] > scores["structure_correlation_outline"] + 0.2
 
 
+def test_metrics_inside_the_body_stand_beside_those_of_the_cube(output: Path, numbers: dict):
+    metrics = numbers["metrics"]
+    for name in ("psnr", "mae_hu", "ssim", "cosine_similarity"):
+        assert {name, f"{name}_body", f"{name}_mean_volume", f"{name}_body_mean_volume"} <= set(metrics)
+    assert {"psnr_slices", "ssim_slices", "psnr_slices_mean_volume"} <= set(metrics)
+    with (output / "metrics.csv").open() as stream:
+        rows = {row["metric"]: row for row in csv.DictReader(stream)}
+    assert float(rows["mae_hu_body"]["reconstruction"]) == metrics["mae_hu_body"]
+    text = (output / "report.html").read_text()
+    assert "inside the body" in text and "whole cube" in text
+
+
 def test_the_radiographs_read_back_with_their_views(output: Path):
     for name, view in (("pa", "PA"), ("left_lateral", "LEFT LATERAL")):
         for suffix in ("dcm", "png"):

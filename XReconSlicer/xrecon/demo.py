@@ -239,11 +239,14 @@ def quantities(walk: Walk) -> dict[str, dict[str, Any]]:
 
 
 def _write_numbers(walk: Walk, numbers: dict[str, Any], folder: Path) -> dict[str, str]:
-    control = "_mean_volume"
     metrics = [
-        {"metric": name, "reconstruction": value, "mean_training_volume": walk.metrics.get(name + control)}
+        {
+            "metric": name,
+            "reconstruction": value,
+            "mean_training_volume": walk.metrics.get(name + scoring.CONTROL),
+        }
         for name, value in walk.metrics.items()
-        if not name.endswith(control)
+        if not name.endswith(scoring.CONTROL)
     ]
     volumes = [
         {"measured_on": name, **{k: v for k, v in values.items() if k != "warnings"}}

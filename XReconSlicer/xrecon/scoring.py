@@ -22,6 +22,8 @@ from xrecon.progress import json_text
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 ProgressCallback = Callable[[str, float, str], None]
+# Ends of the names of metrics: inside the patient only; of the mean training volume.
+BODY, CONTROL = "_body", "_mean_volume"
 SUMMARY, TABLE = "evaluation.json", "evaluation.csv"
 
 
@@ -37,7 +39,7 @@ def compare_files(
         progress("read", 0.0, str(prediction))
         first, second = read_volume(prediction, quantity), read_volume(reference, quantity)
         progress("evaluate", 0.0, "comparing")
-        metrics = evaluate(first, second)
+        metrics = evaluate(first, second) if labels else evaluate_with_body(first, second)
         row = {"prediction": prediction.name, "reference": reference.name, **metrics}
         numbers = {"subjects": [row]}
         _write(folder, numbers, [row])
@@ -117,13 +119,33 @@ def score_lung_model(volume: Volume, model: str, device: str) -> tuple[dict[str,
 
 
 def compare_with_control(reconstruction: Volume, truth: Volume, model: str | Path) -> dict[str, float]:
-    """Metrics of a reconstruction, and those of the mean training volume in its place."""
-    metrics = evaluate(reconstruction, truth)
+    """Metrics of a reconstruction, and those of the mean training volume in its place.
+
+    Each over the whole cube and, with "_body" in its name, inside the body of the truth.
+    """
+    metrics = evaluate_with_body(reconstruction, truth)
     mean = mean_training_volume(model)
     if mean is not None:
-        control = reconstruction.with_array(mean.array)
-        metrics |= {f"{name}_mean_volume": value for name, value in evaluate(control, truth).items()}
+        control = evaluate_with_body(reconstruction.with_array(mean.array), truth)
+        metrics |= {f"{name}{CONTROL}": value for name, value in control.items()}
     return metrics
+
+
+def evaluate_with_body(prediction: Volume, truth: Volume) -> dict[str, float]:
+    """Metrics wherever both volumes (HU) reach and, "_body", only inside the body of the truth.
+
+    The air about a patient is easy to get right and flatters the figures of the whole; how much
+    depends on the field of view. Without a body in the truth there are no "_body" figures.
+    """
+    from xrecon.preprocess.ct import body_mask
+
+    metrics = evaluate(prediction, truth)
+    try:
+        body = truth.with_array(body_mask(truth).astype(np.uint8), Quantity.LABEL)
+        inside = evaluate(prediction, truth, body)
+    except InputError:  # the volumes agree with each other, as the line above has shown: no body there
+        return metrics
+    return metrics | {f"{name}{BODY}": value for name, value in inside.items()}
 
 
 def flat_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
