@@ -1,5 +1,7 @@
 """CT targets and radiograph inputs: grids, antialiasing, table, lungs, picture layout."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -115,6 +117,26 @@ def test_right_lateral_is_mirrored_with_its_geometry():
     np.testing.assert_allclose(turned.geometry.project(point), [row, 30 - column])
     for view in ("PA", "AP", "LEFT LATERAL"):
         assert canonical(picture(view, array)).array is array
+
+
+@pytest.mark.parametrize("view", ["PA", "LEFT LATERAL", "RIGHT LATERAL"])
+@pytest.mark.parametrize("turned", ["upside down", "half a turn"])
+def test_a_picture_stored_upside_down_is_turned_with_its_geometry(view, turned):
+    """The same rays, stored with row 0 at the feet, give the network the same picture."""
+    upright = picture(view, np.random.default_rng(2).random((37, 31)))
+    geometry, array = upright.geometry, upright.array[::-1]
+    changes = {"row_direction": tuple(-np.array(geometry.row_direction))}
+    if turned == "half a turn":
+        array, changes["column_direction"] = array[:, ::-1], tuple(-np.array(geometry.column_direction))
+    stored = Radiograph(array, replace(geometry, **changes), upright.quantity, view)
+    expected, found = canonical(upright), canonical(stored)
+    np.testing.assert_array_equal(found.array, expected.array)
+    assert found.geometry.is_close(expected.geometry)
+    assert "upside down" in found.history[-1]
+    points = np.array([[10.0, 20.0, 30.0], [-50.0, 5.0, -40.0]])
+    np.testing.assert_allclose(found.geometry.project(points), expected.geometry.project(points))
+    seen = [network_input(r, (25, 23), (18.0, 20.0)).array for r in (upright, stored)]
+    np.testing.assert_allclose(seen[1], seen[0], atol=1e-6)
 
 
 def test_network_input_keeps_every_ray():

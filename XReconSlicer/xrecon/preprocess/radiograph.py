@@ -14,7 +14,8 @@ PERCENTILES = (1.0, 99.0)
 
 
 def canonical(radiograph: Radiograph) -> Radiograph:
-    """The picture mirrored, when needed, so that columns grow to the patient's left or posterior.
+    """The picture turned over, when needed, so that rows grow downwards and columns to the patient's
+    left or posterior.
 
     Only the layout of the picture changes; the geometry says the same rays. After this a right
     lateral looks like a left one taken from the other side.
@@ -22,13 +23,18 @@ def canonical(radiograph: Radiograph) -> Radiograph:
     geometry = radiograph.geometry
     if geometry is None:
         raise InputError("expected a radiograph with a view geometry, got none: name its view (PA, lateral)")
-    column = np.array(geometry.column_direction)
-    if column[:2][np.argmax(np.abs(column[:2]))] >= 0:
+    row, column = np.array(geometry.row_direction), np.array(geometry.column_direction)
+    array, notes, changes = radiograph.array, [], {}
+    if row[2] > 0:
+        array, changes["row_direction"] = array[::-1], tuple(-row)
+        notes.append("turned upside down")
+    if column[:2][np.argmax(np.abs(column[:2]))] < 0:
+        array, changes["column_direction"] = array[:, ::-1], tuple(-column)
+        notes.append("mirrored")
+    if not changes:
         return radiograph
-    mirrored = replace(geometry, column_direction=tuple(-column))
-    return radiograph.with_array(
-        radiograph.array[:, ::-1], "mirrored to the standard layout", geometry=mirrored
-    )
+    note = f"{' and '.join(notes)} to the standard layout"
+    return radiograph.with_array(array, note, geometry=replace(geometry, **changes))
 
 
 def network_input(
