@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
-from cli_inputs import reconstruct_arguments, write_inputs, xrecon
+from cli_inputs import body, reconstruct_arguments, write_inputs, xrecon
 from xrecon.commands import RadiographOptions, read_views
+from xrecon.io.image import write_volume
 from xrecon.io.radiograph import read_radiograph, write_radiograph
 
 SIDE = "LEFT LATERAL: the side of the lateral is not recorded, LEFT was assumed (--lateral-side)"
@@ -79,6 +81,27 @@ def test_an_assumed_view_stays_assumed_when_written(files: Path, tmp_path: Path,
     assert again.meta["view.origin"] == "assumed"
     said = read_views(files / "pa.dcm", tmp_path / f"copy{suffix}", RadiographOptions(lateral_side="right"))
     assert (said[1].view, said[1].meta["view.origin"]) == ("RIGHT LATERAL", "argument")
+
+
+def test_warnings_of_projections_reach_programs_and_files(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A body without lungs: the views turn about the middle of the volume, which must be said."""
+    solid = body().with_array(np.where(body().array == -850, 40, body().array).astype(np.int16))
+    (tmp_path / "cts").mkdir()
+    write_volume(solid, tmp_path / "cts" / "solid.nrrd")
+    small = ["--detector-pixels", 16, "--formats", "nrrd"]
+    said = warnings_of(
+        capfd, "drr", "--ct", tmp_path / "cts" / "solid.nrrd", "--output", tmp_path / "one", *small
+    )
+    assert len(said) == 1 and "middle of the volume" in said[0]
+    assert json.loads((tmp_path / "one" / "drr.json").read_text())["warnings"] == said
+    of_folder = warnings_of(capfd, "drr", "--data", tmp_path / "cts", "--output", tmp_path / "many", *small)
+    assert of_folder == [f"solid: {said[0]}"]
+
+
+def test_every_result_has_warnings(capfd: pytest.CaptureFixture[str]) -> None:
+    assert warnings_of(capfd, "models") == []
 
 
 def test_a_view_of_the_file_counts_more_than_the_usual_one(files: Path) -> None:

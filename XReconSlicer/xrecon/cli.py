@@ -289,7 +289,8 @@ def demo(
 def _finish(report: Reporter, outcome: Outcome) -> None:
     for warning in outcome.warnings:
         report.warn(warning)
-    report.result(outcome.files, outcome.numbers, outcome.text)
+    numbers = {**outcome.numbers, "warnings": outcome.warnings}
+    report.result(outcome.files, numbers, outcome.text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -83,6 +83,7 @@ def drr(ct: Path, output: Path, options: DrrOptions, progress: ProgressCallback)
             volume = remove_table(volume)
         radiographs, isocenter, warnings = project(volume, options, progress)
         files, numbers = write_drrs(radiographs, folder, file_stem(ct), options, isocenter, ct.name)
+        numbers["warnings"] = warnings
         atomic_write_text(folder / "drr.json", json_text(numbers))
         files["summary"] = "drr.json"
     return Outcome({role: output / name for role, name in files.items()}, numbers, warnings=warnings)
