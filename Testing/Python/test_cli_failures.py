@@ -212,6 +212,53 @@ def test_output_folder_keeps_what_is_there_and_replaces_by_name(tmp_path: Path):
         pass
 
 
+def test_a_folder_in_the_way_is_told_before_anything_moves(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "b.txt").mkdir()
+    (tmp_path / "sub").write_text("a file")
+    for name, word in (("b.txt", "a folder of that name"), ("sub", "a file stands")):
+        with pytest.raises(OutputError, match=word) as error, output_folder(tmp_path) as staging:
+            (staging / "a.txt").write_text("new")
+            (staging / name).mkdir() if name == "sub" else (staging / name).write_text("new")
+        assert str(tmp_path / name) in str(error.value)
+        assert (tmp_path / "a.txt").read_text() == "old"
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "b.txt", "sub"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_move_that_fails_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, at: int
+):
+    """Whichever rename fails, or is interrupted before or after it: the folder is as it was."""
+    (tmp_path / "a.txt").write_text("old a")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.txt").write_text("old c")
+
+    def contents() -> dict[str, str]:
+        return {str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
+
+    before, count, rename = contents(), 0, Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == at and isinstance(error, KeyboardInterrupt):
+            rename(self, target)
+        if count == at:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises((OSError, KeyboardInterrupt)), output_folder(tmp_path) as staging:
+        for name in ("a.txt", "b.txt", "new/d.txt", "sub/c.txt"):
+            (staging / name).parent.mkdir(exist_ok=True)
+            (staging / name).write_text("new")
+    assert count >= at
+    assert contents() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "sub"]
+
+
 # -- the process ---------------------------------------------------------------------------------
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
