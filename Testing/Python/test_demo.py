@@ -115,6 +115,20 @@ def test_pneumothorax_is_measured_on_its_side(output: Path, numbers: dict):
     assert float(rows["truth"]["left_pneumothorax_ml"]) == measured["truth"]["left_pneumothorax_ml"]
 
 
+def test_doubts_of_ptx_seg_stand_beside_its_figures(output: Path, numbers: dict):
+    """A reconstruction is no CT: wherever its pneumothorax is told, so is what makes it doubtful."""
+    doubts = numbers["pneumothorax"]["reconstruction"]["warnings"]
+    assert any("reconstructed from radiographs" in text for text in doubts)
+    with (output / "volumes.csv").open() as stream:
+        rows = {row["measured_on"]: row for row in csv.DictReader(stream)}
+    assert "reconstructed from radiographs" in rows["reconstruction"]["warnings"]
+    assert rows["truth"]["warnings"] == ""
+    text = (output / "report.html").read_text()
+    table = text[text.index("Lungs and pneumothorax") : text.index("Lung masks")]
+    assert "reconstruction (doubtful, see below)" in table and "reconstructed from radiographs" in table
+    assert "truth (doubtful" not in table
+
+
 def test_segmentations_lie_on_their_volumes(output: Path):
     for name, volume in (("source", "source"), ("reconstruction", "reconstruction"), ("truth", "source")):
         stem = "truth" if name == "truth" else f"{name}_segmentation"

@@ -249,7 +249,7 @@ def _write_numbers(walk: Walk, numbers: dict[str, Any], folder: Path) -> dict[st
         if not name.endswith(scoring.CONTROL)
     ]
     volumes = [
-        {"measured_on": name, **{k: v for k, v in values.items() if k != "warnings"}}
+        {"measured_on": name, **values, "warnings": " ".join(values["warnings"])}
         for name, values in numbers["pneumothorax"].items()
     ]
     texts = {

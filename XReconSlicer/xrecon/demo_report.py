@@ -129,13 +129,7 @@ def _tables(walk: Walk, numbers: Mapping[str, Any]) -> list[Table]:
         _agreement(walk.reconstruction.scores),
     ]
     if measured:
-        rows = [
-            (text, *(values.get(name) for values in measured.values())) for name, text in QUANTITIES.items()
-        ]
-        note = "PTX-Seg on the CT and on the reconstruction."
-        if "truth" in measured:
-            note += " The truth is known because the CT was generated."
-        tables.append(Table("Lungs and pneumothorax", ("quantity", *measured), rows, note))
+        tables.append(_pneumothorax(measured))
     if walk.lungs:
         rows = [
             (side, walk.lungs.get(f"dice_{label}"), walk.lungs.get(f"assd_mm_{label}"))
@@ -144,6 +138,17 @@ def _tables(walk: Walk, numbers: Mapping[str, Any]) -> list[Table]:
         note = "Lung masks of the reconstruction against those of the CT, pneumothorax included."
         tables.append(Table("Lung masks", ("side", "Dice", "mean surface distance, mm"), rows, note))
     return tables
+
+
+def _pneumothorax(measured: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The volumes by where they were measured; what makes one doubtful stands under it."""
+    rows = [(text, *(values.get(name) for values in measured.values())) for name, text in QUANTITIES.items()]
+    columns = [f"{name} (doubtful, see below)" if v["warnings"] else name for name, v in measured.items()]
+    notes = ["PTX-Seg on the CT and on the reconstruction."]
+    if "truth" in measured:
+        notes.append("The truth is known because the CT was generated.")
+    notes += [f"On the {name}: {' '.join(v['warnings'])}" for name, v in measured.items() if v["warnings"]]
+    return Table("Lungs and pneumothorax", ("quantity", *columns), rows, " ".join(notes))
 
 
 def _agreement(scores: Mapping[str, Mapping[str, float]]) -> Table:
