@@ -322,6 +322,17 @@ def test_classical_lungs_need_no_weights(phantom):
     assert result.quantities.right_pneumothorax_ml > 300.0
 
 
+@pytest.mark.parametrize(("label", "side"), [(1, "right"), (2, "left")])
+def test_a_lung_that_classical_lungs_lose_is_told(label: int, side: str):
+    """One side filled like an effusion: the result says which lung is not there."""
+    chest = chest_phantom((6.0, 6.0, 6.0), noise_hu=0.0)
+    filled = np.where(chest.labels.array == label, 30, chest.volume.array).astype(np.int16)
+    result = segment(chest.volume.with_array(filled), lung_models=("classical",))
+    assert any(f"The {side} lung and its air have" in text for text in result.warnings)
+    whole = segment(chest.volume, lung_models=("classical",))
+    assert not any("lung and its air have" in text for text in whole.warnings)
+
+
 def test_settings_of_ptx_seg_by_name(phantom):
     high = segment(phantom.volume, phantom.lungs, parameters={"v_t": 1e6})
     assert high.parameters.v_t == 1e6

@@ -17,6 +17,7 @@ from xrecon.nets.registry import (
     save_model,
 )
 from xrecon.physics.geometry import ViewGeometry
+from xrecon.pipelines import DEFAULT_LUNG_MODELS, DEFAULT_MODEL
 from xrecon.volume import InputError
 
 TINY = {"side": 8, "field_mm": 320.0, "view_widths": (4, 4, 8), "grid_widths": (4, 8, 8, 8)}
@@ -170,7 +171,9 @@ def test_lifting_projects_voxels_onto_the_right_pixel():
 
 
 def test_bundled_models_load_and_say_what_they_are():
-    for name in bundled_models():
+    names = bundled_models()
+    assert {DEFAULT_MODEL, *DEFAULT_LUNG_MODELS} <= set(names), "the defaults must be bundled"
+    for name in names:
         network, card = load_model(name)
         assert card.name == name and card.training_data and card.quality, name
         assert isinstance(card.input, RadiographInput | SliceInput)
