@@ -15,9 +15,10 @@ from cli_inputs import BACKEND, body, error_line, reconstruct_arguments, write_i
 from xrecon import cli
 from xrecon.io.image import read_volume, write_volume
 from xrecon.io.radiograph import read_radiograph
+from xrecon.io.segmentation import write_segmentation
 from xrecon.options import parse_settings, spread_lists
 from xrecon.progress import Reporter, plain_data
-from xrecon.volume import InputError
+from xrecon.volume import InputError, Quantity, Volume
 
 COMMANDS = ("drr", "reconstruct", "segment", "train", "evaluate", "models", "demo")
 
@@ -151,6 +152,37 @@ def test_plain_output_is_for_people(files: Path, tmp_path: Path, capfd: pytest.C
     assert "PA: structure correlation" in out and "reconstruction.nrrd" in out and "[reconstruct]" in err
     code, out, _ = xrecon(capfd, *reconstruct_arguments(files, tmp_path / "o"), "--progress", "none")
     assert code == 0 and out == ""
+
+
+def test_lungs_that_slicer_has_cropped_are_put_back(
+    files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Slicer stores the box around the segments; anything else that is not on the CT's grid is refused."""
+    side = np.where(np.arange(43) < 20, 1, 2)
+    whole = body().with_array(np.where(body().array == -850, side, 0).astype(np.uint8), Quantity.LABEL)
+    corner = whole.index_to_world(np.array([3, 4, 2]))
+
+    def cut(moved: float = 0.0, spacing: float = 8.0) -> Path:
+        box = Volume(whole.array[2:-2, 4:-4, 3:-3], (8.0, 8.0, spacing), tuple(corner + moved))
+        labels = Volume(box.array, box.spacing, box.origin, quantity=Quantity.LABEL)
+        write_segmentation(labels, tmp_path / "lungs.seg.nrrd")
+        return tmp_path / "lungs.seg.nrrd"
+
+    def run(lungs: Path, output: Path) -> tuple[int, str]:
+        code, _, err = xrecon(
+            capfd, "segment", "--ct", files / "ct.nrrd", "--output", output, "--lungs", lungs
+        )
+        return code, err
+
+    write_segmentation(whole, tmp_path / "whole.seg.nrrd")
+    for lungs, name in ((tmp_path / "whole.seg.nrrd", "a"), (cut(), "b")):
+        code, err = run(lungs, tmp_path / name)
+        assert code == 0, err
+    one, other = (read_volume(tmp_path / n / "segmentation.seg.nrrd", Quantity.LABEL) for n in "ab")
+    assert one.array.any() and np.array_equal(one.array, other.array)
+    for wrong in ({"moved": 4.0}, {"spacing": 7.0}, {"moved": 80.0}):
+        code, err = run(cut(**wrong), tmp_path / "c")
+        assert code == cli.BAD_INPUT and "grid of the CT" in error_line(err)
 
 
 def test_evaluate_two_files(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):

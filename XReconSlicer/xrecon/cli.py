@@ -176,7 +176,7 @@ def segment(
     ct: Ct,
     output: Output,
     lungs: Annotated[
-        Path | None, typer.Option(help="Lung labels to use as they are (1 right, 2 left), on the CT's grid.")
+        Path | None, typer.Option(help="Lung labels (1 right, 2 left) on the CT's grid, or cut out of it.")
     ] = None,
     lung_model: Annotated[
         list[str] | None,

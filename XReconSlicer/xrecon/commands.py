@@ -271,11 +271,12 @@ def segment(
     """Lungs and pneumothorax of a CT as a segmentation, with their volumes as JSON and CSV."""
     from xrecon import pipelines
     from xrecon.io.image import read_volume
+    from xrecon.io.segmentation import uncropped_labels
 
     with output_folder(output) as folder:
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
-        given = read_volume(lungs, Quantity.LABEL) if lungs else None
+        given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
         result = pipelines.segment(volume, given, lung_models, parameters, device, progress)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)

@@ -225,3 +225,22 @@ def labels_on_grid(labels: Volume, like: Volume) -> Volume:
         sitk.sitkNearestNeighbor, 0,
     )  # fmt: skip
     return like.with_array(sitk.GetArrayFromImage(moved), Quantity.LABEL, **labels.meta)
+
+
+def uncropped_labels(labels: Volume, like: Volume) -> Volume:
+    """Labels that are a box cut out of the grid of `like`, on that grid; others as they are.
+
+    The box must have the spacing and direction of `like`, its voxel centres on those of `like`, and
+    lie inside it.
+    """
+    if labels.same_grid(like):
+        return labels
+    corner = like.world_to_index(np.array(labels.origin)[None])[0]
+    first = np.rint(corner).astype(int)
+    last = first + np.array(labels.shape[::-1]) - 1
+    if (first < 0).any() or (last >= np.array(like.shape[::-1])).any():
+        return labels
+    box = tuple(slice(a, b + 1) for a, b in zip(first[::-1], last[::-1], strict=True))
+    place = tuple(like.index_to_world(first[None])[0])
+    cut = Volume(like.array[box], like.spacing, place, like.direction, like.quantity)
+    return labels_on_grid(labels, like) if labels.same_grid(cut) else labels
