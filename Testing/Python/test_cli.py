@@ -15,7 +15,7 @@ from cli_inputs import BACKEND, body, error_line, reconstruct_arguments, write_i
 from xrecon import cli
 from xrecon.io.image import read_volume, write_volume
 from xrecon.io.radiograph import read_radiograph
-from xrecon.io.segmentation import write_segmentation
+from xrecon.io.segmentation import SegmentDescription, write_segmentation
 from xrecon.options import parse_settings, spread_lists
 from xrecon.progress import Reporter, plain_data
 from xrecon.volume import InputError, Quantity, Volume
@@ -194,6 +194,34 @@ def test_evaluate_two_files(files: Path, tmp_path: Path, capfd: pytest.CaptureFi
     assert code == 0, err
     row = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["subjects"][0]
     assert row["mae_hu"] == pytest.approx(10.0)
+
+
+def test_segmentations_are_compared_by_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """Programs number segments as they like: what is called the same is compared."""
+    right = (slice(5, 20), slice(5, 20), slice(5, 15))
+    left = (slice(5, 20), slice(5, 20), slice(25, 40))
+
+    def write(name: str, **labels: int) -> Path:
+        array = np.zeros(body().shape, np.uint8)
+        array[right], array[left] = labels["right"], labels["left"]
+        segments = [SegmentDescription(labels[s], f"{s} lung", (1.0, 0.0, 0.0)) for s in ("right", "left")]
+        segments += [SegmentDescription(9, name, (0.0, 1.0, 0.0))]
+        write_segmentation(body().with_array(array, Quantity.LABEL), tmp_path / f"{name}.seg.nrrd", segments)
+        return tmp_path / f"{name}.seg.nrrd"
+
+    run = ["evaluate", "--prediction", write("mine", right=2, left=1)]
+    run += ["--reference", write("theirs", right=1, left=4)]
+    code, _, err = xrecon(capfd, *run, "--output", tmp_path / "o")
+    assert code == 0, err
+    numbers = json.loads((tmp_path / "o" / "evaluation.json").read_text())
+    assert numbers["subjects"][0]["dice_1"] == numbers["subjects"][0]["dice_4"] == 1.0
+    assert numbers["segments"] == {"1": "right lung", "4": "left lung", "9": "theirs", "10": "mine"}
+    strange = [SegmentDescription(1, "something", (1.0, 0.0, 0.0))]
+    one = body().with_array((body().array > 0).astype(np.uint8), Quantity.LABEL)
+    write_segmentation(one, tmp_path / "strange.seg.nrrd", strange)
+    run[2] = tmp_path / "strange.seg.nrrd"
+    code, _, err = xrecon(capfd, *run, "--output", tmp_path / "o2")
+    assert code == cli.BAD_INPUT and "same names" in error_line(err) and "something" in error_line(err)
 
 
 def test_evaluate_a_model_with_its_control(files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):

@@ -30,18 +30,23 @@ SUMMARY, TABLE = "evaluation.json", "evaluation.csv"
 def compare_files(
     prediction: Path, reference: Path, output: Path, labels: bool, progress: ProgressCallback
 ) -> Outcome:
-    """The metrics of one volume file against another."""
+    """The metrics of one volume file against another; segments of two segmentations match by name."""
     from xrecon.io.image import read_volume
+    from xrecon.io.segmentation import read_by_name
 
-    labels = labels or any(path.name.lower().endswith(".seg.nrrd") for path in (prediction, reference))
-    quantity = Quantity.LABEL if labels else Quantity.HU
+    named = [path.name.lower().endswith(".seg.nrrd") for path in (prediction, reference)]
+    labels = labels or any(named)
+    quantity, segments = Quantity.LABEL if labels else Quantity.HU, None
     with output_folder(output) as folder:
         progress("read", 0.0, str(prediction))
-        first, second = read_volume(prediction, quantity), read_volume(reference, quantity)
+        if all(named):
+            first, second, segments = read_by_name(prediction, reference)
+        else:
+            first, second = read_volume(prediction, quantity), read_volume(reference, quantity)
         progress("evaluate", 0.0, "comparing")
         metrics = evaluate(first, second) if labels else evaluate_with_body(first, second)
         row = {"prediction": prediction.name, "reference": reference.name, **metrics}
-        numbers = {"subjects": [row]}
+        numbers = {"subjects": [row], **({"segments": segments} if segments else {})}
         _write(folder, numbers, [row])
     return _outcome(output, numbers, [row])
 

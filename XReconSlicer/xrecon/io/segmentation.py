@@ -244,3 +244,36 @@ def uncropped_labels(labels: Volume, like: Volume) -> Volume:
     place = tuple(like.index_to_world(first[None])[0])
     cut = Volume(like.array[box], like.spacing, place, like.direction, like.quantity)
     return labels_on_grid(labels, like) if labels.same_grid(cut) else labels
+
+
+def read_by_name(prediction: str | Path, reference: str | Path) -> tuple[Volume, Volume, dict[int, str]]:
+    """Two segmentations whose equal labels mean segments of equal names, and the names by label.
+
+    Label values are a program's own affair, names are what a person means: segments are matched by
+    name (case and outer spaces aside). Labels are those of the reference; segments that only the
+    prediction has get numbers above.
+    Raises InputError when a file names two segments alike, or the files have no name in common.
+    """
+    (first, described), (second, expected) = read_segmentation(prediction), read_segmentation(reference)
+    labels = _labels_by_name(expected, reference)
+    found = _labels_by_name(described, prediction)
+    if not labels.keys() & found.keys():
+        raise InputError(
+            f"expected segments of the same names in {prediction} ({', '.join(found)}) and {reference} "
+            f"({', '.join(labels)})"
+        )
+    top = max(labels.values())
+    for name in found:
+        if name not in labels:
+            labels[name] = top = top + 1
+    array = np.zeros(first.shape, np.uint8 if top < 256 else np.int16)
+    for name, label in found.items():
+        array[first.array == label] = labels[name]
+    return first.with_array(array), second, {label: name for name, label in labels.items()}
+
+
+def _labels_by_name(segments: Sequence[SegmentDescription], path: str | Path) -> dict[str, int]:
+    labels = {segment.name.strip().lower(): segment.label for segment in segments}
+    if len(labels) < len(segments):
+        raise InputError(f"expected segments of different names in {path}, got {[s.name for s in segments]}")
+    return labels
