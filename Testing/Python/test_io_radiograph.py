@@ -332,6 +332,11 @@ def test_bad_sidecars(grey: np.ndarray, tmp_path: Path, sidecar: dict, message: 
 def test_json_of_another_program_is_passed_over(grey: np.ndarray, tmp_path: Path) -> None:
     path = save(grey, tmp_path / "a.png", {"Modality": "DX", "meta": 3})
     assert np.array_equal(read_radiograph(path).array, grey)
+    for foreign in ('[{"label": "nodule"}]', '"text"', "3"):
+        (tmp_path / "a.json").write_text(foreign)
+        read = read_radiograph(path)
+        assert np.array_equal(read.array, grey)
+        assert "a.json is no sidecar of this picture: passed over" in read.history
     (tmp_path / "a.json").write_bytes(b"\xff{")
     with pytest.raises(InputError, match="expected JSON in .*a.json"):
         read_radiograph(path)

@@ -31,12 +31,14 @@ _LARGEST_STORED = 65535
 def apply_sidecar(picture: Picture, path: Path) -> Picture:
     """The picture with what its sidecar says; the same when there is none.
 
-    A JSON file without any of the keys belongs to another program and is passed over. Raises
-    InputError, naming file and key, for a key that is misspelt or a value that is unusable.
+    A JSON file without any of the keys belongs to another program (or another picture) and is passed
+    over, with a note in the history. Raises InputError, naming file and key, for a key that is
+    misspelt or a value that is unusable.
     """
     data, name = read_json(path), sidecar_path(path)
     if not _KEYS & set(data):
-        return picture
+        note = (f"{name.name} is no sidecar of this picture: passed over",) if name.is_file() else ()
+        return replace(picture, history=(*picture.history, *note))
     unknown = sorted(set(data) - _KEYS - _OWN_KEYS)
     if unknown:
         raise InputError(f"expected the keys {sorted(_KEYS)} in {name}, got {', '.join(unknown)}")

@@ -21,9 +21,9 @@ def sidecar_path(path: str | Path) -> Path:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """The sidecar of an image, {} when there is none or it belongs to another file.
+    """The sidecar of an image, {} when there is none or it belongs to another file or program.
 
-    Raises InputError when it is not a JSON object.
+    A list or a number is no sidecar of this package. Raises InputError when it is no JSON at all.
     """
     sidecar = sidecar_path(path)
     if not sidecar.is_file():
@@ -33,7 +33,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     except ValueError as error:  # not JSON, or not UTF-8
         raise InputError(f"expected JSON in {sidecar}, the sidecar of {Path(path).name}: {error}") from error
     if not isinstance(data, dict):
-        raise InputError(f"expected a JSON object in {sidecar}, got {type(data).__name__}")
+        return {}
     return {} if data.get("file", Path(path).name) != Path(path).name else data
 
 
