@@ -131,7 +131,7 @@ class TrainConfig(_Strict):
 _LIFTING = {
     "architecture": "lifting",
     "name": "lifting-64",
-    "steps": 4000,
+    "steps": 2600,
     "precision": "bfloat16",
     "pneumothorax_variants": 3,
     "loss": {"reconstruction": 10.0, "absolute": 1.0, "projection": 0.0, "adversarial": 0.0},
