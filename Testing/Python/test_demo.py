@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from xrecon.io.image import read_volume, write_volume
 from xrecon.io.radiograph import read_radiograph
 from xrecon.io.segmentation import read_segmentation
 from xrecon.physics.chest_phantom import chest_phantom
+from xrecon.pipelines import Reconstruction
 from xrecon.volume import InputError, Quantity, Volume
 
 pytestmark = pytest.mark.slow
@@ -74,6 +76,7 @@ def test_reconstruction_and_truth_share_a_frame(output: Path, numbers: dict):
     reconstruction, source = read_volume(output / "reconstruction.nrrd"), read_volume(output / "source.nrrd")
     np.testing.assert_allclose(reconstruction.center, numbers["isocenter_lps_mm"], atol=1e-3)
     assert np.linalg.norm(numbers["isocenter_lps_mm"]) > 1.0  # the frames do differ
+    assert numbers["placement_error_mm"] == pytest.approx(0.0, abs=1e-3)
     assert numbers["metrics"]["mae_hu"] < 15.0
     from xrecon.pipelines import evaluate
 
@@ -102,6 +105,26 @@ def test_the_radiographs_read_back_with_their_views(output: Path):
         for suffix in ("dcm", "png"):
             radiograph = read_radiograph(output / f"radiograph_{name}.{suffix}")
             assert radiograph.view == view and radiograph.quantity is Quantity.LINE_INTEGRAL
+
+
+def test_a_wrong_place_shows(
+    tmp_path: Path, remembering_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing moves the reconstruction onto the CT: 20 mm aside, it is 20 mm aside and worse."""
+    right = demo.reconstruct
+
+    def aside(*arguments: object) -> Reconstruction:
+        result = right(*arguments)
+        return replace(result, volume=result.volume.moved((20.0, 0.0, 0.0)))
+
+    monkeypatch.setattr(demo, "reconstruct", aside)
+    outcome = demo.demo(
+        None, tmp_path / "out", str(remembering_model), "cpu", silent,
+        lung_models=("classical",), phantom_spacing=SPACING_MM, detector_pixels=64,
+    )  # fmt: skip
+    assert outcome.numbers["placement_error_mm"] == pytest.approx(20.0, abs=1e-3)
+    assert outcome.numbers["metrics"]["mae_hu"] > 40.0
+    assert any("20.0 mm from where the CT was projected" in note for note in outcome.warnings)
 
 
 def test_pneumothorax_is_measured_on_its_side(output: Path, numbers: dict):
@@ -153,6 +176,12 @@ def test_a_ct_of_the_user(tmp_path: Path, remembering_model: Path, capfd: pytest
         phantom.array[:, ::-1, ::-1], phantom.spacing, tuple(corner + 300.0), np.diag([-1.0, -1.0, 1.0])
     )
     write_volume(turned, tmp_path / "someone.nii.gz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("of the user")
+    (tmp_path / "outside.txt").write_text("of the user")
+    (tmp_path / "out" / "truth.seg.nrrd").write_text("of another patient")
+    earlier = {"files": ["truth.seg.nrrd", "../outside.txt", "gone.nrrd", 3]}
+    (tmp_path / "out" / "demo.json").write_text(json.dumps(earlier))
     outcome = demo.demo(
         tmp_path / "someone.nii.gz", tmp_path / "out", str(remembering_model), "cpu", silent,
         lung_models=("classical",), detector_pixels=64,
@@ -161,7 +190,12 @@ def test_a_ct_of_the_user(tmp_path: Path, remembering_model: Path, capfd: pytest
     np.testing.assert_allclose(outcome.numbers["isocenter_lps_mm"], 300.0, atol=40.0)
     assert outcome.numbers["metrics"]["mae_hu"] < 100.0  # the other phantom has no pneumothorax
     assert "truth" not in outcome.numbers["pneumothorax"]
-    assert not (tmp_path / "out" / "truth.seg.nrrd").exists()
+    assert not (tmp_path / "out" / "truth.seg.nrrd").exists()  # of the run before
+    assert (tmp_path / "out" / "notes.txt").is_file() and (tmp_path / "outside.txt").is_file()
+    listed = json.loads((tmp_path / "out" / "demo.json").read_text())["files"]
+    assert set(listed) == {p.name for p in (tmp_path / "out").iterdir()} - {"notes.txt"}
+    command = f"xrecon demo --ct {tmp_path / 'someone.nii.gz'} --model {remembering_model}"
+    assert command in (tmp_path / "out" / "report.html").read_text()
     code = cli.run(["demo", "--ct", str(tmp_path / "nobody.nii"), "--output", str(tmp_path / "none")])
     assert code == cli.BAD_INPUT and not (tmp_path / "none").exists()
 

@@ -6,6 +6,7 @@ is the truth it is compared with.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,15 +44,19 @@ ProgressCallback = Callable[[str, float, str], None]
 PHANTOM_SPACING_MM = (2.0, 2.0, 2.0)
 PHANTOM_PNEUMOTHORAX_ML = 600.0
 PHANTOM_SIDE = "left"
+SUMMARY = "demo.json"
+# A reconstruction further from where its CT was projected is told: files keep micrometres.
+PLACEMENT_TOLERANCE_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The CT that is projected, and its true labels when it was generated."""
+    """The CT that is projected, its true labels when it was generated, its path when it was read."""
 
     name: str
     volume: Volume
     labels: Volume | None = None
+    path: Path | None = None
 
 
 @dataclass(eq=False)
@@ -63,11 +68,20 @@ class Walk:
     isocenter: np.ndarray
     radiographs: list[Radiograph]
     reconstruction: Reconstruction
-    volume: Volume  # the reconstruction in the frame of the CT
     metrics: dict[str, float]
     segmentations: dict[str, Segmentation]
     lungs: dict[str, float]
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def volume(self) -> Volume:
+        """The reconstruction where the radiograph files place it."""
+        return self.reconstruction.volume
+
+    @property
+    def placement_error_mm(self) -> float:
+        """From the point the CT was projected about to the middle of the reconstruction; 0 is right."""
+        return float(np.linalg.norm(self.volume.center - self.isocenter))
 
 
 def demo(
@@ -84,17 +98,18 @@ def demo(
     """Runs the whole path and leaves volumes, radiographs, segmentations, numbers and a report.
 
     ct: the CT to use; None generates a chest phantom with a pneumothorax of known volume.
+    The files of an earlier demonstration in the folder go, also those that this run does not write.
     Raises what `xrecon.pipelines` raises, and OutputError when the folder cannot be written.
     """
     load_card(model)  # a model that is not there is told before the work
+    earlier = _files_of_earlier_run(output)
     with output_folder(output) as folder:
         source = _source(ct, phantom_spacing, progress)
         options = DrrOptions(detector_pixels=detector_pixels)
         radiographs, isocenter, warnings = project(source.volume, options, progress)
         files, geometry = write_drrs(radiographs, folder, "radiograph", options, isocenter, source.name)
         result = _from_files(folder, files, model, device, progress)
-        # wherever the files say the isocentre lies, in the CT it is here
-        volume = result.volume.moved(isocenter - result.volume.center)
+        volume = result.volume  # where the files say; nothing moves it onto the CT
         progress("evaluate", 0.0, "comparing with the CT")
         metrics = scoring.compare_with_control(volume, source.volume, model)
         models = _lung_models(lung_models, warnings)
@@ -105,7 +120,6 @@ def demo(
             isocenter=isocenter,
             radiographs=radiographs,
             reconstruction=result,
-            volume=volume,
             metrics=metrics,
             segmentations=segmentations,
             lungs=_lung_agreement(segmentations),
@@ -113,14 +127,33 @@ def demo(
         )
         for name, found in segmentations.items():
             walk.warnings += [f"PTX-Seg on the {name}: {text}" for text in found.warnings]
+        if walk.placement_error_mm > PLACEMENT_TOLERANCE_MM:
+            walk.warnings.append(
+                f"the reconstruction lies {walk.placement_error_mm:.1f} mm from where the CT was projected"
+            )
         progress("write", 0.0, str(output))
         files |= _write_volumes(walk, folder)
         numbers = {**_numbers(walk), "radiographs": geometry}
         files |= _write_numbers(walk, numbers, folder)
         files["report"] = demo_report.write(walk, numbers, folder).name
+        numbers["files"] = sorted({SUMMARY, *(path.name for path in folder.iterdir())})
+        files["summary"] = SUMMARY
+        atomic_write_text(folder / SUMMARY, json_text(numbers))
         progress("write", 1.0, "done")
+    for name in earlier - set(numbers["files"]):
+        (output / name).unlink(missing_ok=True)
     text = f"Open {output / files['report']}"
     return Outcome({role: output / name for role, name in files.items()}, numbers, text, walk.warnings)
+
+
+def _files_of_earlier_run(output: Path) -> set[str]:
+    """Names of the files that the demonstration before this one says it wrote into the folder."""
+    try:
+        listed = json.loads((output / SUMMARY).read_text(encoding="utf-8"))["files"]
+        names = {name for name in listed if isinstance(name, str) and name == Path(name).name}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another program's
+        return set()
+    return {name for name in names if (output / name).is_file()}
 
 
 def _source(ct: Path | None, spacing: tuple[float, float, float], progress: ProgressCallback) -> Source:
@@ -131,7 +164,7 @@ def _source(ct: Path | None, spacing: tuple[float, float, float], progress: Prog
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         progress("prepare", 0.0, "removing the table")
-        return Source(ct.name, remove_table(volume))
+        return Source(ct.name, remove_table(volume), path=ct)
     from xrecon.physics.chest_phantom import chest_phantom
 
     progress("phantom", 0.0, "generating a chest with a pneumothorax")
@@ -224,6 +257,7 @@ def _numbers(walk: Walk) -> dict[str, Any]:
         "pneumothorax": quantities(walk),
         "reconstruction": walk.reconstruction.to_dict(),
         "isocenter_lps_mm": walk.isocenter,
+        "placement_error_mm": walk.placement_error_mm,
         "warnings": walk.warnings,
     }
 
@@ -254,7 +288,6 @@ def _write_numbers(walk: Walk, numbers: dict[str, Any], folder: Path) -> dict[st
     ]
     texts = {
         "geometry": ("drr.json", json_text(numbers["radiographs"])),
-        "summary": ("demo.json", json_text(numbers)),
         "metrics": ("metrics.csv", table_text(metrics)),
         "volumes": ("volumes.csv", table_text(volumes)),
     }

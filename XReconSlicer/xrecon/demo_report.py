@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def _report(walk: Walk, numbers: Mapping[str, Any]) -> ReportData:
             "these two radiograph files alone and is compared with the CT they came from. The control is "
             "the mean of the model's training volumes: what can be said without any radiograph."
         ),
-        command=f"xrecon demo{'' if walk.source.labels is not None else f' --ct {walk.source.name}'}",
+        command=_command(walk),
         model=_model(walk.model),
         tables=_tables(walk, numbers),
         figures=_figures(walk),
@@ -63,12 +64,19 @@ def _report(walk: Walk, numbers: Mapping[str, Any]) -> ReportData:
             "source": walk.source.name,
             "voxels of the source (z, y, x)": walk.source.volume.shape,
             "isocentre (LPS, mm)": [round(float(v), 1) for v in walk.isocenter],
+            "placement error (mm, 0 is right)": round(walk.placement_error_mm, 3),
             "computed on": walk.reconstruction.device,
             "lungs by": ", ".join(sorted({s.lung_source for s in walk.segmentations.values()})) or None,
             **{r.view: _view_line(r) for r in walk.radiographs},
         },
         versions=_versions(),
     )
+
+
+def _command(walk: Walk) -> str:
+    """The command that makes the same again, for a shell in the same folder."""
+    words = ["xrecon", "demo", *(["--ct", str(walk.source.path)] if walk.source.path else [])]
+    return shlex.join([*words, "--model", walk.model])
 
 
 def _view_line(radiograph: Radiograph) -> str:
