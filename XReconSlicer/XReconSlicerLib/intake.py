@@ -116,7 +116,7 @@ def _fromAttributes(node: slicer.vtkMRMLScalarVolumeNode, picture: np.ndarray) -
 
 
 def _originsOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> dict[str, str]:
-    """"scene" for each value that a node of this package carries; what was assumed stays assumed."""
+    """Origin "scene" for each value that a node of this package carries; what was assumed stays assumed."""
     origins = {}
     for key in (*GEOMETRY_VALUES, "view"):
         stored = node.GetAttribute(f"{ATTRIBUTE_PREFIX}{key}.origin")
