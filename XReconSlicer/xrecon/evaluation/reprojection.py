@@ -5,6 +5,11 @@ the air beside it agree without any merit. So only rays through tissue count, sl
 away before the pictures are compared, and the same figures are given for two controls: the outline of
 the reconstruction filled with water, and the mean training volume, which has not seen the radiographs.
 
+Structure correlations measured on two held-out CTs (PA and left lateral), lifting-64: the CT itself on
+the network's grid 0.97 to 0.99, the network 0.94 to 0.95, outlines 0.10 to 0.68, the mean volume 0.43
+to 0.65. Given a right lateral as a left one, the lateral's fell by no more than 0.03: the network makes
+a body that fits the mistaken picture too. No threshold on the score finds such a mistake.
+
 What no such score can see is the null space: everything in a volume that projects to nothing in the
 given views. Two radiographs leave most of a volume there, and a volume that is wrong in the depth
 along the rays can score as well as the true one.
