@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from radiograph_inputs import SHAPE, geometries
 from rotations import rotation_matrix
-from xrecon.volume import Volume
+from xrecon.physics.geometry import VIEWS
+from xrecon.volume import Quantity, Radiograph, Volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -56,3 +58,22 @@ def label_volume(oblique_volume: Volume) -> Volume:
     labels[6:8, 2:4, 2:4] = 3
     labels[5:7, 2:5, 9:11] = 4
     return oblique_volume.with_array(labels, quantity="label")
+
+
+@pytest.fixture(params=list(geometries()))
+def drr(request: pytest.FixtureRequest, rng: np.random.Generator) -> Radiograph:
+    """Line integrals as a DRR has them, on each of the geometries."""
+    return Radiograph(
+        rng.gamma(2.0, 1.3, SHAPE).astype(np.float32),
+        geometries()[request.param],
+        Quantity.LINE_INTEGRAL,
+        request.param if request.param in VIEWS else "",
+        history=("computed from a CT",),
+        meta={"synthetic": "yes", "energy_kev": "70"},
+    )
+
+
+@pytest.fixture
+def grey(rng: np.random.Generator) -> np.ndarray:
+    """A picture of eight bits without a grey value at either end."""
+    return rng.integers(3, 250, SHAPE, dtype=np.uint8)

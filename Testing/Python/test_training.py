@@ -190,7 +190,7 @@ def test_reference_pictures_agree_with_the_target_they_belong_to(folder, tmp_pat
     alike = np.corrcoef(coarse.ravel(), summed.ravel())[0, 1]
     mirrored = np.corrcoef(coarse[:, ::-1].ravel(), summed.ravel())[0, 1]
     upside_down = np.corrcoef(coarse[::-1].ravel(), summed.ravel())[0, 1]
-    assert alike > 0.85 and alike > mirrored + 0.01 and alike > upside_down + 0.01
+    assert alike > 0.85 and alike > mirrored + 0.03 and alike > upside_down + 0.03
 
 
 def test_a_run_leaves_split_log_checkpoint_and_a_model_that_loads(folder, tmp_path):

@@ -16,7 +16,7 @@ def trunk(seed=0, spacing=(9.0, 7.0, 8.0), shape=(33, 37, 43)):
     hu[np.broadcast_to((x / width) ** 2 + (y / depth) ** 2 < 1, shape)] = 30
     hu[((x + 60) / 42) ** 2 + (y / 54) ** 2 + (z / rng.uniform(95, 115)) ** 2 < 1] = -850
     hu[((x - 62) / 38) ** 2 + (y / 50) ** 2 + ((z - 10) / 95) ** 2 < 1] = -850
-    hu[((x - 20) / 40) ** 2 + ((y + 15) / 35) ** 2 + ((z + 25) / 45) ** 2 < 1] = 40
+    hu[((x - 38) / 50) ** 2 + ((y + 15) / 45) ** 2 + ((z + 45) / 55) ** 2 < 1] = 40
     hu[np.broadcast_to((x / 16) ** 2 + ((y - depth + 25) / 16) ** 2 < 1, shape)] = 400
     hu += rng.normal(0, 8, shape)
     origin = [-(n - 1) / 2 * s for n, s in zip(shape[::-1], spacing[::-1], strict=True)]

@@ -25,6 +25,7 @@ from xrecon.commands import (
     write_drrs,
     write_segmentation_files,
 )
+from xrecon.evaluation.comparison import CONTROL
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.nets.registry import load_card
@@ -277,10 +278,10 @@ def _write_numbers(walk: Walk, numbers: dict[str, Any], folder: Path) -> dict[st
         {
             "metric": name,
             "reconstruction": value,
-            "mean_training_volume": walk.metrics.get(name + scoring.CONTROL),
+            "mean_training_volume": walk.metrics.get(name + CONTROL),
         }
         for name, value in walk.metrics.items()
-        if not name.endswith(scoring.CONTROL)
+        if not name.endswith(CONTROL)
     ]
     volumes = [
         {"measured_on": name, **values, "warnings": " ".join(values["warnings"])}

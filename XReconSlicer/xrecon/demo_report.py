@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xrecon import __version__, scoring
+from xrecon import __version__
 from xrecon.evaluation import panels, pictures, reprojection
+from xrecon.evaluation.comparison import BODY, CONTROL
 from xrecon.evaluation.report import Figure, ReportData, Table, write_report
 from xrecon.preprocess.ct import resample_like
 from xrecon.volume import Radiograph
@@ -124,8 +125,8 @@ def _tables(walk: Walk, numbers: Mapping[str, Any]) -> list[Table]:
             "Reconstruction against the CT",
             ("metric", "where", "reconstruction", "mean training volume"),
             [
-                (text, where, walk.metrics[name + end], walk.metrics.get(name + end + scoring.CONTROL))
-                for end, where in ((scoring.BODY, "inside the body"), ("", "whole cube"))
+                (text, where, walk.metrics[name + end], walk.metrics.get(name + end + CONTROL))
+                for end, where in ((BODY, "inside the body"), ("", "whole cube"))
                 for name, text in METRICS.items()
                 if name + end in walk.metrics
             ],

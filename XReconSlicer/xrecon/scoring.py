@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from xrecon.commands import DrrOptions, Outcome, project, table_text
+from xrecon.evaluation.comparison import BODY, CONTROL
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.pipelines import evaluate, mean_training_volume, reconstruct
@@ -22,8 +23,6 @@ from xrecon.progress import json_text
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 ProgressCallback = Callable[[str, float, str], None]
-# Ends of the names of metrics: inside the patient only; of the mean training volume.
-BODY, CONTROL = "_body", "_mean_volume"
 SUMMARY, TABLE = "evaluation.json", "evaluation.csv"
 
 
@@ -94,7 +93,7 @@ def score_model(
             rows.append({"subject": subject.name, **row})
             warnings += [f"{subject.name}: {note}" for note in notes]
         if seen:
-            warnings.append(f"the model knows {', '.join(seen)} from training or validation: no test")
+            warnings.append(f"these figures are no test: the model has seen {', '.join(seen)}")
         numbers = {"model": card.name, "model_sha256": card.sha256, "subjects": rows, "mean": _means(rows)}
         numbers["warnings"] = warnings
         _write(folder, numbers, rows)

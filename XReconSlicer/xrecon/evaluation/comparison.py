@@ -19,6 +19,9 @@ from xrecon.evaluation.metrics import (
 from xrecon.preprocess.ct import AIR_HU, HU_WINDOW, resample
 from xrecon.volume import Quantity, Volume
 
+# Ends of the names of metrics: inside the patient only; of the mean training volume.
+BODY, CONTROL = "_body", "_mean_volume"
+
 
 def on_one_grid(
     prediction: Volume, reference: Volume, mask: Volume | None

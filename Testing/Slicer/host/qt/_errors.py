@@ -33,9 +33,14 @@ def _recordWarning(kind: QtCore.QtMsgType, context: QtCore.QMessageLogContext, t
         print(f"Qt: {text}", file=sys.stderr)
 
 
+def watch() -> None:
+    """Be the one that is told of exceptions nobody catches; a command line run in process takes over."""
+    sys.excepthook = _record
+
+
 def install() -> None:
     """Route exceptions that nobody can catch into `slotErrors`, Qt's complaints into `qtWarnings`."""
-    sys.excepthook = _record
+    watch()
     QtCore.qInstallMessageHandler(_recordWarning)
     atexit.register(QtCore.qInstallMessageHandler, None)
 

@@ -78,6 +78,7 @@ def reset() -> None:
     settings.sync()
     messages.clear()
     _dialogs.clear()
+    _errors.watch()
     _errors.slotErrors.clear()
     _errors.qtWarnings.clear()
     while qt.QApplication.overrideCursor() is not None:
