@@ -200,7 +200,9 @@ def test_a_run_leaves_split_log_checkpoint_and_a_model_that_loads(folder, tmp_pa
     splits = json.loads((tmp_path / "splits.json").read_text())
     assert len(splits["train"]) == 2 and len(splits["validation"]) == 1
     rows = list(csv.DictReader((tmp_path / LOG).open()))
-    assert rows[-1]["step"] == "6" and float(rows[-1]["validation_psnr"]) == pytest.approx(quality["psnr"])
+    assert rows[-1]["step"] == "6"
+    # the run ends in single precision, the stored weights have half
+    assert abs(float(rows[-1]["validation_psnr"]) - quality["psnr"]) < 0.01
     network, card = load_model(tmp_path / "model")
     assert card.name == "tiny" and [d.subject for d in card.training_data] == sorted(splits["train"])
     assert card.training["steps"] == 6 and card.quality["validation_subjects"] == splits["validation"]
