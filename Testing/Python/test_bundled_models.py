@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from xrecon import demo
+from xrecon import commands, demo
 from xrecon.commands import DrrOptions, project
 from xrecon.evaluation.reprojection import reproject, score_reprojections
 from xrecon.io.image import read_volume
@@ -130,3 +130,12 @@ def test_the_air_is_found_on_its_side_of_the_ct(numbers: dict):
 def test_the_lungs_of_the_reconstruction_lie_where_those_of_the_ct_lie(numbers: dict):
     """The weights had a Dice of 0.87 (right) and 0.85 (left)."""
     assert min(numbers["lungs"]["dice_1"], numbers["lungs"]["dice_2"]) > 0.65
+
+
+def test_the_list_of_models_says_how_good_they_are():
+    text = commands.models().text
+    for name in DEFAULTS:
+        assert f"{name}: " in text and load_card(name).measured() in text
+    assert "dB, mean training volume" in text and "not measured" not in text
+    unknown = load_card(DEFAULT_MODEL).model_copy(update={"quality": {}})
+    assert unknown.measured() == "not measured on held-out subjects"

@@ -56,5 +56,24 @@ def bundledModels(kind: str, folder: Path = MODELS_FOLDER) -> list[ModelChoice]:
 
 
 def _details(card: dict) -> str:
-    lines = [card.get("description", ""), card.get("intended_use", ""), card.get("limitations", "")]
+    lines = [
+        card.get("description", ""),
+        _measured(card),
+        card.get("intended_use", ""),
+        card.get("limitations", ""),
+    ]
     return "\n".join(line for line in lines if line)
+
+
+def _measured(card: dict) -> str:
+    # the panel lists models before pydantic, which reads cards in the backend, is installed
+    mean = ((card.get("quality") or {}).get("test") or {}).get("mean") or {}
+    if "psnr" in mean and "psnr_mean_volume" in mean:
+        return _(
+            "On held-out CTs: PSNR {psnr:.1f} dB; the mean training volume has {control:.1f} dB."
+        ).format(psnr=mean["psnr"], control=mean["psnr_mean_volume"])
+    if "dice_right" in mean and "dice_left" in mean:
+        return _("On held-out CTs: Dice {right:.3f} right, {left:.3f} left.").format(
+            right=mean["dice_right"], left=mean["dice_left"]
+        )
+    return ""

@@ -340,7 +340,7 @@ def models() -> Outcome:
     from xrecon.nets.registry import bundled_models, list_models, load_card
 
     cards = {name: load_card(name) for name in bundled_models()}
-    lines = [f"{name}: {card.title} ({card.architecture}, {card.licence})" for name, card in cards.items()]
+    lines = [f"{name}: {card.title} ({card.licence})\n    {card.measured()}" for name, card in cards.items()]
     lines.append(f"architectures: {', '.join(list_models())}")
     numbers = {
         "models": {name: card.model_dump(mode="json") for name, card in cards.items()},

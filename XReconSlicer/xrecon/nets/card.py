@@ -77,3 +77,15 @@ class ModelCard(_Strict):
     training_data: list[TrainingData]
     training: dict[str, Any] = Field(default_factory=dict, description="steps, hours, hardware, settings")
     quality: dict[str, Any] = Field(default_factory=dict, description="measured figures and on what")
+
+    def measured(self) -> str:
+        """The figures on held-out subjects in one line, or that there are none."""
+        test = self.quality.get("test") or {}
+        mean, names = test.get("mean") or {}, [row.get("subject") for row in test.get("subjects", ())]
+        if {"psnr", "psnr_mean_volume"} <= set(mean):
+            text = f"PSNR {mean['psnr']:.1f} dB, mean training volume {mean['psnr_mean_volume']:.1f} dB"
+        elif {"dice_right", "dice_left"} <= set(mean):
+            text = f"Dice {mean['dice_right']:.3f} right, {mean['dice_left']:.3f} left"
+        else:
+            return "not measured on held-out subjects"
+        return f"{text}, on {len(names)} held-out subjects ({', '.join(map(str, names))})"
