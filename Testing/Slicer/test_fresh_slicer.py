@@ -135,6 +135,16 @@ def test_nothing_is_installed_in_testing_mode(monkeypatch: pytest.MonkeyPatch) -
     assert fresh.installed == [] and fresh.questions == []
 
 
+def test_the_console_is_told_what_is_missing_and_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FreshSlicer(monkeypatch, ["torch>=2.4", "monai>=1.4"])
+    with slicerhost.interactiveMode():
+        with pytest.raises(install.InstallError, match=r"torch>=2.4, monai>=1.4.*Apply.*ensurePackages\(\)"):
+            install.requirePackages()
+        assert fresh.installed == [] and fresh.questions == []
+        fresh.missing = []
+        install.requirePackages()
+
+
 def test_packages_of_slicer_itself_are_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = FreshSlicer(monkeypatch, ["SimpleITK>=99", "monai>=1.4"])
     with slicerhost.interactiveMode(), pytest.raises(install.InstallError, match="Slicer 5.12 or newer"):

@@ -89,6 +89,21 @@ def ensurePackages() -> bool:
     return True
 
 
+def requirePackages() -> None:
+    """For functions called from the Python console, which must not ask or install.
+
+    :raises InstallError: naming what is missing and how to get it.
+    """
+    missing = missingPackages()
+    if missing:
+        raise InstallError(
+            _(
+                "Missing Python packages: {packages}. Open one of the XRecon modules and press Apply, or call "
+                "XReconSlicerLib.install.ensurePackages(); both ask before they install."
+            ).format(packages=", ".join(missing))
+        )
+
+
 def _installTorch() -> None:
     try:
         import PyTorchUtils
