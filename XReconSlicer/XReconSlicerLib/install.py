@@ -98,7 +98,7 @@ def requirePackages() -> None:
     if missing:
         raise InstallError(
             _(
-                "Missing Python packages: {packages}. Open one of the XRecon modules and press Apply, or call "
+                "Missing Python packages: {packages}. Open a module of XRecon and press Apply, or call "
                 "XReconSlicerLib.install.ensurePackages(); both ask before they install."
             ).format(packages=", ".join(missing))
         )
