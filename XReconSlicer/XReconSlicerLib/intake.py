@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import slicer
 from slicer.i18n import tr as _
-from xrecon.io.radiograph import read_radiograph
+from xrecon.io.radiograph import NotARadiographError, read_radiograph
 from xrecon.physics.geometry import (
     SOURCE_TO_DETECTOR_MM,
     SOURCE_TO_ISOCENTER_MM,
@@ -27,12 +27,15 @@ from xrecon.physics.geometry import (
 )
 from xrecon.volume import InputError, Quantity, Radiograph
 
-from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, scalarArray
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, scalarArray
 
 # The views that fit into each of the panel's two selectors; the first is meant when nothing is known.
 PLANES = {"frontal": ("PA", "AP"), "lateral": ("LEFT LATERAL", "RIGHT LATERAL")}
 # Two decoders of one lossy JPEG may differ by a grey value; two pictures correlate far less.
 SAME_PICTURE_CORRELATION = 0.999
+# PA and lateral, and perhaps one more of each, may be stored as one volume; more slices make a CT.
+MOST_PICTURES = 4
+HOUNSFIELD_UNIT = "[hnsf'U]"  # as Slicer's CT reader and `mrml.volumeToNode` write it
 GEOMETRY_VALUES = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm")
 
 
@@ -55,8 +58,9 @@ def radiographFromNode(
     :param view: overrides what is known of the view, e.g. "RIGHT LATERAL".
     :param sourceToDetectorMm: overrides the file's value; so do the other two, `pixelSpacingMm`
         being the pixel size on the detector.
-    :raises InputError: when the node holds no single-channel picture or the numbers do not fit.
+    :raises InputError: when the node holds no single-channel picture, a CT, or the numbers do not fit.
     """
+    _requireNoCt(node)
     picture = _slice(node, sliceIndex)
     given = {
         "source_to_detector_mm": sourceToDetectorMm,
@@ -83,6 +87,23 @@ def sliceCount(node: slicer.vtkMRMLScalarVolumeNode | None) -> int:
     """Number of pictures in a volume node; 0 for none."""
     image = node.GetImageData() if node is not None else None
     return image.GetDimensions()[2] if image is not None else 0
+
+
+def _requireNoCt(node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+    """Raises InputError for a node that says, or shows by its many slices, that it is a CT."""
+    if node is None:
+        return  # `_slice` says that there is none
+    units = node.GetVoxelValueUnits()
+    reason = ""
+    if units is not None and units.GetCodeValue() == HOUNSFIELD_UNIT:
+        reason = _("its voxels are Hounsfield units")
+    elif node.GetAttribute(SYNTHETIC_ATTRIBUTE) and not node.GetAttribute(f"{ATTRIBUTE_PREFIX}geometry"):
+        reason = _("it is a synthetic CT")  # a reprojection has the geometry of its picture
+    elif sliceCount(node) > MOST_PICTURES:
+        reason = _("it has {count} slices").format(count=sliceCount(node))
+    if reason:
+        message = _("Expected a radiograph, but '{name}' is a CT: {reason}.")
+        raise InputError(message.format(name=node.GetName(), reason=reason))
 
 
 def _slice(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> np.ndarray:
@@ -144,6 +165,8 @@ def _fromFile(
     for path in _files(node, sliceIndex):
         try:
             found = read_radiograph(path)
+        except NotARadiographError:
+            raise  # the node shows what the file holds
         except (InputError, OSError) as error:  # e.g. a PNG stack: the node itself can still be used
             logging.info("XRecon: %s tells nothing about '%s': %s", path, node.GetName(), error)
             continue

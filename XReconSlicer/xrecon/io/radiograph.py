@@ -16,7 +16,7 @@ from xrecon.io.atomic import atomic_path, atomic_write_text
 from xrecon.io.checks import file_suffix, is_dicom, require_file, write_itk
 from xrecon.io.radiograph_dicom import read_dicom_picture
 from xrecon.io.radiograph_dicom_writer import write_radiograph_dicom
-from xrecon.io.radiograph_facts import Facts, Picture, standard_view
+from xrecon.io.radiograph_facts import Facts, NotARadiographError, Picture, standard_view
 from xrecon.io.radiograph_geometry import build_geometry, to_convention
 from xrecon.io.radiograph_picture import PICTURE_SUFFIXES, read_picture
 from xrecon.io.radiograph_sidecar import apply_sidecar, quantized, sidecar_text
@@ -24,6 +24,7 @@ from xrecon.io.sidecar import sidecar_path
 from xrecon.volume import InputError, Quantity, Radiograph
 
 __all__ = [
+    "NotARadiographError",
     "read_radiograph",
     "write_radiograph",
     "write_radiograph_dicom",

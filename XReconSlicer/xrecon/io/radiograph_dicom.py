@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrecon.io.dicom_pixels import read_dataset, stored_pixels
-from xrecon.io.radiograph_facts import Fact, Facts, Picture, implausible_spacing, standard_view
+from xrecon.io.pydicom_versions import apply_modality_lut
+from xrecon.io.radiograph_facts import (
+    Fact,
+    Facts,
+    NotARadiographError,
+    Picture,
+    implausible_spacing,
+    standard_view,
+)
 from xrecon.io.radiograph_sidecar import apply_description
 from xrecon.volume import InputError, Quantity
 
@@ -58,10 +66,12 @@ def read_dicom_picture(path: Path) -> Picture:
     modality = str(dataset.get("Modality", "") or "")
     if modality not in MODALITIES:
         hint = ": give it as the CT" if modality == "CT" else ""
-        raise InputError(f"expected a radiograph (CR, DX), got an image of modality {modality}{hint}: {path}")
+        raise NotARadiographError(
+            f"expected a radiograph (CR, DX), got an image of modality {modality}{hint}: {path}"
+        )
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise InputError(f"expected a grey radiograph, got {photometric} pixels in {path}")
+        raise NotARadiographError(f"expected a grey radiograph, got {photometric} pixels in {path}")
     array, value_range = _modality_values(dataset, stored_pixels(dataset, path))
     bright, polarity = _polarity(dataset, photometric)
     facts, notes = _facts(dataset)
@@ -100,8 +110,6 @@ def _modality_values(dataset: pydicom.Dataset, stored: np.ndarray) -> tuple[np.n
     if stored.dtype.kind == "i":
         limits -= 2.0 ** (bits - 1)
     if dataset.get("ModalityLUTSequence"):
-        from pydicom.pixels import apply_modality_lut
-
         array = apply_modality_lut(stored, dataset)
         return array.astype(np.float64), (float(array.min()), float(array.max()))
     slope = float(dataset.get("RescaleSlope", 1) or 1)

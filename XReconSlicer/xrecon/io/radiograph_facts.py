@@ -26,6 +26,10 @@ _VIEW_NAMES = {
 }
 
 
+class NotARadiographError(InputError):
+    """The file can be read, and what it holds is no radiograph: another modality, or colours."""
+
+
 @dataclass(frozen=True)
 class Fact:
     """A value and where it comes from (a key of `RANKS`)."""

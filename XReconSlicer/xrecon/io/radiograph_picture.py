@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xrecon.io.checks import file_suffix, read_itk
-from xrecon.io.radiograph_facts import Facts, Picture, implausible_spacing
+from xrecon.io.radiograph_facts import Facts, NotARadiographError, Picture, implausible_spacing
 from xrecon.volume import InputError
 
 _PILLOW_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
@@ -75,7 +75,7 @@ def _grey(array: np.ndarray, mode: str, path: Path) -> np.ndarray:
         if opacity.min() != np.iinfo(array.dtype).max:
             raise InputError(f"expected a radiograph without transparency, got {mode} in {path}")
     if not (channels == channels[..., :1]).all():
-        raise InputError(f"expected a grey radiograph, got colours ({mode}) in {path}")
+        raise NotARadiographError(f"expected a grey radiograph, got colours ({mode}) in {path}")
     return channels[..., 0]
 
 
@@ -86,7 +86,9 @@ def _by_itk(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
     image = read_itk(path, "a radiograph")
     if image.GetNumberOfComponentsPerPixel() != 1:
         count = image.GetNumberOfComponentsPerPixel()
-        raise InputError(f"expected a grey radiograph, got {count} numbers per pixel (colours) in {path}")
+        raise NotARadiographError(
+            f"expected a grey radiograph, got {count} numbers per pixel (colours) in {path}"
+        )
     size = image.GetSize()
     if len(size) < 2 or max(size[2:], default=1) > 1:
         sizes = " x ".join(map(str, size))

@@ -1,0 +1,94 @@
+"""What the X-Recon panel takes as radiographs, and what it refuses before Apply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import slicer
+from panel_inputs import chiralChest, radiographNodes
+from xrecon.io.radiograph import write_radiograph
+from xrecon.physics.geometry import ViewGeometry
+from xrecon.volume import InputError, Radiograph
+from XReconSlicerLib.mrml import volumeToNode
+from XReconSlicerLib.scene import markSynthetic
+
+
+@pytest.fixture
+def widget(openModule: object) -> object:
+    """The opened panel with a model folder given, which is not read before Apply."""
+    widget = openModule("XReconSlicer")
+    widget.ui.modelFolderEdit.currentPath = "some model"
+    return widget
+
+
+@pytest.fixture
+def nodes(widget: object) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """A PA and a lateral node, chosen in the panel."""
+    pa, lateral = radiographNodes(chiralChest())
+    widget.ui.paSelector.setCurrentNode(pa)
+    widget.ui.lateralSelector.setCurrentNode(lateral)
+    assert widget.ui.applyButton.enabled
+    return [pa, lateral]
+
+
+def refusal(widget: object) -> str:
+    """Why Apply is disabled; "" when it is not."""
+    ui = widget.ui
+    return "" if ui.applyButton.enabled else ui.applyButton.toolTip
+
+
+def noise(shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)
+
+
+# ---- a CT is no radiograph ----------------------------------------------------------------------
+def test_a_ct_in_hounsfield_units_is_refused(widget: object, nodes: list) -> None:
+    for side in (widget.ui.paSelector, widget.ui.lateralSelector):
+        before = side.currentNode()
+        side.setCurrentNode(volumeToNode(chiralChest(), "CT"))
+        assert refusal(widget) == (
+            "Expected a radiograph, but 'CT' is a CT: its voxels are Hounsfield units."
+        )
+        side.setCurrentNode(before)
+        assert refusal(widget) == ""
+
+
+def test_a_volume_of_many_slices_is_refused_and_one_of_four_is_not(widget: object, nodes: list) -> None:
+    widget.ui.paSelector.setCurrentNode(slicer.util.addVolumeFromArray(noise((5, 9, 7)), name="stack"))
+    assert refusal(widget) == "Expected a radiograph, but 'stack' is a CT: it has 5 slices."
+    widget.ui.paSelector.setCurrentNode(slicer.util.addVolumeFromArray(noise((4, 9, 7)), name="four"))
+    assert refusal(widget) == ""
+
+
+def test_a_synthetic_ct_is_refused_and_its_reprojection_is_not(widget: object, nodes: list) -> None:
+    ct = slicer.util.addVolumeFromArray(noise((1, 9, 7)), name="one slice")
+    markSynthetic(ct, "made up")
+    widget.ui.paSelector.setCurrentNode(ct)
+    assert refusal(widget) == "Expected a radiograph, but 'one slice' is a CT: it is a synthetic CT."
+    markSynthetic(nodes[0], "reprojected")
+    widget.ui.paSelector.setCurrentNode(nodes[0])
+    assert refusal(widget) == ""
+
+
+def test_a_file_that_says_it_is_a_ct_is_refused(widget: object, nodes: list, tmp_path: Path) -> None:
+    picture = noise((9, 7))
+    path = tmp_path / "slice.dcm"
+    write_radiograph(Radiograph(picture, ViewGeometry.pa(shape=picture.shape), view="PA"), path)
+    dataset = pydicom.dcmread(path)
+    dataset.Modality = "CT"
+    dataset.save_as(path)
+    node = slicer.util.addVolumeFromArray(picture[None], name="slice")
+    node.AddDefaultStorageNode()
+    node.GetStorageNode().SetFileName(str(path))
+    widget.ui.paSelector.setCurrentNode(node)
+    assert "got an image of modality CT" in refusal(widget)
+    with pytest.raises(InputError, match="modality CT"):
+        widget.logic.reconstruct(node, nodes[1])
+    path.write_bytes(b"damaged")  # tells nothing, and the node can still be used
+    node.Modified()
+    widget.ui.paSelector.setCurrentNode(nodes[0])
+    widget.ui.paSelector.setCurrentNode(node)
+    assert refusal(widget) == ""
