@@ -11,6 +11,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     generate_uid,
 )
+from xrecon.io.pydicom_versions import save_dataset
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.volume import Quantity, Radiograph
 
@@ -37,5 +38,5 @@ def acquired(path: Path, stored: np.ndarray | None = None, bits: int = 12, **tag
     dataset.PixelRepresentation, dataset.PixelData = 0, stored.tobytes()
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
-    dataset.save_as(path, enforce_file_format=True)
+    save_dataset(dataset, path)
     return stored

@@ -14,6 +14,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from rotations import rotation_matrix
 from xrecon.io.dicom_pixels import decode_with_gdcm, read_dataset, stored_pixels
 from xrecon.io.image import read_volume
+from xrecon.io.pydicom_versions import is_pydicom_3, save_dataset
 from xrecon.volume import InputError, Quantity, Volume
 
 DIRECTION = rotation_matrix((0.2, 1.0, -0.3), 20.0)
@@ -60,7 +61,7 @@ def save(folder: Path, files: list[FileDataset], *, names: str = "IM{:04d}") -> 
     folder.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(0).permutation(len(files))
     for name, number in enumerate(order):
-        files[number].save_as(folder / names.format(name), enforce_file_format=True)
+        save_dataset(files[number], folder / names.format(name))
     return folder
 
 
@@ -181,9 +182,10 @@ def test_implicit_vr_and_no_preamble(tmp_path: Path) -> None:
         bare = copy.deepcopy(dataset)
         bare.file_meta = FileMetaDataset()
         bare.preamble = None
-        pydicom.dcmwrite(
-            tmp_path / f"{number}.dcm", bare, implicit_vr=True, little_endian=True, enforce_file_format=False
-        )
+        options = {"implicit_vr": True, "little_endian": True} if is_pydicom_3() else {}
+        if not options:
+            bare.is_implicit_VR, bare.is_little_endian = True, True
+        pydicom.dcmwrite(tmp_path / f"{number}.dcm", bare, **options)
     assert (tmp_path / "0.dcm").read_bytes()[128:132] != b"DICM"
     assert read_dataset(tmp_path / "0.dcm").file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
     assert np.array_equal(read_volume(tmp_path).array, volume.array)

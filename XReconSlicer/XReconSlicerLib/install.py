@@ -63,7 +63,7 @@ def ensurePackages() -> bool:
         raise InstallError(
             _(
                 "XRecon needs {packages}, which this version of Slicer brings along in an older version. "
-                "Use Slicer 5.12 or newer."
+                "Use Slicer 5.10 or newer."
             ).format(packages=", ".join(bundled))
         )
     if slicer.app.testingEnabled():

@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xrecon.io.pydicom_versions import (
+    decoded_pixels,
+    native_pixels,
+    save_dataset,
+    was_read_as_implicit_vr,
+)
 from xrecon.volume import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +43,7 @@ def read_dataset(path: Path, *, pixels: bool = True, tags: list[str] | None = No
     if "SOPClassUID" not in dataset and "Modality" not in dataset:
         raise InputError(f"expected a DICOM image, got {path}")
     if "TransferSyntaxUID" not in dataset.file_meta:  # a bare data set: what the parser found out
-        implicit = dataset.original_encoding[0]
+        implicit = was_read_as_implicit_vr(dataset)
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return dataset
 
@@ -73,19 +79,19 @@ def _expect_one_grey_frame(dataset: pydicom.Dataset, name: str | Path) -> None:
 
 
 def _decode(dataset: pydicom.Dataset, syntax: pydicom.uid.UID) -> np.ndarray:
-    from pydicom.pixels import get_decoder, pixel_array
     from pydicom.uid import RLELossless
 
     if not syntax.is_compressed:
-        return pixel_array(dataset, raw=True)
-    plugin = "pydicom" if syntax == RLELossless else "pillow"
+        return native_pixels(dataset)
     # Named plugins only: what else happens to be installed must not change the numbers.
-    if plugin in get_decoder(syntax).available_plugins and int(dataset.BitsAllocated) <= 16:
+    plugin = "pydicom" if syntax == RLELossless else "pillow"
+    array = None
+    if int(dataset.BitsAllocated) <= 16:
         try:
-            return pixel_array(dataset, raw=True, decoding_plugin=plugin)
+            array = decoded_pixels(dataset, plugin)
         except (RuntimeError, ValueError, NotImplementedError):  # pillow: no 12-bit JPEG, no signed data
-            return decode_with_gdcm(dataset)
-    return decode_with_gdcm(dataset)
+            array = None
+    return decode_with_gdcm(dataset) if array is None else array
 
 
 def decode_with_gdcm(dataset: pydicom.Dataset) -> np.ndarray:
@@ -112,5 +118,5 @@ def decode_with_gdcm(dataset: pydicom.Dataset) -> np.ndarray:
     bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pixels.dcm"
-        bare.save_as(path, enforce_file_format=True)
+        save_dataset(bare, path)
         return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO")).squeeze(0)

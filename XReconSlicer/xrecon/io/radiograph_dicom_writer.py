@@ -18,6 +18,7 @@ import numpy as np
 from xrecon import __version__
 from xrecon.io.atomic import atomic_path
 from xrecon.io.checks import file_suffix
+from xrecon.io.pydicom_versions import save_dataset
 from xrecon.io.radiograph_dicom import (
     LINE_INTEGRAL_LABEL,
     PRIVATE_CREATOR,
@@ -67,7 +68,7 @@ def write_radiograph_dicom(
     _put_geometry(dataset, radiograph.geometry, description["view"])
     _put_values(dataset, description)
     with atomic_path(path) as temporary:
-        dataset.save_as(temporary, enforce_file_format=True)
+        save_dataset(dataset, temporary)
 
 
 def _dataset(study_uid: str | None) -> pydicom.Dataset:
