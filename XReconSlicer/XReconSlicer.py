@@ -170,6 +170,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not parameters:
             return
         from XReconSlicerLib.intake import sliceCount
+        from XReconSlicerLib.reconstruction import outputProblem
 
         for spinBox, node in (
             (self.ui.paSliceSpinBox, parameters.paVolume),
@@ -178,7 +179,9 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             spinBox.maximum = max(sliceCount(node) - 1, 0)
             spinBox.enabled = spinBox.maximum > 0
         self.ui.modelComboBox.enabled = not self.ui.modelFolderEdit.currentPath  # an own model counts more
-        problem = self._updateGeometryNote(self.logic.inputsOf(parameters))
+        inputs = self.logic.inputsOf(parameters)
+        problem = self._updateGeometryNote(inputs)
+        problem = problem or outputProblem([inputs["pa"], inputs["lateral"]], parameters.outputVolume)
         if not self._model():
             problem = _("There is no model: choose a model folder under Advanced.")
         if self.jobPanel.isRunning:
@@ -200,7 +203,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onApplyButton(self, _clicked: bool = False) -> None:
         """Starts the reconstruction in the background."""
-        from XReconSlicerLib.reconstruction import describeResult, loadReconstruction, reconstructionJob
+        from XReconSlicerLib import reconstruction
 
         parameters, device = self._parameterNode, self.ui.deviceComboBox.currentData
         inputs, model = self.logic.inputsOf(parameters), self._model()
@@ -208,12 +211,15 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         def load(result: dict) -> str:
             nodes = [inputs["pa"], inputs["lateral"]]
-            parameters.outputVolume = loadReconstruction(result, nodes, parameters.outputVolume)
-            self.ui.resultLabel.text = describeResult(result["numbers"])
+            output = parameters.outputVolume
+            if reconstruction.outputProblem(nodes, output):  # chosen while the job ran
+                output = None
+            parameters.outputVolume = reconstruction.loadReconstruction(result, nodes, output)
+            self.ui.resultLabel.text = reconstruction.describeResult(result["numbers"])
             name = parameters.outputVolume.GetName()
             return _("{name}: done. Not for diagnosis.").format(name=name)
 
-        self.jobPanel.run(lambda: reconstructionJob(inputs, model, device), load)
+        self.jobPanel.run(lambda: reconstruction.reconstructionJob(inputs, model, device), load)
 
 
 #

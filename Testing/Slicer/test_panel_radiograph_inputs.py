@@ -8,6 +8,8 @@ import numpy as np
 import pydicom
 import pytest
 import slicer
+import slicerhost
+import tiny_models
 from panel_inputs import chiralChest, radiographNodes
 from xrecon.io.radiograph import write_radiograph
 from xrecon.physics.geometry import ViewGeometry
@@ -92,3 +94,38 @@ def test_a_file_that_says_it_is_a_ct_is_refused(widget: object, nodes: list, tmp
     widget.ui.paSelector.setCurrentNode(nodes[0])
     widget.ui.paSelector.setCurrentNode(node)
     assert refusal(widget) == ""
+
+
+# ---- a radiograph is never overwritten ----------------------------------------------------------
+def test_the_output_must_not_be_a_radiograph(widget: object, nodes: list) -> None:
+    for node in nodes:
+        before = slicer.util.arrayFromVolume(node).copy()
+        widget.ui.outputSelector.setCurrentNode(node)
+        message = f"The radiograph '{node.GetName()}' would be overwritten: choose another output volume."
+        assert refusal(widget) == message
+        with pytest.raises(InputError, match="would be overwritten"):
+            widget.logic.reconstruct(*nodes, output=node)
+        assert np.array_equal(slicer.util.arrayFromVolume(node), before)
+    widget.ui.outputSelector.setCurrentNode(None)
+    assert refusal(widget) == ""
+
+
+def test_a_picture_of_the_output_must_not_be_a_radiograph(widget: object, nodes: list) -> None:
+    """A second run into the same output writes the pictures beside it anew."""
+    output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "output")
+    output.SetNodeReferenceID("XRecon.input_lateral", nodes[1].GetID())
+    widget.ui.outputSelector.setCurrentNode(output)
+    assert "'Lateral' would be overwritten" in refusal(widget)
+
+
+def test_an_output_chosen_too_late_is_left_alone(widget: object, nodes: list, tmp_path: Path) -> None:
+    """The user picks a radiograph as the output while the job runs: the result gets a node of its own."""
+    model = tiny_models.save_memory(tmp_path, chiralChest())
+    widget.ui.modelFolderEdit.currentPath = str(model)
+    before = slicer.util.arrayFromVolume(nodes[0]).copy()
+    slicerhost.click(widget.ui.applyButton)
+    widget.ui.outputSelector.setCurrentNode(nodes[0])
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=60)
+    assert slicerhost.messages == []
+    assert np.array_equal(slicer.util.arrayFromVolume(nodes[0]), before)
+    assert widget._parameterNode.outputVolume.GetName() == "Synthetic CT of PA"

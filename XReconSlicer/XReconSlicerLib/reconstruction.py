@@ -100,6 +100,20 @@ def describeInputs(inputs: Mapping[str, Any]) -> tuple[str, str]:
         return str(error), str(error)
 
 
+def outputProblem(
+    inputs: Sequence[slicer.vtkMRMLScalarVolumeNode | None], output: slicer.vtkMRMLScalarVolumeNode | None
+) -> str:
+    """Why the result must not go into `output`, or "": it, or a picture beside it, is a radiograph in use."""
+    if output is None:
+        return ""
+    overwritten = [output, *(output.GetNodeReference(ATTRIBUTE_PREFIX + role) for role in PICTURES)]
+    for node in overwritten:
+        if node is not None and node in inputs:
+            message = _("The radiograph '{name}' would be overwritten: choose another output volume.")
+            return message.format(name=node.GetName())
+    return ""
+
+
 def reconstructionJob(inputs: Mapping[str, Any], model: str, device: str = "auto") -> CliJob:
     """The job `xrecon reconstruct`; `inputs` are the arguments of `radiographsFromNodes`."""
     radiographs = radiographsFromNodes(**inputs)
@@ -136,7 +150,11 @@ def addReconstruction(
     :param pictures: radiographs by the names in `PICTURES`; nodes of an earlier run are overwritten.
     :param inputs: the PA and the lateral node.
     :param output: node to overwrite; a new one when None.
+    :raises InputError: when one of the radiographs would be overwritten.
     """
+    problem = outputProblem(inputs, output)
+    if problem:
+        raise InputError(problem)
     name = _("Synthetic CT of {name}").format(name=inputs[0].GetName()) if output is None else ""
     node = volumeToNode(volume, name, output)
     if "synthetic" not in node.GetName().lower():
@@ -185,6 +203,9 @@ def reconstruct(
     from xrecon.pipelines import DEFAULT_MODEL
     from xrecon.pipelines import reconstruct as compute
 
+    problem = outputProblem([pa, lateral], output)
+    if problem:
+        raise InputError(problem)  # before anything is computed
     result = compute(radiographsFromNodes(pa, lateral, **options), model or DEFAULT_MODEL, device)
     pictures = {}
     for plane, views in zip(PLANES, VIEW_PLANES.values(), strict=True):
