@@ -12,7 +12,7 @@ from xrecon.volume import InputError
 from XReconSlicerLib.jobs import PACKAGE_PARENT
 
 MODELS_FOLDER = PACKAGE_PARENT / "xrecon" / "models"
-CARD_NAME = "card.json"
+CARD_NAME, WEIGHTS_NAME = "card.json", "weights.safetensors"
 RECONSTRUCTION, SEGMENTATION = "radiographs", "slices"  # a card's input kind
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
+from xrecon.io.folder import output_folder
 from xrecon.volume import InputError
 
 from XReconSlicerLib.jobs import CliJob
-from XReconSlicerLib.models import CARD_NAME
+from XReconSlicerLib.models import CARD_NAME, WEIGHTS_NAME
 
 # Time to leave no half-written file in the user's folder when a job is cancelled.
 GRACE_MS = 10000
@@ -95,18 +97,47 @@ def hasModel(folder: str) -> bool:
 def exportModel(source: Path, destination: Path) -> Path:
     """Copies a finished model into a new folder, named as in its card, below `destination`.
 
-    :raises InputError: when the source is no model or the new folder exists.
+    The new folder appears only when the copy is complete and its weights are those of the card.
+    :raises InputError: when the source is no model, its weights are not those of its card, or the
+        new folder exists.
+    :raises OSError: when it cannot be written.
     """
-    if not hasModel(str(source)):
-        raise InputError(
-            _("Expected a model folder with {file}: {folder}").format(file=CARD_NAME, folder=source)
-        )
-    name = json.loads((source / CARD_NAME).read_text(encoding="utf-8"))["name"]
+    name, digest = _nameAndChecksum(source)
     target = destination / name
     if target.exists():
         raise InputError(_("There is already a model in {folder}.").format(folder=target))
-    shutil.copytree(source, target)
+    with output_folder(destination) as staging:
+        copy = staging / name
+        copy.mkdir()
+        for file in (CARD_NAME, WEIGHTS_NAME):
+            shutil.copyfile(source / file, copy / file)
+        if hashlib.sha256((copy / WEIGHTS_NAME).read_bytes()).hexdigest() != digest:
+            raise InputError(
+                _(
+                    "The weights do not have the card's SHA-256; they are damaged or exchanged: {folder}"
+                ).format(folder=source)
+            )
     return target
+
+
+def _nameAndChecksum(folder: Path) -> tuple[str, str]:
+    """What the card of a model says, without the packages that the backend needs to read cards."""
+    try:
+        card = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
+        name, digest = card["name"], card["sha256"]
+        if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
+            raise ValueError(f"not the name of a folder: {name!r}")
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            _("Expected a model folder with a readable {file}: {folder} ({reason})").format(
+                file=CARD_NAME, folder=folder, reason=error
+            )
+        ) from error
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise InputError(
+            _("Expected weights in {file} beside the card: {folder}").format(file=WEIGHTS_NAME, folder=folder)
+        )
+    return name, digest
 
 
 def describeMetrics(numbers: Mapping[str, Any]) -> str:
