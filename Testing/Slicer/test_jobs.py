@@ -207,6 +207,17 @@ def test_a_child_that_does_not_listen_is_killed_after_the_grace(tmp_path: Path) 
     assert time.monotonic() - started < 9
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX process ids")
+@pytest.mark.parametrize("pid", [0, -1])
+def test_a_number_of_no_process_signals_no_group(pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+    monkeypatch.setattr(processes.os, "kill", lambda *arguments: sent.append(arguments))
+    processes.kill(pid)
+    processes.terminate([pid])
+    assert sent == [] and processes.tree(pid) == [] and not processes.isAlive(pid)
+    assert sent == []
+
+
 def test_prepare_leaves_no_folder_when_writing_the_input_fails() -> None:
     folders = []
 

@@ -2,6 +2,9 @@
 
 Slicer's `PythonSlicer` is a launcher whose child does the work, and data loaders start children of
 their own: ending only the process that was started leaves the others computing.
+
+Numbers that name no process (0, which QProcess gives before the start and after the end, and
+negative ones) are left out everywhere: for the system they mean whole groups, Slicer's own first.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from pathlib import Path
 
 
 def tree(pid: int) -> list[int]:
-    """`pid` and the process ids of all its descendants, parents before children (POSIX)."""
+    """`pid` and the process ids of all its descendants, parents before children (POSIX); [] for none."""
+    if pid <= 0:
+        return []
     children = defaultdict(list)
     for child, parent in _parents():
         children[parent].append(child)
@@ -36,6 +41,8 @@ def terminate(pids: Sequence[int]) -> None:
 
 def isAlive(pid: int) -> bool:
     """Whether there is such a process (POSIX)."""
+    if pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -45,6 +52,8 @@ def isAlive(pid: int) -> bool:
 
 def kill(pid: int) -> None:
     """Ends the process and its descendants at once."""
+    if pid <= 0:
+        return
     if sys.platform == "win32":
         command = ["taskkill", "/PID", str(pid), "/T", "/F"]
         subprocess.run(command, capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW)
@@ -60,6 +69,8 @@ def kill(pid: int) -> None:
 
 
 def _send(pid: int, number: int) -> None:
+    if pid <= 0:
+        return
     with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
         os.kill(pid, number)
 
