@@ -32,7 +32,7 @@ def tracked(repository: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def build(tracked: list[Path], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build folder of a configured copy of the tracked files."""
+    """Build folder of a configured copy of the tracked files, beside a model that is in no repository."""
     if shutil.which("cmake") is None:
         pytest.skip("needs cmake")
     if shutil.which("cc") is None:
@@ -41,6 +41,10 @@ def build(tracked: list[Path], repository: Path, tmp_path_factory: pytest.TempPa
     for name in tracked:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(repository / name, source / name)
+    own = source / "XReconSlicer" / "xrecon" / "models" / "a-developers-own"
+    own.mkdir()
+    for name in ("card.json", "weights.safetensors"):
+        (own / name).write_text("{}", encoding="utf-8")
     command = ["cmake", "-S", source, "-B", build, f"-DSlicer_DIR={STUB}"]
     configured = subprocess.run(command, capture_output=True, text=True, check=False)
     assert configured.returncode == 0, configured.stderr
@@ -63,7 +67,14 @@ def test_every_tracked_file_of_the_modules_is_installed_and_no_other(
         if name.parts[0] in MODULES and name.name not in NEVER_PACKAGED
     }
     copied = {path.relative_to(installed) for path in installed.rglob("*") if path.is_file()}
-    assert copied == expected
+    assert copied == expected  # without the developer's own model
+
+
+def test_contributors_are_named_with_their_organization(build: Path) -> None:
+    text = (build / "description.txt").read_text(encoding="utf-8")
+    (contributors,) = re.findall(r"^EXTENSION_CONTRIBUTORS=(.+)$", text, flags=re.MULTILINE)
+    for each in contributors.split("), "):
+        assert re.fullmatch(r"\w+( \w+)+ \([^()]+\)", each.removesuffix(")") + ")"), each
 
 
 def test_only_module_files_lie_where_slicer_looks_for_modules(installed: Path) -> None:
