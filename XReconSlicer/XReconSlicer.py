@@ -96,7 +96,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._noteInputs = None
+        self._noteState = None
         self._inputProblem = ""
 
     def setup(self) -> None:
@@ -193,10 +193,11 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _updateGeometryNote(self, inputs: dict) -> str:
         """Shows the geometry in use; gives the reason why the radiographs cannot be used, or ""."""
-        from XReconSlicerLib.reconstruction import describeInputs
+        from XReconSlicerLib.reconstruction import describeInputs, inputsState
 
-        if inputs != self._noteInputs:  # reading the files again at each change would be slow
-            self._noteInputs = inputs
+        state = inputsState(inputs)
+        if state != self._noteState:  # reading the files again at each change would be slow
+            self._noteState = state
             self.ui.geometryLabel.text, self._inputProblem = describeInputs(inputs)
         return self._inputProblem
 

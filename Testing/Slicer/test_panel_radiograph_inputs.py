@@ -11,9 +11,13 @@ import slicer
 import slicerhost
 import tiny_models
 from panel_inputs import chiralChest, radiographNodes
+from PySide6 import QtCore
+from PySide6.QtTest import QTest
 from xrecon.io.radiograph import write_radiograph
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.volume import InputError, Radiograph
+from XReconSlicerLib import node_files
+from XReconSlicerLib.intake import radiographFromNode
 from XReconSlicerLib.mrml import volumeToNode
 from XReconSlicerLib.scene import markSynthetic
 
@@ -129,3 +133,97 @@ def test_an_output_chosen_too_late_is_left_alone(widget: object, nodes: list, tm
     assert slicerhost.messages == []
     assert np.array_equal(slicer.util.arrayFromVolume(nodes[0]), before)
     assert widget._parameterNode.outputVolume.GetName() == "Synthetic CT of PA"
+
+
+def test_one_picture_in_two_nodes_is_refused(widget: object) -> None:
+    picture = noise((9, 7))
+    twins = [("a", picture), ("b", picture), ("negative", 1 - picture), ("mirrored", picture[:, ::-1])]
+    first, *others = [slicer.util.addVolumeFromArray(array[None], name=name) for name, array in twins]
+    widget.ui.paSelector.setCurrentNode(first)
+    for other in others:
+        widget.ui.lateralSelector.setCurrentNode(other)
+        assert refusal(widget) == f"Expected two pictures, but 'a' and '{other.GetName()}' show the same one."
+    widget.ui.lateralSelector.setCurrentNode(slicer.util.addVolumeFromArray(noise((1, 9, 7), seed=2)))
+    assert refusal(widget) == ""
+
+
+# ---- what was read is remembered, but never for other contents ----------------------------------
+def test_changed_voxels_and_attributes_are_looked_at_again(widget: object, nodes: list) -> None:
+    array = slicer.util.arrayFromVolume(nodes[0])
+    good = array.copy()
+    array[:] = np.nan
+    slicer.util.arrayFromVolumeModified(nodes[0])
+    widget._update()
+    assert refusal(widget) == f"expected finite numbers in PA, got {good.size} NaN or infinite pixels"
+    slicer.util.arrayFromVolume(nodes[0])[:] = good
+    slicer.util.arrayFromVolumeModified(nodes[0])
+    widget._update()
+    assert refusal(widget) == ""
+    nodes[0].SetAttribute("XRecon.view", "LEFT LATERAL")
+    widget._update()
+    assert "is a LEFT LATERAL radiograph" in refusal(widget)
+
+
+def test_a_changed_file_is_looked_at_again(widget: object, nodes: list, tmp_path: Path) -> None:
+    node, path = stored(noise((9, 7)), tmp_path)
+    widget.ui.paSelector.setCurrentNode(node)
+    assert "PA: 1777 mm (file)" in widget.ui.geometryLabel.text
+    other = ViewGeometry.pa(shape=(9, 7), source_to_detector_mm=1888.0)
+    write_radiograph(Radiograph(noise((9, 7)), other, view="PA"), path)
+    widget._update()
+    assert "PA: 1888 mm (file)" in widget.ui.geometryLabel.text
+
+
+def test_a_file_is_read_once_as_long_as_nothing_changes(
+    widget: object, nodes: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, compared = [], []
+    read, compare = node_files.read_radiograph, node_files.likeness
+    monkeypatch.setattr(
+        node_files, "read_radiograph", lambda path, **options: reads.append(options) or read(path, **options)
+    )
+    monkeypatch.setattr(node_files, "likeness", lambda *pictures: compared.append(1) or compare(*pictures))
+    node, _path = stored(noise((9, 7)), tmp_path)
+    widget.ui.paSelector.setCurrentNode(node)
+    assert reads == [{}, {"view": "", "usual_view": "PA"}] and len(compared) == 2
+    widget.ui.sourceToIsocenterSpinBox.value = 1400.0
+    assert len(reads) == 3 and len(compared) == 2
+    widget.ui.sourceToIsocenterSpinBox.value = 0.0
+    widget.ui.paSelector.setCurrentNode(None)
+    widget.ui.paSelector.setCurrentNode(node)
+    assert len(reads) == 3 and len(compared) == 2
+    # what was remembered cannot be changed from outside
+    radiographFromNode(node).array[:] = 0
+    assert refusal(widget) == "" and radiographFromNode(node).array.any()
+
+
+def stored(picture: np.ndarray, folder: Path) -> tuple[slicer.vtkMRMLScalarVolumeNode, Path]:
+    """A node without attributes and the file it was loaded from."""
+    geometry = ViewGeometry.pa(shape=picture.shape, source_to_detector_mm=1777.0)
+    write_radiograph(Radiograph(picture, geometry, view="PA"), folder / "stored.nrrd")
+    node = slicer.util.addVolumeFromArray(picture[None], name="stored")
+    node.AddDefaultStorageNode()
+    node.GetStorageNode().SetFileName(str(folder / "stored.nrrd"))
+    return node, folder / "stored.nrrd"
+
+
+def test_a_length_is_used_when_it_is_typed_to_its_end(widget: object, nodes: list) -> None:
+    """Not after each digit: 1, 16, 160 and 1600 mm would be four geometries, and three of them wrong."""
+    ui = widget.ui
+    for spinBox in (ui.sourceToDetectorSpinBox, ui.sourceToIsocenterSpinBox, ui.pixelSpacingSpinBox):
+        assert not spinBox.keyboardTracking
+    seen = []
+    ui.sourceToDetectorSpinBox.connect("valueChanged(double)", seen.append)
+    ui.sourceToDetectorSpinBox.selectAll()
+    QTest.keyClicks(ui.sourceToDetectorSpinBox, "1600")
+    assert seen == []
+    QTest.keyClick(ui.sourceToDetectorSpinBox, QtCore.Qt.Key.Key_Return)
+    assert seen == [1600.0]
+    assert "PA: 1600 mm (entered)" in ui.geometryLabel.text
+
+
+def test_recent_results_are_dropped_oldest_first() -> None:
+    recent, computed = node_files.Recent(most=2), []
+    for key in (1, 2, 1, 3, 1, 2):
+        assert recent.get(key, lambda key=key: computed.append(key) or -key) == -key
+    assert computed == [1, 2, 3, 2]

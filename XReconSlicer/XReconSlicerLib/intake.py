@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 from slicer.i18n import tr as _
-from xrecon.io.radiograph import NotARadiographError, read_radiograph
+from xrecon.io.radiograph import NotARadiographError
 from xrecon.physics.geometry import (
     SOURCE_TO_DETECTOR_MM,
     SOURCE_TO_ISOCENTER_MM,
@@ -28,11 +27,10 @@ from xrecon.physics.geometry import (
 from xrecon.volume import InputError, Quantity, Radiograph
 
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, scalarArray
+from XReconSlicerLib.node_files import filesOf, fileState, nodeState, readFile, rememberedLikeness
 
 # The views that fit into each of the panel's two selectors; the first is meant when nothing is known.
 PLANES = {"frontal": ("PA", "AP"), "lateral": ("LEFT LATERAL", "RIGHT LATERAL")}
-# Two decoders of one lossy JPEG may differ by a grey value; two pictures correlate far less.
-SAME_PICTURE_CORRELATION = 0.999
 # PA and lateral, and perhaps one more of each, may be stored as one volume; more slices make a CT.
 MOST_PICTURES = 4
 HOUNSFIELD_UNIT = "[hnsf'U]"  # as Slicer's CT reader and `mrml.volumeToNode` write it
@@ -162,50 +160,23 @@ def _fromFile(
     given: Mapping[str, Any],
 ) -> Radiograph | None:
     """The node's file as the backend reads it, if it holds the picture that Slicer shows."""
-    for path in _files(node, sliceIndex):
+    for path in filesOf(node, sliceIndex):
         try:
-            found = read_radiograph(path)
+            found = readFile(path)
         except NotARadiographError:
             raise  # the node shows what the file holds
         except (InputError, OSError) as error:  # e.g. a PNG stack: the node itself can still be used
             logging.info("XRecon: %s tells nothing about '%s': %s", path, node.GetName(), error)
             continue
-        sign = _likeness(found.array, picture)
+        key = (fileState(path), nodeState(node, sliceIndex), sliceIndex)
+        sign = rememberedLikeness(key, found.array, picture)
         if sign == 0:
             continue
         _requirePlane(found, views, node)
-        found = read_radiograph(path, view=view, usual_view=views[0], **given)
+        found = readFile(path, view=view, usual_view=views[0], **given)
         # The user decides about the polarity by what Slicer shows.
         return found if sign > 0 else _inverted(found, "grey values as shown in Slicer")
     return None
-
-
-def _likeness(found: np.ndarray, shown: np.ndarray) -> int:
-    """1 when both are one picture up to contrast, turning and mirroring, -1 for its negative, else 0.
-
-    The backend turns a picture whose DICOM tags say that it does not hang as its view should.
-    """
-    for turned in (np.rot90(shown, quarter) for quarter in range(4)):
-        for candidate in (turned, turned[:, ::-1]):
-            if candidate.shape != found.shape or not candidate.std() or not found.std():
-                continue
-            correlation = np.corrcoef(found.ravel(), candidate.ravel())[0, 1]
-            if abs(correlation) > SAME_PICTURE_CORRELATION:
-                return 1 if correlation > 0 else -1
-    return 0
-
-
-def _files(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> Iterator[Path]:
-    """Files the slice may have been loaded from: by DICOM instance, then by the storage node."""
-    database = getattr(slicer, "dicomDatabase", None)
-    instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    if database is not None and sliceIndex < len(instances):
-        file = database.fileForInstance(instances[sliceIndex])
-        if file:
-            yield Path(file)
-    storage = node.GetStorageNode()
-    if storage is not None and storage.GetFileName() and Path(storage.GetFileName()).is_file():
-        yield Path(storage.GetFileName())
 
 
 def _withGeometry(

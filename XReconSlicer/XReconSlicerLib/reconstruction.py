@@ -16,6 +16,7 @@ from XReconSlicerLib.intake import GEOMETRY_VALUES, radiographFromNode
 from XReconSlicerLib.intake import PLANES as VIEW_PLANES
 from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, radiographToNode, setProvenance, volumeToNode
+from XReconSlicerLib.node_files import nodeState, rememberedLikeness
 from XReconSlicerLib.scene import markSynthetic, placeBeside, setChestWindow, showInSliceViews
 
 NOTICE = _("Synthetic volume computed by XRecon from two radiographs. For research; not for diagnosis.")
@@ -58,12 +59,17 @@ def radiographsFromNodes(
         "pixelSpacingMm": pixelSpacingMm,
     }
     view = f"{lateralSide.upper()} LATERAL" if lateralSide else ""
-    return [
+    radiographs = [
         radiographFromNode(pa, "frontal", sliceIndex=paSlice, invert=invertPa, **given),
         radiographFromNode(
             lateral, "lateral", sliceIndex=lateralSlice, invert=invertLateral, view=view, **given
         ),
     ]
+    key = (nodeState(pa, paSlice), paSlice, nodeState(lateral, lateralSlice), lateralSlice)
+    if rememberedLikeness(key, *(each.array for each in radiographs)):
+        message = _("Expected two pictures, but '{pa}' and '{lateral}' show the same one.")
+        raise InputError(message.format(pa=pa.GetName(), lateral=lateral.GetName()))
+    return radiographs
 
 
 def describeGeometry(radiograph: Radiograph) -> str:
@@ -88,6 +94,13 @@ def describeGeometry(radiograph: Radiograph) -> str:
     if radiograph.meta.get("view.origin") == "assumed":
         view += _(" (ASSUMED)")
     return f"{view}: " + ", ".join(parts)
+
+
+def inputsState(inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What changes when `describeInputs` may say something else: a choice, a node's contents or a file."""
+    states = [nodeState(inputs[plane], inputs[f"{plane}Slice"]) for plane in PLANES]
+    values = {name: value for name, value in inputs.items() if name not in PLANES}
+    return *states, values
 
 
 def describeInputs(inputs: Mapping[str, Any]) -> tuple[str, str]:
