@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from panel_inputs import chiralChest, leftovers, radiographNodes
 from XReconSlicerLib import install
 
 HERE = Path(__file__).resolve().parent
+TORCH = "torch>=2.4"
 # What Slicer does not bring along.
 ABSENT = (
     "torch", "monai", "skimage", "pydantic", "typer", "rich", "safetensors", "cc3d", "edt", "jinja2",
@@ -100,43 +103,100 @@ class FreshSlicer:
     def PyTorchUtilsLogic(self) -> FreshSlicer:  # noqa: N802  (Slicer's name)
         return self
 
-    def installTorch(self, askConfirmation: bool) -> object:
+    def installTorch(  # noqa: N802  (Slicer's name)
+        self, askConfirmation: bool = True, torchVersionRequirement: str | None = None
+    ) -> object:
         assert not askConfirmation  # the user was asked once already
-        return self.pip(["torch"])
+        return self.note(["torch" + (torchVersionRequirement or "")])
 
-    def pip(self, packages: list[str], requester: str = "XRecon") -> object:
+    def pip(self, packages: list[str], constraints: Path, requester: str) -> object:
         assert requester == "XRecon"
+        self.constraints = Path(constraints).read_text(encoding="utf-8").split()
+        return self.note(packages)
+
+    def note(self, packages: list[str]) -> object:
         self.installed.append(packages)
         self.missing = [each for each in self.missing if each not in packages]
         return self
 
 
 def test_one_question_then_torch_by_its_extension_then_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = FreshSlicer(monkeypatch, ["torch", "monai>=1.4", "typer>=0.12"])
+    fresh = FreshSlicer(monkeypatch, [TORCH, "absent>=1.4", "typer>=99"])
     with slicerhost.interactiveMode():
         assert install.ensurePackages()
         assert install.ensurePackages()  # nothing is missing any more: no question
     (question,) = fresh.questions
-    assert "torch, monai>=1.4, typer>=0.12" in question
-    assert fresh.installed == [["torch"], ["monai>=1.4", "typer>=0.12"]]
+    typer = f"typer>=99 (replaces {metadata.version('typer')})"
+    assert "absent>=1.4" in question and typer in question
+    assert fresh.installed == [[TORCH], ["absent>=1.4", "typer>=99"]]
+
+
+def test_an_old_torch_is_missing_and_the_backend_wants_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((HERE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["optional-dependencies"]["torch"] == [TORCH] == [str(install.TORCH)]
+    versions = {"torch": "2.1.2+cu118"}
+    monkeypatch.setattr(install, "_installedVersion", lambda name: versions.get(name))
+    assert install.missingPackages()[0] == TORCH
+    versions["torch"] = "2.4.0+cu121"
+    assert TORCH not in install.missingPackages()
+
+
+def test_an_older_pytorch_extension_is_not_asked_for_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FreshSlicer(monkeypatch, [TORCH])
+
+    def installTorch(askConfirmation: bool = True, forceComputationBackend: object = None) -> object:  # noqa: N802
+        fresh.missing = []
+        return fresh
+
+    fresh.installTorch = installTorch
+    with slicerhost.interactiveMode():
+        assert install.ensurePackages()
+
+
+def test_pip_is_kept_from_replacing_torch_and_packages_of_slicer(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FreshSlicer(monkeypatch, ["absent>=1", "pillow>=99"])
+    with slicerhost.interactiveMode():
+        assert install.ensurePackages()
+    for name in ("torch", "numpy", "simpleitk", "pydicom"):
+        assert f"{name}=={metadata.version(name)}" in fresh.constraints
+    assert not any(line.startswith("pillow") for line in fresh.constraints)  # it was asked for
+
+
+def test_pip_of_slicer_5_10_gets_the_constraints_as_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = FreshSlicer(monkeypatch, ["absent>=1"])
+    find = install.importlib.util.find_spec
+    monkeypatch.setattr(
+        install.importlib.util, "find_spec", lambda name: None if name == "slicer.packaging" else find(name)
+    )
+
+    def pip(arguments: list[str]) -> None:
+        option, path, *packages = arguments
+        assert option == "--constraint"
+        fresh.pip(packages, Path(path), "XRecon")
+
+    monkeypatch.setattr(slicer.util, "pip_install", pip, raising=False)
+    with slicerhost.interactiveMode():
+        assert install.ensurePackages()
+    assert fresh.installed == [["absent>=1"]]
+    assert f"torch=={metadata.version('torch')}" in fresh.constraints
 
 
 def test_nothing_is_installed_when_the_user_declines(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = FreshSlicer(monkeypatch, ["torch"], answer=False)
+    fresh = FreshSlicer(monkeypatch, [TORCH], answer=False)
     with slicerhost.interactiveMode():
         assert not install.ensurePackages()
     assert fresh.installed == []
 
 
 def test_nothing_is_installed_in_testing_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = FreshSlicer(monkeypatch, ["torch"])
+    fresh = FreshSlicer(monkeypatch, [TORCH])
     with pytest.raises(install.InstallError, match="torch"):
         install.ensurePackages()
     assert fresh.installed == [] and fresh.questions == []
 
 
 def test_the_console_is_told_what_is_missing_and_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    fresh = FreshSlicer(monkeypatch, ["torch>=2.4", "monai>=1.4"])
+    fresh = FreshSlicer(monkeypatch, [TORCH, "monai>=1.4"])
     with slicerhost.interactiveMode():
         with pytest.raises(install.InstallError, match=r"torch>=2.4, monai>=1.4.*Apply.*ensurePackages\(\)"):
             install.requirePackages()
@@ -155,7 +215,7 @@ def test_packages_of_slicer_itself_are_never_replaced(monkeypatch: pytest.Monkey
 def test_without_the_pytorch_extension_the_user_is_told_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    FreshSlicer(monkeypatch, ["torch"])
+    FreshSlicer(monkeypatch, [TORCH])
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)  # as if it did not exist
     with slicerhost.interactiveMode(), pytest.raises(install.InstallError, match="Extensions Manager"):
         install.ensurePackages()
@@ -180,10 +240,10 @@ def test_apply_shows_a_failed_installation_and_a_refusal(
     pa, lateral = radiographNodes(chiralChest())
     widget.ui.paSelector.setCurrentNode(pa)
     widget.ui.lateralSelector.setCurrentNode(lateral)
-    FreshSlicer(monkeypatch, ["torch"])
+    FreshSlicer(monkeypatch, [TORCH])
     slicerhost.click(widget.ui.applyButton)
-    assert "Missing Python packages: torch." in slicerhost.messages.pop()[1]
-    FreshSlicer(monkeypatch, ["torch"], answer=False)
+    assert f"Missing Python packages: {TORCH}." in slicerhost.messages.pop()[1]
+    FreshSlicer(monkeypatch, [TORCH], answer=False)
     with slicerhost.interactiveMode():
         slicerhost.click(widget.ui.applyButton)
     assert widget.ui.statusLabel.text == "Not started: the packages were not installed."

@@ -2,7 +2,8 @@
 
 torch comes through Slicer's PyTorch extension, which knows the graphics card; the rest of
 `Resources/requirements.txt` through pip. Packages that Slicer itself is built on are never
-replaced, because other modules would stop working.
+replaced, because other modules would stop working; nor is a fitting torch by pip, because the one
+for this graphics card would give way to any other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import subprocess
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import slicer
@@ -20,6 +24,14 @@ from slicer.i18n import tr as _
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
 # Slicer's own; a newer one from pip has made Slicer unstartable before.
 BUNDLED = frozenset({"numpy", "scipy", "simpleitk", "pydicom"})
+# What pip must leave as it is while it resolves dependencies: the above, what else Slicer's core
+# imports, and torch, which only the PyTorch extension may choose.
+PINNED = (
+    *sorted(BUNDLED), "torch", "torchvision", "torchaudio", "pillow", "requests", "urllib3", "certifi",
+    "idna", "charset-normalizer", "chardet", "dicomweb-client", "cryptography", "cffi", "pyjwt", "six",
+    "packaging", "setuptools", "pip",
+)  # fmt: skip
+TORCH = Requirement("torch>=2.4")  # as in pyproject.toml
 
 
 class InstallError(RuntimeError):
@@ -36,17 +48,28 @@ def isSatisfied(requirement: Requirement) -> bool:
     """Whether the installed version fits, or the requirement does not concern this system."""
     if requirement.marker is not None and not requirement.marker.evaluate():
         return True
+    version = _installedVersion(requirement.name)
+    return version is not None and requirement.specifier.contains(version, prereleases=True)
+
+
+def _installedVersion(name: str) -> str | None:
     try:
-        version = importlib.metadata.version(requirement.name)
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return requirement.specifier.contains(version, prereleases=True)
+        return None
+
+
+def _withInstalledVersion(package: str) -> str:
+    version = _installedVersion(Requirement(package).name)
+    if version is None:
+        return package
+    return _("{package} (replaces {version})").format(package=package, version=version)
 
 
 def missingPackages() -> list[str]:
     """What `ensurePackages` would install, torch first; empty when everything is there."""
     missing = [str(requirement) for requirement in requirements() if not isSatisfied(requirement)]
-    return missing if importlib.util.find_spec("torch") else ["torch", *missing]
+    return missing if isSatisfied(TORCH) else [str(TORCH), *missing]
 
 
 def ensurePackages() -> bool:
@@ -72,12 +95,12 @@ def ensurePackages() -> bool:
         "XRecon needs these Python packages: {packages}.\n\n"
         "They are downloaded from the Python Package Index; PyTorch takes up to 3 GB. Install them now?"
     )
-    question = question.format(packages=", ".join(missing))
+    question = question.format(packages=", ".join(_withInstalledVersion(name) for name in missing))
     if not slicer.util.confirmOkCancelDisplay(question, _("Install packages")):
         return False
-    if "torch" in missing:
+    if str(TORCH) in missing:
         _installTorch()
-    _installWithPip([name for name in missing if name != "torch"])
+    _installWithPip([name for name in missing if name != str(TORCH)])
     importlib.invalidate_caches()
     remaining = missingPackages()
     if remaining:
@@ -111,7 +134,11 @@ def _installTorch() -> None:
         raise InstallError(
             _("Install the extension 'PyTorch' with the Extensions Manager, restart Slicer and try again.")
         ) from error
-    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False) is None:
+    install = PyTorchUtils.PyTorchUtilsLogic().installTorch
+    options = {"askConfirmation": False}
+    if "torchVersionRequirement" in inspect.signature(install).parameters:  # older ones install the newest
+        options["torchVersionRequirement"] = str(TORCH.specifier)
+    if install(**options) is None:
         raise InstallError(
             _("PyTorch could not be installed. The module 'PyTorch Utils' shows why and offers versions.")
         )
@@ -120,17 +147,27 @@ def _installTorch() -> None:
 def _installWithPip(packages: list[str]) -> None:
     if not packages:
         return
-    try:
-        if importlib.util.find_spec("slicer.packaging"):  # Slicer 5.12 and newer: shows progress and log
-            from slicer.packaging import pip_install
+    with tempfile.TemporaryDirectory(prefix="xr") as folder:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text("\n".join(_pins(packages)) + "\n", encoding="utf-8")
+        try:
+            if importlib.util.find_spec("slicer.packaging"):  # Slicer 5.12 and newer: shows progress and log
+                from slicer.packaging import pip_install
 
-            pip_install(packages, requester="XRecon")
-        else:
-            slicer.util.pip_install(packages)
-    except subprocess.CalledProcessError as error:
-        raise InstallError(
-            _(
-                "pip could not install {packages}. Behind a proxy or firewall, set the environment variable "
-                "HTTPS_PROXY before starting Slicer."
-            ).format(packages=", ".join(packages))
-        ) from error
+                pip_install(packages, constraints=constraints, requester="XRecon")
+            else:
+                slicer.util.pip_install(["--constraint", str(constraints), *packages])
+        except subprocess.CalledProcessError as error:
+            raise InstallError(
+                _(
+                    "pip could not install {packages}; its log says why. Behind a proxy or firewall, "
+                    "set the environment variable HTTPS_PROXY before starting Slicer."
+                ).format(packages=", ".join(packages))
+            ) from error
+
+
+def _pins(packages: Sequence[str]) -> list[str]:
+    """Lines of a constraints file: what is installed of `PINNED` stays, but for what is asked for."""
+    wanted = {Requirement(package).name.lower() for package in packages}
+    versions = {name: _installedVersion(name) for name in PINNED if name not in wanted}
+    return [f"{name}=={version}" for name, version in versions.items() if version is not None]
