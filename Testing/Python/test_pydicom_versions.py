@@ -20,7 +20,7 @@ from xrecon.io.dicom_pixels import read_dataset, stored_pixels
 from xrecon.io.radiograph import read_radiograph
 from xrecon.io.radiograph_dicom_writer import write_radiograph_dicom
 
-pytestmark = pytest.mark.skipif(pydicom.__version__[:2] != "3.", reason="only pydicom 3 has both sets of names")
+pytestmark = pytest.mark.skipif(pydicom.__version__[:2] != "3.", reason="only pydicom 3 has both names")
 
 
 @pytest.fixture
