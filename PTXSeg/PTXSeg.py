@@ -6,7 +6,6 @@ import enum
 from typing import Annotated
 
 import slicer
-import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -111,12 +110,15 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self.jobPanel = None
 
     def setup(self) -> None:
         """Builds the panel when it is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         from XReconSlicerLib.panel import JobPanel, connectDeviceCombo
+        from XReconSlicerLib.terminology import loadTerminology
 
+        loadTerminology()  # when the extension was installed into a running Slicer, nothing else does
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/PTXSeg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -139,7 +141,8 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Ends what still runs when the application closes or the module is reloaded."""
-        self.jobPanel.close()
+        if self.jobPanel:  # None when `setup` has failed
+            self.jobPanel.close()
         self.setParameterNode(None)  # else its connection would outlive the widgets after a reload
         self.removeObservers()
 
@@ -168,16 +171,9 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: PTXSegParameterNode | None) -> None:
         """Connects the panel to a parameter node, so that both always show the same."""
-        from XReconSlicerLib.parameters import connectToGui
+        from XReconSlicerLib.parameters import follow
 
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._parameterNode = parameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = connectToGui(self._parameterNode, self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-            self._update()
+        follow(self, parameterNode)
 
     def _update(self, *_arguments: object) -> None:
         """Enables what can be used now; the tooltip of Apply says what is missing."""

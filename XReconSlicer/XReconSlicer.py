@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import slicer
-import vtk
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -43,13 +41,14 @@ class XReconSlicer(ScriptedLoadableModule):
             "Reconstruction from Orthogonal X-Ray Images. The training data are named in each model's "
             "card. Research software, not a medical device."
         )
-        slicer.app.connect("startupCompleted()", loadTerminology)
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
 
 
-def loadTerminology() -> None:
-    """Makes Slicer know pneumothorax, which none of its own terminologies has."""
-    path = Path(__file__).resolve().parent / "Resources" / "SegmentationCategoryTypeModifier-XRecon.term.json"
-    slicer.modules.terminologies.logic().LoadTerminologyFromFile(str(path))
+def onStartupCompleted() -> None:
+    """Makes Slicer know pneumothorax before any module is opened."""
+    from XReconSlicerLib.terminology import loadTerminology
+
+    loadTerminology()
 
 
 #
@@ -96,6 +95,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self.jobPanel = None
         self._noteState = None
         self._inputProblem = ""
 
@@ -104,7 +104,9 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.setup(self)
         from XReconSlicerLib.models import RECONSTRUCTION
         from XReconSlicerLib.panel import JobPanel, connectDeviceCombo, connectFolderEdit, fillModelCombo
+        from XReconSlicerLib.terminology import loadTerminology
 
+        loadTerminology()  # when the extension was installed into a running Slicer, nothing else does
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/XReconSlicer.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
@@ -126,7 +128,8 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Ends what still runs when the application closes or the module is reloaded."""
-        self.jobPanel.close()
+        if self.jobPanel:  # None when `setup` has failed
+            self.jobPanel.close()
         self.setParameterNode(None)  # else its connection would outlive the widgets after a reload
         self.removeObservers()
 
@@ -155,16 +158,9 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: XReconSlicerParameterNode | None) -> None:
         """Connects the panel to a parameter node, so that both always show the same."""
-        from XReconSlicerLib.parameters import connectToGui
+        from XReconSlicerLib.parameters import follow
 
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._parameterNode = parameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = connectToGui(self._parameterNode, self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-            self._update()
+        follow(self, parameterNode)
 
     def _update(self, *_arguments: object) -> None:
         """Enables what can be used now; the tooltip of Apply says what is missing."""

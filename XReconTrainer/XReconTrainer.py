@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -70,6 +69,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self.jobPanel = None
 
     def setup(self) -> None:
         """Builds the panel when it is opened for the first time."""
@@ -108,7 +108,8 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Ends what still runs when the application closes or the module is reloaded."""
-        self.jobPanel.close()
+        if self.jobPanel:  # None when `setup` has failed
+            self.jobPanel.close()
         self.setParameterNode(None)  # else its connection would outlive the widgets after a reload
         self.removeObservers()
 
@@ -135,16 +136,9 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, parameterNode: XReconTrainerParameterNode | None) -> None:
         """Connects the panel to a parameter node, so that both always show the same."""
-        from XReconSlicerLib.parameters import connectToGui
+        from XReconSlicerLib.parameters import follow
 
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._parameterNode = parameterNode
-        if self._parameterNode:
-            self._parameterNodeGuiTag = connectToGui(self._parameterNode, self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
-            self._update()
+        follow(self, parameterNode)
 
     def _onSettingsChanged(self, recipe: str, changes: dict) -> None:
         if self._parameterNode:
