@@ -120,6 +120,12 @@ class FreshSlicer:
         return self
 
 
+def test_a_package_that_slicer_built_without_metadata_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "_installedVersion", lambda name: None)
+    assert install.isSatisfied(install.Requirement("SimpleITK>=2.4"))
+    assert not install.isSatisfied(install.Requirement("monai>=1.4"))
+
+
 def test_one_question_then_torch_by_its_extension_then_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = FreshSlicer(monkeypatch, [TORCH, "absent>=1.4", "typer>=99"])
     with slicerhost.interactiveMode():

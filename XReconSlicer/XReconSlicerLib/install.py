@@ -24,6 +24,7 @@ from slicer.i18n import tr as _
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
 # Slicer's own; a newer one from pip has made Slicer unstartable before.
 BUNDLED = frozenset({"numpy", "scipy", "simpleitk", "pydicom"})
+_IMPORT_NAMES = {"simpleitk": "SimpleITK"}
 # What pip must leave as it is while it resolves dependencies: the above, what else Slicer's core
 # imports, and torch, which only the PyTorch extension may choose.
 PINNED = (
@@ -48,7 +49,11 @@ def isSatisfied(requirement: Requirement) -> bool:
     """Whether the installed version fits, or the requirement does not concern this system."""
     if requirement.marker is not None and not requirement.marker.evaluate():
         return True
-    version = _installedVersion(requirement.name)
+    name = requirement.name.lower()
+    version = _installedVersion(name)
+    if version is None and name in BUNDLED:
+        # Slicer may build a package itself and leave out what pip would know it by
+        return importlib.util.find_spec(_IMPORT_NAMES.get(name, name)) is not None
     return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
