@@ -180,6 +180,8 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if not parameters:
             return
+        from XReconSlicerLib.pneumothorax import ctProblem
+
         needsSegmentation = parameters.lungSource is LungSource.SEGMENTATION
         self.ui.lungsSelector.enabled = needsSegmentation
         self.ui.tableView.visible = parameters.outputTable is not None
@@ -187,8 +189,8 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         problem = ""
         if self.jobPanel.isRunning:
             problem = _("A segmentation is running.")
-        elif not parameters.ctVolume:
-            problem = _("Choose a CT.")
+        elif unusable := ctProblem(parameters.ctVolume):
+            problem = unusable
         elif needsSegmentation and not parameters.lungSegmentation:
             problem = _("Choose the segmentation that holds the lungs.")
         elif needsSegmentation and parameters.lungSegmentation is parameters.outputSegmentation:

@@ -75,6 +75,34 @@ def test_apply_says_what_is_missing(widget: object) -> None:
     assert ui.applyButton.toolTip == "Choose the segmentation that holds the lungs."
 
 
+def test_a_node_that_can_be_no_ct_is_refused_by_name(widget: object, ct: object) -> None:
+    ui = widget.ui
+    flat = slicer.util.addVolumeFromArray(np.zeros((1, 9, 7)), name="PA")
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "nothing")
+    for node, reason in (
+        (flat, "'PA' has one slice, as a radiograph has: choose a CT."),
+        (empty, "'nothing' is empty: choose a CT."),
+    ):
+        ui.ctSelector.setCurrentNode(node)
+        assert not ui.applyButton.enabled and ui.applyButton.toolTip == reason
+        with pytest.raises(InputError, match=reason):
+            widget.logic.segment(node)
+    ui.ctSelector.setCurrentNode(ct)
+    assert ui.applyButton.enabled
+
+
+def test_nan_is_told_with_the_name_of_the_node(widget: object, ct: object) -> None:
+    array = slicer.util.arrayFromVolume(ct).astype(np.float32)
+    array[3, 4, 5] = np.nan
+    slicer.util.updateVolumeFromArray(ct, array)
+    apply(widget)
+    message = "expected finite numbers in 'Chest', got 1 NaN or infinite voxels"
+    assert widget.ui.statusLabel.text == message and leftovers() == []
+    slicerhost.messages.clear()
+    with pytest.raises(InputError, match=message):
+        widget.logic.segment(ct)
+
+
 def test_the_given_lungs_are_not_overwritten(widget: object, lungs: slicer.vtkMRMLSegmentationNode) -> None:
     assert widget.ui.applyButton.enabled
     widget.ui.segmentationSelector.setCurrentNode(lungs)

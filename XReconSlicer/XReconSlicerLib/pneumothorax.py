@@ -14,8 +14,9 @@ from xrecon.io.image import write_volume
 from xrecon.io.segmentation import PTX_SEGMENTS, SegmentDescription, read_segmentation
 from xrecon.volume import InputError, Volume
 
+from XReconSlicerLib.install import requirePackages
 from XReconSlicerLib.jobs import CliJob
-from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, volumeFromNode
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, isLinearlyPlaced, volumeFromNode
 from XReconSlicerLib.scene import markSynthetic, placeBeside, tableToNode
 from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
 
@@ -24,6 +25,32 @@ NETWORK, CLASSICAL, SEGMENTATION = "network", "classical", "segmentation"
 NOTICE = _(
     "Measured by PTX-Seg (XRecon). Check the contours: no setting is validated for small pneumothorax."
 )
+
+
+def ctProblem(node: slicer.vtkMRMLScalarVolumeNode | None) -> str:
+    """Why a node cannot be the CT, as far as can be told without looking at its voxels, or ""."""
+    if node is None:
+        return _("Choose a CT.")
+    image = node.GetImageData()
+    size = image.GetDimensions() if image is not None else (0, 0, 0)
+    if min(size) == 0:
+        return _("'{name}' is empty: choose a CT.").format(name=node.GetName())
+    if size[2] == 1:
+        return _("'{name}' has one slice, as a radiograph has: choose a CT.").format(name=node.GetName())
+    if image.GetNumberOfScalarComponents() != 1:
+        return _("'{name}' is a colour picture: choose a CT.").format(name=node.GetName())
+    if not isLinearlyPlaced(node):
+        message = _("'{name}' is under a non-linear transform: harden the transform first.")
+        return message.format(name=node.GetName())
+    return ""
+
+
+def ctOf(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
+    """The CT in HU; raises InputError naming the node when it cannot be used."""
+    problem = ctProblem(node)
+    if problem:
+        raise InputError(problem)
+    return volumeFromNode(node).require_finite(f"'{node.GetName()}'")
 
 
 def lungsOf(
@@ -51,7 +78,7 @@ def segmentationJob(
     :param lungSource: NETWORK, CLASSICAL (thresholds, no weights) or SEGMENTATION (`lungsNode`).
     :param parameters: of PTX-Seg, by the names of `xrecon.pneumothorax.parameters.PtxParameters`.
     """
-    ct = volumeFromNode(ctNode)
+    ct = ctOf(ctNode)
     lungs = lungsOf(lungSource, lungsNode, ctNode)
 
     def arguments(folder: Path) -> list[object]:
@@ -135,12 +162,18 @@ def segment(
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
     tableNode: slicer.vtkMRMLTableNode | None = None,
 ) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLTableNode]:
-    """The whole way in this process, blocking; see `segmentationJob` for the parameters."""
+    """The whole way in this process, blocking; see `segmentationJob` for the parameters.
+
+    :raises InputError: when something given cannot be used.
+    :raises XReconSlicerLib.install.InstallError: when packages are missing.
+    """
+    requirePackages()
     from xrecon import pipelines
 
+    ct = ctOf(ctNode)
     models = (pipelines.CLASSICAL_LUNGS,) if lungSource == CLASSICAL else pipelines.DEFAULT_LUNG_MODELS
     lungs = lungsOf(lungSource, lungsNode, ctNode)
-    result = pipelines.segment(volumeFromNode(ctNode), lungs, models, parameters, device)
+    result = pipelines.segment(ct, lungs, models, parameters, device)
     rows = result.quantities.rows()
     header = list(rows[0])
     cells = [["" if row[key] is None else str(row[key]) for key in header] for row in rows]
