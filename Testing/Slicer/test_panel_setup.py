@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import slicer
 import slicerhost
-from XReconSlicerLib import panel, terminology
+from XReconSlicerLib import install, panel, terminology
 
 MODULES = ("XReconSlicer", "PTXSeg", "XReconTrainer")
 
@@ -54,3 +54,13 @@ def test_a_panel_whose_setup_failed_can_be_closed(
     widget = getattr(slicer.modules, f"{name}Widget")
     widget.cleanup()
     assert widget.Observations == []
+
+
+@pytest.mark.parametrize(("name", "call"), [("XReconSlicer", "reconstruct"), ("PTXSeg", "segment")])
+def test_the_console_says_which_packages_are_missing(
+    name: str, call: str, openModule: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "missingPackages", lambda: ["torch", "monai>=1.4"])
+    logic, nodes = openModule(name).logic, [None, None] if call == "reconstruct" else [None]
+    with pytest.raises(install.InstallError, match=r"Missing Python packages: torch, monai>=1\.4"):
+        getattr(logic, call)(*nodes)

@@ -12,6 +12,7 @@ from xrecon.io.image import read_volume
 from xrecon.io.radiograph import read_radiograph, write_radiograph
 from xrecon.volume import InputError, Radiograph, Volume
 
+from XReconSlicerLib.install import requirePackages
 from XReconSlicerLib.intake import GEOMETRY_VALUES, radiographFromNode
 from XReconSlicerLib.intake import PLANES as VIEW_PLANES
 from XReconSlicerLib.jobs import CliJob
@@ -212,7 +213,12 @@ def reconstruct(
     output: slicer.vtkMRMLScalarVolumeNode | None = None,
     **options: Any,
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The whole way in this process, blocking; see `radiographsFromNodes` for the options."""
+    """The whole way in this process, blocking; see `radiographsFromNodes` for the options.
+
+    :raises InputError: when something given cannot be used.
+    :raises XReconSlicerLib.install.InstallError: when packages are missing.
+    """
+    requirePackages()
     from xrecon.pipelines import DEFAULT_MODEL
     from xrecon.pipelines import reconstruct as compute
 
