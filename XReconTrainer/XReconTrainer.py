@@ -179,7 +179,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from XReconSlicerLib import training
 
         parameters, (data, output) = self._parameterNode, self._folders()
-        changes = json.loads(parameters.settings)
+        changes = {**json.loads(parameters.settings), "device": self.ui.deviceComboBox.currentData}
 
         def load(result: dict) -> str:
             self.ui.modelFolderEdit.currentPath = str(output / training.MODEL_FOLDER)
@@ -254,19 +254,22 @@ class XReconTrainerLogic(ScriptedLoadableModuleLogic):
         outputFolder: str,
         recipe: str = "lifting",
         resume: bool = False,
+        device: str = "auto",
         **settings: object,
     ) -> dict:
         """Trains a model and waits for it.
 
         :param dataFolder: folder of CTs.
         :param outputFolder: folder of the run; the model is `model` in it.
+        :param device: "auto", "cpu" or "cuda".
         :param settings: of the recipe; dotted names as a dictionary: `**{"optimizer.learning_rate": 1e-4}`.
         :return: the files and the metrics.
         :raises RuntimeError: with a sentence that says why it failed.
         """
         from XReconSlicerLib.training import trainingJob
 
-        return trainingJob(Path(dataFolder), Path(outputFolder), recipe, settings, resume).run()
+        changes = {**settings, "device": device}
+        return trainingJob(Path(dataFolder), Path(outputFolder), recipe, changes, resume).run()
 
     def evaluate(self, model: str, dataFolder: str, outputFolder: str, device: str = "auto") -> dict:
         """Scores a model on a folder of CTs and waits for it; raises RuntimeError when that fails."""

@@ -22,7 +22,6 @@ from XReconSlicerLib import training
 TINY = {
     "steps": "4",
     "precision": "float32",
-    "device": "cpu",
     "name": "tiny",
     "validate_every": "2",
     "checkpoint_every": "2",
@@ -91,6 +90,7 @@ def test_the_table_shows_all_settings_of_each_recipe(widget: object) -> None:
             ui.settingsTable.item(row, 0).text(): ui.settingsTable.item(row, 1).text()
             for row in range(ui.settingsTable.rowCount)
         }
+        assert "device" not in shown  # the combo box above says it
         assert shown["architecture"] == make_config(recipe).architecture
         # What the table shows, given back as settings, is the recipe itself.
         assert make_config("x-recon", overrides=shown) == make_config(recipe)
@@ -126,19 +126,24 @@ def test_settings_of_the_panel_and_console_reach_the_command(
 ) -> None:
     misbehave(monkeypatch, tmp_path, "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)")
     edit(widget, "batch", "2")
+    widget.ui.deviceComboBox.currentIndex = widget.ui.deviceComboBox.findData("cuda")
     slicerhost.click(widget.ui.applyButton)
     wait(widget)
     arguments = json.loads(widget.ui.statusLabel.text)
+    assert [each for each in arguments if "device" in each] == ["--set=device=cuda"]
     assert "--set=batch=2" in arguments and "--resume" not in arguments
     assert arguments[arguments.index("--recipe") + 1] == "lifting"
     with pytest.raises(RuntimeError, match="--resume") as raised:
-        widget.logic.train("cts", "run", "lungs", resume=True, steps=7, **{"grid.side": 32})
-    assert {"--set=steps=7", "--set=grid.side=32", "lungs"} <= set(json.loads(str(raised.value)))
+        widget.logic.train("cts", "run", "lungs", resume=True, device="cpu", steps=7, **{"grid.side": 32})
+    assert {"--set=steps=7", "--set=device=cpu", "--set=grid.side=32", "lungs"} <= set(
+        json.loads(str(raised.value))
+    )
 
 
 # ---- the whole way ------------------------------------------------------------------------------
 def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_path: Path) -> None:
     ui = widget.ui
+    ui.deviceComboBox.currentIndex = ui.deviceComboBox.findData("cpu")
     for name, value in TINY.items():
         edit(widget, name, value)
     texts = []

@@ -12,10 +12,12 @@ from XReconSlicerLib import training
 from XReconSlicerLib.events import Signal
 
 NAME, VALUE = 0, 1
+# Chosen elsewhere in the panel: two places for one setting could contradict each other.
+ELSEWHERE = ("device",)
 
 
 class SettingsTable:
-    """All settings of a recipe by name and value; changed values are bold.
+    """The settings of a recipe by name and value, but those chosen `ELSEWHERE`; changed values are bold.
 
     `changed(recipe, changes)` is emitted when the user chooses another recipe or edits a value;
     `changes` holds what differs from the recipe.
@@ -39,7 +41,8 @@ class SettingsTable:
         except ImportError:
             return ""  # packages are installed at the first start, and the settings can be seen from then on
         self._fillRecipes(names, recipe)
-        self._defaults = training.recipeSettings(recipe)
+        settings = training.recipeSettings(recipe).items()
+        self._defaults = {name: value for name, value in settings if name not in ELSEWHERE}
         wasBlocked = self.table.blockSignals(True)
         self.table.rowCount = len(self._defaults)
         for row, (name, (default, meaning)) in enumerate(self._defaults.items()):
