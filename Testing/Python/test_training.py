@@ -228,6 +228,11 @@ def test_a_refused_start_leaves_the_run_as_it_was(folder, tmp_path):
     train(folder, tmp_path, tiny(steps="2"), resume=True)
 
 
+def test_a_run_may_go_on_on_another_device(folder, tmp_path):
+    train(folder, tmp_path, tiny(steps="2", device="auto"))
+    train(folder, tmp_path, tiny(steps="2", device="cpu"), resume=True)
+
+
 def test_wrong_networks_and_damaged_runs_are_told_in_one_sentence(folder, tmp_path):
     with pytest.raises(InputError, match="'nope'"):
         train(folder, tmp_path / "new", tiny(architecture="nope"))

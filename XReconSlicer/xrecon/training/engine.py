@@ -18,9 +18,9 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -188,8 +188,8 @@ class Trainer:
             raise InputError(
                 f"the checkpoint {path} is damaged or no checkpoint: delete it or choose another folder"
             ) from error
-        if stored != self.config or state["steps"] != self.steps:
-            changed = [k for k, v in self.config.model_dump().items() if stored.model_dump()[k] != v]
+        changed = changed_settings(stored.model_dump(mode="json"), self.config)
+        if changed or state["steps"] != self.steps:
             raise InputError(
                 f"expected the settings of the run in {path.parent}, got others in {changed or ['steps']}"
             )
@@ -199,6 +199,15 @@ class Trainer:
             self.task.critic.load_state_dict(state["critic"])
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+
+
+def changed_settings(stored: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    """Names of the settings of a stored run that `config` has otherwise, so that it cannot be resumed.
+
+    The device is none of them: a run may go on elsewhere.
+    """
+    wished = config.model_dump(mode="json", exclude={"device"})
+    return sorted(k for k, v in wished.items() if k not in stored or stored[k] != v)
 
 
 def _csv(rows: list[dict[str, float]]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from xrecon.nets.device import choose_device
 from xrecon.nets.registry import create_model
 from xrecon.training.config import TrainConfig
-from xrecon.training.engine import CHECKPOINT, CONFIG, Progress, Task, Trainer
+from xrecon.training.engine import CHECKPOINT, CONFIG, Progress, Task, Trainer, changed_settings
 from xrecon.training.prepared import Prepared, prepare_subject
 from xrecon.training.reconstruction import create_reconstructor
 from xrecon.training.subjects import SPLITS, Subject, find_subjects, split_subjects, write_splits
@@ -56,8 +56,7 @@ def require_place(output: Path, config: TrainConfig, resume: bool) -> None:
             "folder"
         )
     stored = _read_json(output / CONFIG)
-    wished = config.model_dump(mode="json")
-    changed = sorted(k for k in wished if k not in stored or stored[k] != wished[k])
+    changed = changed_settings(stored, config)
     if changed:
         raise InputError(f"expected the settings of the run in {output}, got others in {changed}")
 
