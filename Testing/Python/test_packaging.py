@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,13 @@ def test_icon_and_screenshots_are_literal_urls_of_pictures_in_the_repository(rep
 def test_each_module_has_its_icon(module: str, repository: Path) -> None:
     with Image.open(repository / module / "Resources" / "Icons" / f"{module}.png") as picture:
         assert picture.size == (128, 128)
+
+
+def test_a_wheel_holds_the_bundled_models_and_no_developers_own(
+    tracked: list[Path], repository: Path
+) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["xrecon"]
+    named = {Path(pattern).parts[1] for pattern in patterns if pattern.startswith("models/")}
+    bundled = {path.parent.name for path in tracked if path.name == "card.json"}
+    assert named == bundled and bundled

@@ -88,7 +88,7 @@ def prepare_all(
     folder: Path,
     say: Progress,
 ) -> dict[str, list[Prepared]]:
-    """Prepared subjects of the splits that training sees; test patients are not even read."""
+    """Prepared subjects of the splits that training sees; test patients are not prepared."""
     wanted = {name: split for split in ("train", "validation") for name in splits[split]}
     prepared: dict[str, list[Prepared]] = {"train": [], "validation": []}
     chosen = [s for s in subjects if s.name in wanted]
