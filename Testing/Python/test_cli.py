@@ -122,7 +122,6 @@ def test_drr_then_reconstruct(files: Path, tmp_path: Path, capfd: pytest.Capture
         assert "not for diagnosis" in numbers["notice"]
 
 
-@pytest.mark.filterwarnings("ignore:not used for training")
 def test_drr_of_a_folder_leaves_label_maps_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     data = tmp_path / "cts"
     data.mkdir()
@@ -136,6 +135,7 @@ def test_drr_of_a_folder_leaves_label_maps_out(tmp_path: Path, capfd: pytest.Cap
     assert code == 0, err
     result = json.loads(out.splitlines()[-1])
     assert sorted(result["files"]) == sorted(result["numbers"]["subjects"]) == ["one", "two"]
+    assert any("one_lungs.nrrd" in warning for warning in result["numbers"]["warnings"])
     for name in ("one", "two"):
         assert read_radiograph(tmp_path / "out" / name / f"{name}_pa.nrrd").view == "PA"
         assert (tmp_path / "out" / name / "drr.json").is_file()

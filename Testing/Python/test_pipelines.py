@@ -347,6 +347,9 @@ def test_segment_refuses_other_grids_quantities_and_no_lungs(phantom, truth: Vol
         segment(phantom.volume, truth.with_array((truth.array < -500).astype(np.uint8), Quantity.LABEL))
     with pytest.raises(InputError, match="expected a CT in HU"):
         segment(phantom.lungs)
+    mask = phantom.volume.with_array((phantom.lungs.array > 0).astype(np.uint8))  # a label map read as a CT
+    with pytest.raises(InputError, match="from 0 to 1: a label map"):
+        segment(mask, phantom.lungs)
     with pytest.raises(InputError, match="lung models"):
         segment(phantom.volume, lung_models=())
     with pytest.raises(InputError, match="no-such-lungs"):

@@ -95,7 +95,7 @@ def drr_folder(data: Path, output: Path, options: DrrOptions, progress: Progress
 
     files, numbers, warnings = {}, {}, []
     with output_folder(output) as folder:
-        subjects = find_subjects(data)
+        subjects = find_subjects(data, warnings)
         for done, subject in enumerate(subjects):
             progress("project", done / len(subjects), subject.name)
             outcome = drr(subject.path, folder / subject.name, options, lambda *_: None)

@@ -260,9 +260,7 @@ def segment(
     from xrecon.pneumothorax.segment import ptx_seg
 
     say = progress or _silent
-    if volume.quantity is not Quantity.HU:
-        raise InputError(f"expected a CT in HU, got a volume of {volume.quantity.value}")
-    volume.require_finite("the CT")
+    volume.require_hounsfield("the CT")
     settings = _ptx_parameters(parameters)
     used, notes, source = "cpu", (), "given"
     if lungs is None:

@@ -160,7 +160,7 @@ class Volume:
         A label map, a probability map or CT numbers with an offset of 1024 has no such voxel.
         """
         if self.quantity is not Quantity.HU:
-            raise InputError(f"expected {name} in HU, got a volume of {self.quantity.value}")
+            raise InputError(f"expected a CT in HU, got a volume of {self.quantity.value}")
         self.require_finite(name)
         low, high = self.array.min(), self.array.max()
         if low > AIR_BELOW_HU:
