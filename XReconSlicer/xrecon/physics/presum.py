@@ -45,12 +45,14 @@ class Slabs:
 
     def collapse(self, volume: torch.Tensor) -> torch.Tensor:
         """Sums of planes (b, z, y, x), the axis shorter by `count`."""
-        total = None
-        for number in range(self.count):
+        total = self._every(volume, 0)
+        for number in range(1, self.count):
             part = self._every(volume, number)
-            if total is None:
-                total = part.clone()
+            if total.shape == part.shape and self.shifts[number] == (0, 0):
+                total = total + part  # one pass over memory instead of two
                 continue
+            if number == 1:
+                total = total.clone()
             here, there = self._overlap(number, volume.shape)
             total.narrow(self.axis + 1, 0, part.shape[self.axis + 1])[here] += part[there]
         return self._sharpen(total)
@@ -65,7 +67,8 @@ class Slabs:
 
     def group(self, group: RayGroup) -> RayGroup:
         """The rays in the coordinates of the slabs."""
-        mean = group.start.new_tensor(self.shifts).mean(dim=0)[:, None]
+        means = tuple(sum(shift) / self.count for shift in zip(*self.shifts, strict=True))
+        mean = group.start.new_tensor(means)[:, None]
         middle = (self.count - 1) / 2.0
         cut = group.t_start is not None
         return replace(
@@ -75,6 +78,7 @@ class Slabs:
             planes=(group.planes[0] // self.count, self.planes(group.planes[1])),
             t_start=group.t_start + middle * group.t_slope if cut else None,
             t_slope=self.count * group.t_slope if cut else None,
+            pixels=group.pixels.of_slabs(self.count, means),
         )
 
     def _every(self, volume: torch.Tensor, number: int) -> torch.Tensor:

@@ -21,14 +21,14 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from xrecon.physics import joseph_compiled, joseph_eager, siddon
+from xrecon.physics import joseph_compiled, joseph_eager, joseph_triton, siddon
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.presum import Slabs, slabs_for
 from xrecon.physics.rays import Grid, RayGroup, group_rays, view_frames
 from xrecon.volume import InputError, Volume
 
 METHODS = ("joseph", "siddon")
-BACKENDS = ("auto", "eager", "compiled")
+BACKENDS = ("auto", "eager", "compiled", "triton")
 LARGEST_PRESUM = 8
 # What a ray takes: its table, and its share of the temporary arrays while it is projected.
 _TABLE_BYTES_PER_RAY = 150  # float64 on the way
@@ -44,8 +44,9 @@ class Projector:
     direction: 3x3 as in `Volume`; None is the identity.
     device, dtype: where the rays live; inputs must match.
     method: "joseph" (bilinear interpolation) or "siddon" (exact lengths through boxes).
-    backend: "eager" (torch's operators), "compiled" (one fused kernel by torch.compile, about twice
-        as fast; the first call of a process compiles), or "auto": the same as eager.
+    backend: "eager" (torch's operators, anywhere), "compiled" (one fused kernel by torch.compile, up to
+        twice as fast; the first call of a process compiles), "triton" (CUDA), or "auto": triton
+        on CUDA devices where it is installed, else eager.
     presum: this many planes are added before they are sampled, 1 to 8; see `xrecon.physics.presum`.
         2 is twice as fast and not less accurate, for data made by the thousand. Joseph only.
     memory_mb: bound for the tables of rays. Where they would be larger, detectors are worked
@@ -188,14 +189,17 @@ def _kernels(method: str, backend: str, device: torch.device, presum: int) -> Mo
     if not 1 <= presum <= LARGEST_PRESUM or (presum > 1 and method != "joseph"):
         raise InputError(f"expected presum from 1 to {LARGEST_PRESUM}, 1 with siddon, got {presum}")
     if method == "siddon":
-        if backend == "compiled":
-            raise InputError("expected backend 'auto' or 'eager' with method='siddon', got 'compiled'")
+        if backend not in ("auto", "eager"):
+            raise InputError(f"expected backend 'auto' or 'eager' with method='siddon', got {backend!r}")
         return siddon
     if backend == "compiled":
         if not joseph_compiled.is_usable(device.type):
             raise InputError(f"expected torch.compile to work on {device.type} for backend='compiled', it does not")
         return joseph_compiled
-    return joseph_eager
+    has_triton = joseph_triton.is_usable(device)
+    if backend == "triton" and not has_triton:
+        raise InputError(f"expected a CUDA device and the package triton for backend='triton', got {device}")
+    return joseph_triton if backend == "triton" or (backend == "auto" and device.type == "cuda" and has_triton) else joseph_eager
 
 
 def _grid(

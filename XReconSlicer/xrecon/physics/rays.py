@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from xrecon.physics.geometry import ViewGeometry
+from xrecon.physics.pixel_map import PixelMap, pixel_map
 
 # Rays of one block: their tables stay in cache, and torch's threads meet rarely.
 BLOCK_RAYS = 12544
@@ -44,6 +45,7 @@ class RayGroup:
     planes: first and last + 1 of the planes that any of the rays meets inside the volume.
     t_start, t_slope: (n,) or None: t = t_start + k t_slope is 0 at the source and 1 at the detector;
         kept only where a source or detector lies within the volume.
+    pixels: the view's map for this axis.
     """
 
     view: int
@@ -55,6 +57,7 @@ class RayGroup:
     planes: tuple[int, int]
     t_start: torch.Tensor | None = None
     t_slope: torch.Tensor | None = None
+    pixels: PixelMap | None = None
 
     @property
     def count(self) -> int:
@@ -150,6 +153,7 @@ def group_rays(
     rows, columns = views[0].shape
     height = rows if rows_per_block is None else rows_per_block
     for number, view in enumerate(views):
+        maps = _pixel_maps(frames[number], view, grid)
         for first in range(0, rows, height):
             last = min(first + height, rows)
             starts, vectors, length = trace(frames[number], view, (first, last), grid)
@@ -161,7 +165,15 @@ def group_rays(
                     table = _Table(axis, starts[:, chosen], vectors[:, chosen], length[chosen], grid.shape)
                     group = table.group(number, chosen, offset, view.beam == "cone", dtype, device)
                     if group is not None:
-                        yield group
+                        yield replace(group, pixels=maps[axis])
+
+
+def _pixel_maps(frame: torch.Tensor, view: ViewGeometry, grid: Grid) -> dict[int, PixelMap]:
+    numbers = frame.detach().numpy()
+    return {
+        axis: pixel_map(numbers, view.beam == "parallel", view.shape, grid.to_index, grid.origin, axis)
+        for axis in range(3)
+    }
 
 
 @dataclass
