@@ -113,18 +113,14 @@ def _corners(volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, st
 
 
 def _sums(volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v):
-    _, u, v, a, b, c, d = _corners(
-        volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v
-    )
+    _, u, v, a, b, c, d = _corners(volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v)
     return ((1 - u) * ((1 - v) * a + v * b) + u * ((1 - v) * c + v * d)).sum(0)
 
 
 def _bounded_sums(
     volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v, t_start, t_slope
 ):
-    k, u, v, a, b, c, d = _corners(
-        volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v
-    )
+    k, u, v, a, b, c, d = _corners(volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v)
     t = t_start + k * t_slope
     samples = (1 - u) * ((1 - v) * a + v * b) + u * ((1 - v) * c + v * d)
     return torch.where((t >= 0) & (t <= 1), samples, 0.0).sum(0)
@@ -132,9 +128,7 @@ def _bounded_sums(
 
 def _derivatives(volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v):
     """Sums of the samples, of their derivatives along both axes, and of these times the plane number."""
-    k, u, v, a, b, c, d = _corners(
-        volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v
-    )
+    k, u, v, a, b, c, d = _corners(volume, start, slope, first, last, n_u, n_v, stride_k, stride_u, stride_v)
     samples = (1 - u) * ((1 - v) * a + v * b) + u * ((1 - v) * c + v * d)
     along_u = (1 - v) * (c - a) + v * (d - b)
     along_v = (1 - u) * (b - a) + u * (d - c)

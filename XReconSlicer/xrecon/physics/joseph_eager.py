@@ -12,9 +12,12 @@ from collections.abc import Iterator
 import torch
 from torch.nn.functional import grid_sample
 
-from xrecon.physics.rays import IN_PLANE, RayGroup
+from xrecon.physics.rays import BLOCK_RAYS, IN_PLANE, RayGroup
 
 PLANES_PER_SLAB = 16
+# Backward, each slab of planes is read and written once per block of rays: larger blocks, thinner slabs.
+ADJOINT_RAYS, ADJOINT_PLANES = 65536, 8
+GPU_RAYS = 2**20
 _BILINEAR, _ZEROS = 0, 0  # the enumerators of aten's grid sampler
 
 
@@ -36,15 +39,16 @@ def project(volume: torch.Tensor, group: RayGroup) -> torch.Tensor:
 def backproject(values: torch.Tensor, group: RayGroup, out: torch.Tensor) -> None:
     """Adds the transpose of `project` of values (b, n) to `out` (b, z, y, x)."""
     planes = out.movedim(group.axis + 1, 0)
-    for part, block in _blocks(group):
+    for part, block in _blocks(group, ADJOINT_RAYS):
         weighted = values[:, part] * block.step_mm
-        for first, last, grid, weights in _slabs(block, out.shape):
+        for first, last, grid, weights in _slabs(block, out.shape, ADJOINT_PLANES):
             spread = weighted.expand(last - first, -1, -1)
             if weights is not None:
                 spread = spread * weights
+            slab = planes[first:last]
             gradient, _ = torch.ops.aten.grid_sampler_2d_backward(
-                spread[:, :, None].contiguous(),
-                planes[first:last].contiguous(),  # only its shape and type count
+                spread[:, :, None],
+                slab.new_zeros(()).expand(slab.shape),  # only the shape counts
                 grid,
                 _BILINEAR,
                 _ZEROS,
@@ -86,21 +90,21 @@ def ray_gradients(
     return start, slope, step
 
 
-def _blocks(group: RayGroup) -> Iterator[tuple[slice, RayGroup]]:
-    """On a GPU one launch for all rays is best, on a CPU what fits the cache."""
-    return group.blocks() if group.step_mm.device.type == "cpu" else iter([(slice(None), group)])
+def _blocks(group: RayGroup, size: int = BLOCK_RAYS) -> Iterator[tuple[slice, RayGroup]]:
+    """On a GPU few launches are best, on a CPU what fits the cache."""
+    return group.blocks(size if group.step_mm.device.type == "cpu" else GPU_RAYS)
 
 
 def _slabs(
-    group: RayGroup, shape: torch.Size
+    group: RayGroup, shape: torch.Size, height: int = PLANES_PER_SLAB
 ) -> Iterator[tuple[int, int, torch.Tensor, torch.Tensor | None]]:
     """First plane, last + 1, sampling grid (planes, 1, n, 2), and 0/1 weights (planes, 1, n) or None."""
     # index c of n voxels sits at (2 c + 1) / n - 1 (align_corners=False); the last axis comes first
     counts = torch.tensor([shape[axis + 1] for axis in IN_PLANE[group.axis]]).to(group.start)[:, None]
     start = ((2.0 * group.start + 1.0) / counts - 1.0).flip(0).T.contiguous()
     slope = (2.0 * group.slope / counts).flip(0).T.contiguous()
-    for first in range(group.planes[0], group.planes[1], PLANES_PER_SLAB):
-        last = min(first + PLANES_PER_SLAB, group.planes[1])
+    for first in range(group.planes[0], group.planes[1], height):
+        last = min(first + height, group.planes[1])
         k = torch.arange(first, last, dtype=start.dtype, device=start.device)[:, None, None]
         grid = torch.addcmul(start, k, slope)[:, None]
         weights = None

@@ -63,7 +63,12 @@ class PixelMap:
 
 
 def pixel_map(
-    frame: np.ndarray, parallel: bool, shape: tuple[int, int], to_index: np.ndarray, origin: np.ndarray, axis: int
+    frame: np.ndarray,
+    parallel: bool,
+    shape: tuple[int, int],
+    to_index: np.ndarray,
+    origin: np.ndarray,
+    axis: int,
 ) -> PixelMap:
     """The map of a frame (4, 3) of `rays.view_frames` for one axis (0 z, 1 y, 2 x) of a grid."""
     order = [axis, *(a for a in range(3) if a != axis)]

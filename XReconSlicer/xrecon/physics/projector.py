@@ -14,6 +14,7 @@ intermediate. Given frames (see `xrecon.physics.rays`), it is differentiable in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from types import ModuleType
@@ -115,7 +116,8 @@ class Projector:
             raise InputError("expected method='joseph' and presum=1 for poses given as frames")
         out = x.new_zeros(x.shape[0], int(np.prod(self.output_shape)))
         for group in self._made(frames.to("cpu", torch.float64)):
-            values = _ProjectPosed.apply(x[:, 0], group.start, group.slope, group.step_mm, group, self._kernels)
+            rays = group.start, group.slope, group.step_mm
+            values = _ProjectPosed.apply(x[:, 0], *rays, group, self._kernels)
             out = out.index_add(1, group.rays, values)
         return out.reshape(x.shape[0], *self.output_shape)
 
@@ -194,12 +196,16 @@ def _kernels(method: str, backend: str, device: torch.device, presum: int) -> Mo
         return siddon
     if backend == "compiled":
         if not joseph_compiled.is_usable(device.type):
-            raise InputError(f"expected torch.compile to work on {device.type} for backend='compiled', it does not")
+            raise InputError(
+                f"expected torch.compile to work here on {device.type}, it does not: use 'eager'"
+            )
         return joseph_compiled
     has_triton = joseph_triton.is_usable(device)
     if backend == "triton" and not has_triton:
         raise InputError(f"expected a CUDA device and the package triton for backend='triton', got {device}")
-    return joseph_triton if backend == "triton" or (backend == "auto" and device.type == "cuda" and has_triton) else joseph_eager
+    if backend == "triton" or (backend == "auto" and device.type == "cuda" and has_triton):
+        return joseph_triton
+    return joseph_eager
 
 
 def _grid(
@@ -266,8 +272,6 @@ class _ProjectPosed(torch.autograd.Function):
 
 
 def _detached(group: RayGroup) -> RayGroup:
-    from dataclasses import replace
-
     return replace(
         group, start=group.start.detach(), slope=group.slope.detach(), step_mm=group.step_mm.detach()
     )

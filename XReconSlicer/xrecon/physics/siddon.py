@@ -59,7 +59,11 @@ def _segments(group: RayGroup, shape: torch.Size) -> Iterator[tuple[torch.Tensor
         i_first = wall_i < wall_j
         voxels = (
             (before_i, before_j, nearer - low),
-            (torch.where(i_first, after_i, before_i), torch.where(i_first, before_j, after_j), farther - nearer),
+            (
+                torch.where(i_first, after_i, before_i),
+                torch.where(i_first, before_j, after_j),
+                farther - nearer,
+            ),
             (after_i, after_j, high - farther),
         )
         for i, j, share in voxels:
@@ -68,9 +72,7 @@ def _segments(group: RayGroup, shape: torch.Size) -> Iterator[tuple[torch.Tensor
             yield index, torch.where(inside, share, 0.0)
 
 
-def _along(
-    group: RayGroup, row: int, k: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _along(group: RayGroup, row: int, k: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Voxel number before and after layer k, and the share of the layer at the wall between (or 1)."""
     enters = group.start[row] + (k - 0.5) * group.slope[row] + 0.5
     before = torch.floor(enters)
