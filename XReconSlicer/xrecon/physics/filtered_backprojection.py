@@ -54,7 +54,7 @@ def fdk(
     detectors shifted by design (half-fan) are not corrected. One to four views make no inversion:
     each counts pi over their number, the object's density is spread along the rays in streaks, and
     values are no attenuation; it is a starting volume or a baseline. Views and slabs are processed
-    one by one; beside the result little memory is needed. Differentiable.
+    one by one, so that little memory is needed beside the result. Differentiable.
 
     Raises InputError for tensors or views that do not fit (see `orbit_of`: no full turn, an orbit
     that leans, turned detectors), for an unknown window, and when a voxel lies beside or behind a

@@ -8,8 +8,8 @@ Med Imaging 2008;27:918-924:
 
 With relaxation below 2 the residual sqrt(sum R (y - A x)^2) never rises, also when negative voxels
 are set to 0. With ordered subsets of views (OS-SART; Andersen and Kak, Ultrason Imaging
-1984;6:81-94) each iteration makes one such step per subset: as much progress for the same work many
-times over at first, but with contradicting data it ends in a cycle instead of a least-squares fit.
+1984;6:81-94) each iteration makes one such step per subset: much faster at first for the same work,
+but with contradicting data it ends in a cycle instead of a least-squares fit.
 """
 
 from __future__ import annotations
