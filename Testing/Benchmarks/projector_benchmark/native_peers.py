@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -117,12 +118,14 @@ def plastimatch(case: Case, volume: np.ndarray, threads: int, algorithm: str) ->
     image.SetOrigin([-(n - 1) / 2 * s for n, s in zip(case.shape[::-1], case.spacing[::-1], strict=True)])
     SimpleITK.WriteImage(image, str(where / "volume.mha"))
 
+    surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+
     def run(_keep: tempfile.TemporaryDirectory = folder) -> tuple[np.ndarray, float]:
         pictures, seconds = [], 0.0
         for view in case.views:
             command = [program, *_plastimatch_arguments(view, algorithm)]
             command += ["-I", str(where / "volume.mha"), "-O", str(where / "drr")]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=surroundings)
             found = _PLASTIMATCH_SECONDS.findall(done.stdout)
             if done.returncode or not found:
                 raise RuntimeError(f"plastimatch failed: {done.stdout[-500:]} {done.stderr[-500:]}")
@@ -150,7 +153,9 @@ def _plastimatch_arguments(view: ViewGeometry, algorithm: str) -> list[str]:
 def read_pfm(path: Path) -> np.ndarray:
     """A grey PFM picture, (row, column) float32, in the order of the file."""
     data = path.read_bytes()
-    header, width, height, scale, rest = re.match(rb"(P[fF])\s+(\d+)\s+(\d+)\s+(\S+)\s(.*)", data, re.S).groups()
+    header, width, height, scale, rest = re.match(
+        rb"(P[fF])\s+(\d+)\s+(\d+)\s+(\S+)\s(.*)", data, re.S
+    ).groups()
     if header != b"Pf":
         raise ValueError(f"expected a grey PFM file, got {header!r}")
     kind = "<f4" if float(scale) < 0 else ">f4"

@@ -24,4 +24,9 @@ def xrecon(case: Case, device: str, **options) -> Operator:
     def project(x: torch.Tensor) -> torch.Tensor:
         return projector(x)[0]
 
-    return Operator(project)
+    def posed(x: torch.Tensor, rotation: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
+        if "rotation" not in inspect.signature(Projector.__call__).parameters:
+            raise NotAvailable("this checkout's Projector has no gradients for the pose")
+        return projector(x, rotation=rotation, translation=translation)[0]
+
+    return Operator(project, posed)

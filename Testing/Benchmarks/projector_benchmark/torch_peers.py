@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,6 +28,29 @@ def rays(case: Case, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     source = np.stack([np.array(view.source)[None] for view in case.views])
     target = np.stack([view.pixel_positions().reshape(-1, 3) for view in case.views])
     return tuple(torch.as_tensor(p, dtype=torch.float32, device=device) for p in (source, target))
+
+
+def _operator(case: Case, source: torch.Tensor, target: torch.Tensor, project: Callable) -> Operator:
+    """From a function of (x, source, target). On the CPU views go one by one: memory, and no gain."""
+    center = torch.as_tensor(np.stack([v.isocenter for v in case.views]), dtype=source.dtype).to(source)[
+        :, None
+    ]
+    batch = 1 if source.device.type == "cpu" else len(case.views)
+
+    def all_views(
+        x: torch.Tensor, source: torch.Tensor = source, target: torch.Tensor = target
+    ) -> torch.Tensor:
+        parts = zip(source.split(batch), target.split(batch), strict=True)
+        return torch.cat([project(x, *part) for part in parts])
+
+    def posed(x: torch.Tensor, rotation: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
+        a, b, c = rotation.unbind(-1)
+        zero = torch.zeros_like(a)
+        skew = torch.stack([zero, -c, b, c, zero, -a, -b, a, zero], -1).reshape(-1, 3, 3)
+        turn, shift = torch.linalg.matrix_exp(skew).transpose(1, 2), center + translation[:, None]
+        return all_views(x, (source - center) @ turn + shift, (target - center) @ turn + shift)
+
+    return Operator(all_views, posed)
 
 
 def diffdrr(case: Case, device: str, renderer: str, **options) -> Operator:
@@ -55,12 +79,12 @@ def diffdrr(case: Case, device: str, renderer: str, **options) -> Operator:
     ).to(device)
     source, target = rays(case, device)
 
-    def project(x: torch.Tensor, source=source, target=target) -> torch.Tensor:
+    def project(x: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         # (x, y, z) as a view of (z, y, x): what DiffDRR turns back before it samples
         image = drr.render(x[0, 0].permute(2, 1, 0), source, target, **options)
         return image.reshape(-1, rows, columns)
 
-    return Operator(project, rays=(source, target))
+    return _operator(case, source, target, project)
 
 
 def nanodrr(case: Case, device: str, samples: int, backend: str = "auto") -> Operator:
@@ -85,19 +109,27 @@ def nanodrr(case: Case, device: str, samples: int, backend: str = "auto") -> Ope
         convert_to_mu=False,
     ).to(device)
     source, target = rays(case, device)
-    count = len(case.views)
     eye = torch.eye(4, device=device)
     rows, columns = case.views[0].shape
     # Rays are given in world coordinates, so that the camera matrices are those of the world.
-    camera = eye[:3, :3].expand(count, 3, 3)
-    distance = torch.full((count,), case.views[0].source_to_detector_mm, device=device)
+    distance = torch.full((1,), case.views[0].source_to_detector_mm, device=device)
 
-    def project(x: torch.Tensor, source=source, target=target) -> torch.Tensor:
+    def project(x: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         subject._image_hu = x
-        pose = eye.expand(count, 4, 4)
+        count = len(source)
+        camera, pose = eye[:3, :3].expand(count, 3, 3), eye.expand(count, 4, 4)
         image = render(
-            subject, camera, pose, distance, rows, columns, samples, src=source, tgt=target, backend=backend
+            subject,
+            camera,
+            pose,
+            distance.expand(count),
+            rows,
+            columns,
+            samples,
+            src=source,
+            tgt=target,
+            backend=backend,
         )
         return image.reshape(-1, rows, columns)
 
-    return Operator(project, rays=(source, target))
+    return _operator(case, source, target, project)
