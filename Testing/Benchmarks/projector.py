@@ -14,12 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path[:0] = [
-    str(Path(__file__).resolve().parent),
-    str(Path(__file__).resolve().parents[2] / "XReconSlicer"),
-]
-
-from projector_benchmark import environment  # noqa: E402
+from projector_benchmark import environment
 
 CASES = ("A", "A-frontal", "A-random", "P", "B")
 PARTS = ("forward", "gradient", "pose", "views")
@@ -74,6 +69,8 @@ def run(options: argparse.Namespace) -> dict:
     from projector_benchmark.cases import Scene, around, make_cases
     from projector_benchmark.methods import Setting, chosen
 
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--device cuda: torch finds no CUDA device here")
     torch.set_num_threads(options.threads)
     figures: dict = {"machine": describe(options), "forward": {}}
     show("Machine", "\n".join(f"{key}: {value}" for key, value in figures["machine"].items()))
@@ -138,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.here and not environment.is_inside():
         python = environment.install(options.environment, report)
         return environment.enter(python, Path(__file__).resolve(), given, options.threads)
+    sys.path.insert(0, str(environment.BACKEND))
     if options.memory_of:
         measure_memory(options)
         return 0

@@ -12,7 +12,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEFAULT = Path(__file__).resolve().parents[1] / ".environment"
-REQUIREMENTS = REPOSITORY / "XReconSlicer" / "Resources" / "requirements.txt"
+BACKEND = REPOSITORY / "XReconSlicer"
+REQUIREMENTS = BACKEND / "Resources" / "requirements.txt"
 LOCK = REPOSITORY / "requirements-dev.lock"
 TORCH = "torch==2.13.0"
 NATIVE_PEERS = ("itk==5.4.7", "itk-rtk==2.7.0.post1")
@@ -46,9 +47,8 @@ def steps() -> list[list[str]]:
 
 
 def _stamp() -> str:
-    return hashlib.sha256(
-        repr((steps(), REQUIREMENTS.read_text(), sys.version_info[:2])).encode()
-    ).hexdigest()
+    inputs = (steps(), REQUIREMENTS.read_text(), LOCK.read_text(), sys.version_info[:2])
+    return hashlib.sha256(repr(inputs).encode()).hexdigest()
 
 
 def install(folder: Path, report: Callable[[str], None]) -> Path:
@@ -82,7 +82,7 @@ def is_inside() -> bool:
 
 def variables(threads: int) -> dict[str, str]:
     """The surroundings of a measuring process: thread counts, this checkout's xrecon first."""
-    path = [str(REPOSITORY / "XReconSlicer"), str(Path(__file__).resolve().parents[1])]
+    path = [str(BACKEND), str(Path(__file__).resolve().parents[1])]
     return {
         **os.environ,
         _INSIDE: "1",

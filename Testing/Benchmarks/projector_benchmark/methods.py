@@ -62,7 +62,7 @@ class Method:
 
     builder: "module:function" below projector_benchmark, imported when it is needed. devices: where
     it can run. torch: differentiable, builds an `Operator`; else it builds a `Runner` for one volume.
-    slow: seconds per view at case A, so fewer rounds on larger ones.
+    slow: takes seconds per view on the CPU, where timing it over many views is not worth the wait.
     """
 
     name: str

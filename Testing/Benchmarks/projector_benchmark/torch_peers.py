@@ -32,9 +32,7 @@ def rays(case: Case, device: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _operator(case: Case, source: torch.Tensor, target: torch.Tensor, project: Callable) -> Operator:
     """From a function of (x, source, target). On the CPU views go one by one: memory, and no gain."""
-    center = torch.as_tensor(np.stack([v.isocenter for v in case.views]), dtype=source.dtype).to(source)[
-        :, None
-    ]
+    center = torch.tensor([[view.isocenter] for view in case.views], device=source.device)
     batch = 1 if source.device.type == "cpu" else len(case.views)
 
     def all_views(
