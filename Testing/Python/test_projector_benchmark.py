@@ -6,7 +6,7 @@ import numpy as np
 import projector as benchmark
 import pytest
 import torch
-from projector_benchmark import environment, gradients, tables, torch_peers
+from projector_benchmark import environment, gradients, memory, tables, torch_peers
 from projector_benchmark.cases import Case, Scene, errors, make_cases, posed
 from projector_benchmark.forward import measure, measure_views, table, views_table
 from projector_benchmark.methods import METHODS, Method, NotAvailable, Setting, chosen, reason_of
@@ -134,6 +134,26 @@ def test_own_rows_are_measured_and_missing_ones_say_why():
     assert views["xrecon Joseph eager"]["difference_l2"] < 1e-6
     assert "antigravity" in views["xrecon of tomorrow"]["missing"]
     assert "2 in one call" in views_table(views, 2, "cpu")
+
+
+def test_gradient_of_the_volume_is_that_of_the_loss():
+    scene = Scene(small_case())
+    method = next(m for m in METHODS if m.name == "xrecon Joseph eager")
+    x = torch.from_numpy(scene.volumes["ellipsoids"])[None, None]
+    operator = method.operator(scene.case, "cpu")
+    gradient = gradients.volume_gradient(operator, x)
+    # the loss is quadratic and homogeneous: <gradient, x> is twice the loss
+    loss = operator.run(x)()[0].double().square().mean()
+    assert float((gradient * x).double().sum()) == pytest.approx(2 * float(loss), rel=1e-5)
+
+
+@pytest.mark.skipif(not memory.CLEAR.exists(), reason="needs Linux's /proc/self/clear_refs")
+def test_peak_memory_counts_what_a_pass_touches_and_frees():
+    def one_pass(megabytes):
+        np.ones(megabytes * 125_000).sum()
+
+    small, large = memory._peak_cpu(lambda: one_pass(40)), memory._peak_cpu(lambda: one_pass(160))
+    assert 110e6 < large - small < 130e6
 
 
 def test_ratio_is_taken_within_rounds():

@@ -10,10 +10,11 @@ import numpy as np
 
 from projector_benchmark import tables
 from projector_benchmark.cases import PHANTOMS, Scene, errors
-from projector_benchmark.methods import Method, NotAvailable, Setting, reason_of
+from projector_benchmark.methods import Method, Setting, or_missing
 from projector_benchmark.timing import as_array, as_rows, interleave
 
 TIMED_PHANTOM = "ellipsoids"
+_TOGETHER, _ONE_BY_ONE = ", in one call", ", one by one"
 Rows = dict[str, dict]
 
 
@@ -24,20 +25,15 @@ def measure(scene: Scene, methods: list[Method], setting: Setting) -> Rows:
     for method in methods:
         setting.report(f"{scene.case.name}: errors of {method.name}")
         row = rows[method.name] = {}
-        try:
+        with or_missing(row):
+            ready = {}
             for phantom in PHANTOMS:
                 begin = time.perf_counter()
-                run = method.runner(scene.case, scene.volumes[phantom], setting)
-                images = as_array(run()[0])
+                ready[phantom] = method.runner(scene.case, scene.volumes[phantom], setting)
+                images = as_array(ready[phantom]()[0])
                 row.setdefault("set_up_and_first_call_s", time.perf_counter() - begin)
                 row[phantom] = _errors(images, scene.truths[phantom])
-                if phantom == TIMED_PHANTOM:
-                    runs[method.name] = run
-        except NotAvailable as reason:
-            row["missing"] = str(reason)
-        except Exception as failure:  # a peer that breaks must not end an unattended run
-            runs.pop(method.name, None)
-            row["missing"] = reason_of(failure)
+            runs[method.name] = ready[TIMED_PHANTOM]
         gc.collect()
     if scene.case.timed and runs:
         for name, figures in as_rows(
@@ -95,28 +91,21 @@ def measure_views(scene: Scene, methods: list[Method], setting: Setting) -> Rows
     volume = scene.volumes[TIMED_PHANTOM]
     for method in methods:
         row = rows[method.name] = {}
-        try:
+        with or_missing(row):
             together = method.runner(scene.case, volume, setting)
             singles = [
                 method.runner(scene.case.with_views((view,)), volume, setting) for view in scene.case.views
             ]
-            as_one = as_array(together()[0])
             one_by_one = np.concatenate([as_array(single()[0]) for single in singles])
-            row["difference_l2"] = errors(as_one, one_by_one)[0]
-        except NotAvailable as reason:
-            row["missing"] = str(reason)
-            continue
-        except Exception as failure:
-            row["missing"] = reason_of(failure)
-            continue
-        runs[method.name, "together"] = together
-        runs[method.name, "one by one"] = _each(singles)
-    timings = interleave(runs, setting.rounds, setting.device, setting.report) if runs else {}
-    figures = as_rows(timings)
-    for (name, how), values in figures.items():
-        rows[name][how] = {key: values[key] for key in ("rounds_s", "median_s", "minimum_s")}
-        if how == "together":
-            rows[name]["gain"] = values["faster_than"][name, "one by one"]
+            row["difference_l2"] = errors(as_array(together()[0]), one_by_one)[0]
+            runs[f"{method.name}{_TOGETHER}"] = together
+            runs[f"{method.name}{_ONE_BY_ONE}"] = _each(singles)
+    figures = as_rows(interleave(runs, setting.rounds, setting.device, setting.report))
+    for row_name, row in rows.items():
+        if "missing" not in row:
+            together, singles = (figures[f"{row_name}{how}"] for how in (_TOGETHER, _ONE_BY_ONE))
+            row |= {"together": together, "one_by_one": singles}
+            row["gain"] = together["faster_than"][f"{row_name}{_ONE_BY_ONE}"]
     return rows
 
 
@@ -131,7 +120,7 @@ def views_table(rows: Mapping[str, Mapping], views: int, device: str) -> str:
     header.append("difference L2")
     cells = {
         name: [
-            *(tables.seconds(row[how]["median_s"] / views, device) for how in ("together", "one by one")),
+            *(tables.seconds(row[how]["median_s"] / views, device) for how in ("together", "one_by_one")),
             tables.times(row["gain"]),
             tables.error(row["difference_l2"]),
         ]

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from projector_benchmark import memory, tables
 from projector_benchmark.cases import Scene
-from projector_benchmark.methods import Method, NotAvailable, Operator, Setting, reason_of
+from projector_benchmark.methods import Method, Operator, Setting, or_missing
 from projector_benchmark.timing import as_array, as_rows, interleave
 
 VOLUME_PHANTOM, POSE_PHANTOM = "ellipsoids", "gaussians"
@@ -37,21 +37,15 @@ def measure_volume(scene: Scene, methods: list[Method], setting: Setting) -> Row
     for method in methods:
         setting.report(f"volume gradient of {method.name}")
         row = rows[method.name] = {}
-        try:
+        with or_missing(row):
             operator = method.operator(scene.case, setting.device)
             gradient = as_array(volume_gradient(operator, x)).astype(np.float64)
-        except NotAvailable as reason:
-            row["missing"] = str(reason)
-            continue
-        except Exception as failure:
-            row["missing"] = reason_of(failure)
-            continue
-        reference = gradient if reference is None else reference
-        row["norm"] = float(np.linalg.norm(gradient))
-        row["sum"] = float(gradient.sum())
-        row["difference_l2"] = float(np.linalg.norm(gradient - reference) / np.linalg.norm(reference))
-        row |= memory.of_method(method.name, setting)
-        runs[method.name] = _gradient_run(operator, x)
+            reference = gradient if reference is None else reference
+            row["norm"] = float(np.linalg.norm(gradient))
+            row["sum"] = float(gradient.sum())
+            row["difference_l2"] = float(np.linalg.norm(gradient - reference) / np.linalg.norm(reference))
+            row |= memory.of_method(method.name, setting)
+            runs[method.name] = _gradient_run(operator, x)
     for name, figures in as_rows(interleave(runs, setting.rounds, setting.device, setting.report)).items():
         rows[name] |= figures
     return rows
@@ -116,20 +110,14 @@ def measure_pose(scene: Scene, methods: list[Method], setting: Setting) -> Rows:
     for method in methods:
         setting.report(f"pose gradient of {method.name}")
         row = rows[method.name] = {}
-        try:
+        with or_missing(row):
             run = _pose_run(method.operator(scene.case, setting.device), x, len(scene.case.views))
             gradient = as_array(run()[0])
-        except NotAvailable as reason:
-            row["missing"] = str(reason)
-            continue
-        except Exception as failure:
-            row["missing"] = reason_of(failure)
-            continue
-        row["gradient"] = gradient.tolist()
-        for part, where in (("rotation", slice(0, 3)), ("translation", slice(3, 6))):
-            difference = np.linalg.norm((gradient - truth)[:, where])
-            row[f"{part}_l2"] = float(difference / np.linalg.norm(truth[:, where]))
-        runs[method.name] = run
+            row["gradient"] = gradient.tolist()
+            for part, where in (("rotation", slice(0, 3)), ("translation", slice(3, 6))):
+                difference = np.linalg.norm((gradient - truth)[:, where])
+                row[f"{part}_l2"] = float(difference / np.linalg.norm(truth[:, where]))
+            runs[method.name] = run
     for name, figures in as_rows(interleave(runs, setting.rounds, setting.device, setting.report)).items():
         rows[name] |= figures
     return rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -20,6 +21,17 @@ def reason_of(failure: Exception) -> str:
     """One line for a method that broke."""
     lines = str(failure).strip().splitlines() or [""]
     return f"failed with {type(failure).__name__}: {lines[0][:200]}"
+
+
+@contextmanager
+def or_missing(row: dict) -> Iterator[None]:
+    """What cannot run leaves its reason in the row: a broken peer must not end an unattended run."""
+    try:
+        yield
+    except NotAvailable as reason:
+        row["missing"] = str(reason)
+    except Exception as failure:
+        row["missing"] = reason_of(failure)
 
 
 @dataclass(frozen=True)
