@@ -98,6 +98,22 @@ def test_peers_turn_their_rays_as_the_exact_gradient_turns_views():
         assert np.allclose(moved.isocenter, np.array(view.isocenter) + shift[i].numpy(), atol=1e-5)
 
 
+def test_own_poses_are_those_of_moved_views():
+    scene = Scene(small_case(views=2))
+    x = torch.from_numpy(scene.volumes["gaussians"])[None, None]
+    eager = next(m for m in METHODS if m.name == "xrecon Joseph eager")
+    pose = torch.tensor([[0.2, -0.1, 0.3, 5.0, -7.0, 11.0], [0.0, 0.4, -0.2, 1.0, 2.0, 3.0]])
+    try:
+        seen = eager.operator(scene.case, "cpu").posed(x, pose[:, :3], pose[:, 3:])
+    except NotAvailable as reason:
+        pytest.skip(str(reason))
+    moved = [
+        gradients.moved_view(v, p[:3], p[3:]) for v, p in zip(scene.case.views, pose.numpy(), strict=True)
+    ]
+    truth = eager.operator(scene.case.with_views(tuple(moved)), "cpu").project(x)
+    assert errors(seen.numpy(), truth.numpy())[0] < 1e-5
+
+
 def test_exact_pose_gradient_predicts_the_loss_of_a_moved_view():
     scene = Scene(small_case(views=2))
     gradient = gradients.exact_pose_gradient(scene)

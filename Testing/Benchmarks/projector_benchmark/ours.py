@@ -6,6 +6,7 @@ import inspect
 
 import torch
 from xrecon.physics.projector import Projector
+from xrecon.volume import InputError
 
 from projector_benchmark.cases import Case
 from projector_benchmark.methods import NotAvailable, Operator
@@ -19,14 +20,30 @@ def xrecon(case: Case, device: str, **options) -> Operator:
         options, unknown = {}, []  # before there was a choice, eager was all there was
     if unknown:
         raise NotAvailable(f"this checkout's Projector has no option {', '.join(unknown)}")
-    projector = Projector(case.views, case.shape, case.spacing, device=device, **options)
+    try:
+        projector = Projector(case.views, case.shape, case.spacing, device=device, **options)
+    except InputError as error:
+        raise NotAvailable(str(error)) from error
+    return Operator(lambda x: projector(x)[0], _Posed(projector))
 
-    def project(x: torch.Tensor) -> torch.Tensor:
-        return projector(x)[0]
 
-    def posed(x: torch.Tensor, rotation: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
-        if "rotation" not in inspect.signature(Projector.__call__).parameters:
+class _Posed:
+    """The projector at poses given as tensors, through `frames`."""
+
+    def __init__(self, projector: Projector) -> None:
+        self.projector = projector
+        centers = [view.isocenter for view in projector.views]
+        self.centers = torch.tensor(centers, dtype=torch.float64)
+
+    def __call__(self, x: torch.Tensor, rotation: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
+        """As `Operator.posed`."""
+        if not hasattr(self.projector, "frames"):
             raise NotAvailable("this checkout's Projector has no gradients for the pose")
-        return projector(x, rotation=rotation, translation=translation)[0]
+        from xrecon.physics.rays import moved_frames
 
-    return Operator(project, posed)
+        rotation, translation = (part.to("cpu", torch.float64) for part in (rotation, translation))
+        try:
+            frames = moved_frames(self.projector.frames, rotation, translation, self.centers)
+            return self.projector(x, frames)[0]
+        except InputError as error:  # a mode without gradients for the pose
+            raise NotAvailable(str(error)) from error
