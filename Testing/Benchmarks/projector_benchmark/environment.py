@@ -83,6 +83,7 @@ def is_inside() -> bool:
 def variables(threads: int) -> dict[str, str]:
     """The surroundings of a measuring process: thread counts, this checkout's xrecon first."""
     path = [str(BACKEND), str(Path(__file__).resolve().parents[1])]
+    path += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     return {
         **os.environ,
         _INSIDE: "1",

@@ -10,7 +10,8 @@ from importlib import import_module
 
 import numpy as np
 
-Runner = Callable[[], tuple[object, "float | None"]]
+# A call: (line integrals, the method's own count of its seconds or None).
+Runner = Callable[[], tuple[object, float | None]]
 
 
 class NotAvailable(Exception):
