@@ -14,8 +14,8 @@ from pydicom.uid import (
     generate_uid,
 )
 from xrecon.io.radiograph import read_radiograph, write_radiograph_dicom
-from xrecon.io.radiograph_dicom_writer import positioner_angles
 from xrecon.physics.geometry import VIEWS, ViewGeometry
+from xrecon.physics.poses import positioner_angles
 from xrecon.volume import InputError, Quantity, Radiograph
 
 # Attributes of Type 1 (present, with a value) of the DX IOD's mandatory modules, PS3.3 A.26.3.

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "volume": set(),
     "progress": set(),
     "options": {"volume", "progress"},
-    "io": {"__init__", "volume", "physics.geometry"},  # a radiograph is read with its geometry
+    # a radiograph is read with its geometry
+    "io": {"__init__", "volume", "physics.geometry", "physics.poses"},
     "physics": {"volume"},
     "preprocess": {"volume"},
     "nets": {"volume", "physics"},
@@ -169,6 +170,7 @@ LIGHT = (
     "xrecon.io.radiograph",
     "xrecon.io.segmentation",
     "xrecon.physics.geometry",
+    "xrecon.physics.poses",
     "xrecon.pipelines",
     "xrecon.training.config",
     "xrecon.cli",

@@ -30,6 +30,7 @@ from xrecon.io.radiograph_geometry import layout_of
 from xrecon.io.radiograph_sidecar import describe, quantized
 from xrecon.io.sidecar import json_text
 from xrecon.physics.geometry import ViewGeometry
+from xrecon.physics.poses import positioner_angles
 from xrecon.volume import InputError, Quantity, Radiograph
 
 if TYPE_CHECKING:
@@ -155,18 +156,6 @@ def _put_geometry(dataset: pydicom.Dataset, geometry: ViewGeometry, view: str) -
         dataset.ViewPosition = _VIEW_POSITIONS[view]
         meaning = {"PA": "postero-anterior", "AP": "antero-posterior"}.get(view, view.lower())
         dataset.ViewCodeSequence = [_code(VIEW_CODES[view][0], "SCT", meaning)]
-
-
-def positioner_angles(geometry: ViewGeometry) -> tuple[float, float]:
-    """DICOM's primary and secondary angle of the detector about the patient, degrees.
-
-    Primary: 0 before the chest, +90 at the patient's left. Secondary: +90 at the head
-    (PS3.3 C.8.7.5.1.2).
-    """
-    beam = np.array(geometry.detector_center) - np.array(geometry.source)
-    beam = beam / np.linalg.norm(beam)
-    primary = np.degrees(np.arctan2(beam[0], -beam[1]))
-    return float(primary) + 0.0, float(np.degrees(np.arcsin(np.clip(beam[2], -1, 1)))) + 0.0
 
 
 def _put_values(dataset: pydicom.Dataset, description: Mapping[str, Any]) -> None:

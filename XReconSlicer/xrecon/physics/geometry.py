@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from xrecon.physics.projection_matrices import view_fields
 from xrecon.volume import InputError
 
 # A chest stand: 1.8 m focus-detector distance, patient centre 0.3 m before the detector.
@@ -67,7 +68,8 @@ class ViewGeometry:
     shape: (rows, columns).
     pixel_spacing: (row, column) distance of pixel centres on the detector, mm.
     beam: "cone" or "parallel".
-    isocenter: the point the view turns about; only distances to it and `turned` use it.
+    isocenter: the point the view turns about; only distances to it and
+        `xrecon.physics.poses` use it.
 
     Raises InputError naming the field that is wrong.
     """
@@ -167,8 +169,8 @@ class ViewGeometry:
     def matrix(self) -> np.ndarray:
         """3x4 projection matrix: P @ (x, y, z, 1) = w (column, row, 1), pixel centres at integers.
 
-        Cone beam only (a parallel beam has w = 1 and the same meaning). Scaled so that w is the
-        depth from the source in mm along the detector normal (1 for a parallel beam).
+        Scaled so that w is the depth from the source in mm along the detector normal; a parallel
+        beam has w = 1 and the same meaning.
         """
         row, column = np.array(self.row_direction), np.array(self.column_direction)
         source, center = np.array(self.source), np.array(self.detector_center)
@@ -206,53 +208,32 @@ class ViewGeometry:
         shape: tuple[int, int],
         pixel_spacing: tuple[float, float],
         isocenter: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        source_side: tuple[float, float, float] | None = None,
+        source_to_detector_mm: float | None = None,
+        source_to_isocenter_mm: float | None = None,
     ) -> ViewGeometry:
-        """A cone-beam view from a 3x4 projection matrix of any scale and sign.
+        """The view of a 3x4 projection matrix of any scale and sign (pixel centres at integers).
 
-        `pixel_spacing` fixes what the matrix leaves open: the size of the detector. Raises
-        InputError when the matrix is degenerate, has skewed pixels, or its pixel aspect ratio is
-        not that of `pixel_spacing`.
+        `pixel_spacing` fixes what a cone's matrix leaves open: the size of the detector. A matrix
+        with the last row (0, 0, 0, w) is a parallel beam at a right angle to the detector; it
+        needs the other three: `source_side` is an LPS direction towards the source, and the
+        distances, along the beam, place source and detector about `isocenter`. For matrices of
+        another pixel origin see `xrecon.physics.projection_matrices.with_first_pixel`.
+
+        Raises InputError when the matrix is degenerate, has skewed pixels or another aspect ratio
+        than `pixel_spacing`, when the isocentre does not lie between source and detector, or when
+        the three parallel options are given with a cone or are missing.
         """
-        matrix = np.asarray(matrix, dtype=np.float64)
-        if matrix.shape != (3, 4) or not np.all(np.isfinite(matrix)):
-            raise InputError(f"expected a finite 3x4 projection matrix, got shape {matrix.shape}")
-        linear = matrix[:, :3]
-        if abs(np.linalg.det(linear)) < 1e-12 * np.linalg.norm(linear) ** 3:
-            raise InputError("expected a cone-beam projection matrix, got a singular one (parallel beam?)")
-        source = -np.linalg.solve(linear, matrix[:, 3])
-        linear = linear / np.linalg.norm(linear[2])
-        isocenter = _vector(isocenter, "isocenter")
-        if linear[2] @ (np.array(isocenter) - source) < 0:
-            linear = -linear  # the isocentre must lie before the source
-        normal = linear[2]
-        u0, v0 = linear[0] @ normal, linear[1] @ normal
-        column, row = linear[0] - u0 * normal, linear[1] - v0 * normal
-        focal = np.array([np.linalg.norm(row), np.linalg.norm(column)])
-        row, column = row / focal[0], column / focal[1]
-        if abs(row @ column) > 1e-6:
-            raise InputError(f"expected pixels with a right angle, got a skew of {row @ column:.2e}")
-        distances = focal * np.array(pixel_spacing)
-        if abs(distances[0] - distances[1]) > 1e-4 * distances.max():
-            raise InputError(
-                "expected the matrix to have the aspect ratio of the pixel spacing, got "
-                f"source-to-detector {distances[0]:.3f} mm along rows and {distances[1]:.3f} mm along columns"
-            )
-        middle = (np.array(shape, dtype=np.float64) - 1) / 2.0
-        center = (
-            source
-            + distances.mean() * normal
-            + (middle[0] - v0) * pixel_spacing[0] * row
-            + (middle[1] - u0) * pixel_spacing[1] * column
+        fields = view_fields(
+            matrix,
+            shape,
+            pixel_spacing,
+            _vector(isocenter, "isocenter"),
+            source_side=source_side,
+            source_to_detector_mm=source_to_detector_mm,
+            source_to_isocenter_mm=source_to_isocenter_mm,
         )
-        return cls(
-            source=tuple(source),
-            detector_center=tuple(center),
-            row_direction=tuple(row),
-            column_direction=tuple(column),
-            shape=shape,
-            pixel_spacing=pixel_spacing,
-            isocenter=isocenter,
-        )
+        return cls(**fields)
 
     # -- derived values ------------------------------------------------------------------------
     @property
@@ -309,12 +290,18 @@ class ViewGeometry:
             (f + (m - 1) / 2.0 - (n - 1) / 2.0) * s
             for f, m, n, s in zip(first, shape, self.shape, self.pixel_spacing, strict=True)
         ]
-        center = (
-            np.array(self.detector_center)
-            + shift[0] * np.array(self.row_direction)
-            + shift[1] * np.array(self.column_direction)
-        )
-        return replace(self, detector_center=tuple(center), shape=shape)
+        moved = shift[0] * np.array(self.row_direction) + shift[1] * np.array(self.column_direction)
+        return replace(self.shifted(moved), shape=shape)
+
+    def shifted(self, shift: np.ndarray) -> ViewGeometry:
+        """The detector moved by an LPS vector (mm), the rays' direction kept.
+
+        The source of a parallel beam moves along, since it tells nothing but the direction.
+        """
+        moved = {"detector_center": tuple(np.array(self.detector_center) + shift)}
+        if self.beam == "parallel":
+            moved["source"] = tuple(np.array(self.source) + shift)
+        return replace(self, **moved)
 
     def moved(
         self, rotation: np.ndarray, translation: np.ndarray | tuple[float, float, float]
