@@ -6,6 +6,7 @@ import inspect
 
 import torch
 from xrecon.physics.projector import Projector
+from xrecon.physics.rays import moved_frames
 from xrecon.volume import InputError
 
 from projector_benchmark.cases import Case
@@ -16,8 +17,6 @@ def xrecon(case: Case, device: str, **options) -> Operator:
     """`Projector(views, ...)` with keyword options; raises NotAvailable for those it does not know."""
     known = inspect.signature(Projector.__init__).parameters
     unknown = [name for name in options if name not in known]
-    if options.get("backend") == "eager" and unknown == ["backend"]:
-        options, unknown = {}, []  # before there was a choice, eager was all there was
     if unknown:
         raise NotAvailable(f"this checkout's Projector has no option {', '.join(unknown)}")
     try:
@@ -37,10 +36,6 @@ class _Posed:
 
     def __call__(self, x: torch.Tensor, rotation: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
         """As `Operator.posed`."""
-        if not hasattr(self.projector, "frames"):
-            raise NotAvailable("this checkout's Projector has no gradients for the pose")
-        from xrecon.physics.rays import moved_frames
-
         rotation, translation = (part.to("cpu", torch.float64) for part in (rotation, translation))
         try:
             frames = moved_frames(self.projector.frames, rotation, translation, self.centers)
