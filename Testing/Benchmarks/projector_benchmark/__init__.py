@@ -1,0 +1,1 @@
+"""Parts of the projector benchmark; `projector.py` beside this folder is the command."""
