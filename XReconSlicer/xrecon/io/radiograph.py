@@ -52,8 +52,8 @@ def read_radiograph(
         once, and `history` says so.
     pixel_spacing_mm: distance of pixel centres on the detector, one number or (row, column).
 
-    The array is float32. It holds line integrals (`quantity`) when the file says so, as those
-    written by this module do; else grey values for display. A picture that DICOM's
+    The array is float32. It holds line integrals or log signals (`quantity`) when the file says so,
+    as those written by this module do; else grey values for display. A picture that DICOM's
     PatientOrientation says is mirrored or turned is put into the layout of its view. The
     geometry is None when no view is known.
 
@@ -113,8 +113,8 @@ def _bright_is_dense(picture: Picture, invert: bool | None, path: Path) -> tuple
     wanted = not picture.bright_is_dense if invert is None else invert
     if not wanted:
         return picture.array, ()
-    if picture.quantity is Quantity.LINE_INTEGRAL:
-        raise InputError(f"expected no inversion: {path} holds line integrals, which are bright = dense")
+    if picture.quantity is not Quantity.DISPLAY:
+        raise InputError(f"expected no inversion: {path} holds {picture.quantity}s, which are bright = dense")
     reason = picture.polarity if invert is None else "as asked"
     low, high = picture.value_range
     return (low + high) - picture.array, (f"inverted to bright = dense ({reason})",)

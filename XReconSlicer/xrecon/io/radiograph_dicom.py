@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 MODALITIES = ("CR", "DX", "RG", "RF", "XA", "OT", "")
 # Private block in which this package keeps what has no standard attribute.
 PRIVATE_GROUP, PRIVATE_CREATOR, PRIVATE_ELEMENT = 0x5259, "XRECON", 0x01
-LINE_INTEGRAL_LABEL = "LINE_INTEGRAL"
+# LUTLabel of the Real World Value Mapping, by what the mapped values are.
+VALUE_LABELS = {
+    Quantity.LINE_INTEGRAL: "LINE_INTEGRAL",
+    Quantity.LOG_SIGNAL: "LOG_SIGNAL",
+    Quantity.DISPLAY: "GREY_VALUE",
+}
 # Distances outside are typing errors or other units (180 for 180 cm occurs).
 PLAUSIBLE_MM = (500.0, 5000.0)
 PLAUSIBLE_MAGNIFICATION = (1.0, 5.0)
@@ -147,12 +152,14 @@ def _with_own_description(picture: Picture, dataset: pydicom.Dataset, path: Path
 
 
 def _with_value_mapping(picture: Picture, dataset: pydicom.Dataset) -> Picture:
-    """Line integrals by the Real World Value Mapping, when the private block was taken out."""
+    """Line integrals or log signals by the Real World Value Mapping, the private block being gone."""
+    measured = {label: quantity for quantity, label in VALUE_LABELS.items() if quantity != Quantity.DISPLAY}
     for item in dataset.get("RealWorldValueMappingSequence") or ():
-        if item.get("LUTLabel") == LINE_INTEGRAL_LABEL:
+        quantity = measured.get(item.get("LUTLabel"))
+        if quantity is not None:
             slope, intercept = float(item.RealWorldValueSlope), float(item.RealWorldValueIntercept)
             array = picture.array * slope + intercept
-            return replace(picture, array=array, quantity=Quantity.LINE_INTEGRAL, bright_is_dense=True)
+            return replace(picture, array=array, quantity=quantity, bright_is_dense=True)
     return picture
 
 

@@ -20,10 +20,10 @@ from xrecon.io.atomic import atomic_path
 from xrecon.io.checks import file_suffix
 from xrecon.io.pydicom_versions import save_dataset
 from xrecon.io.radiograph_dicom import (
-    LINE_INTEGRAL_LABEL,
     PRIVATE_CREATOR,
     PRIVATE_ELEMENT,
     PRIVATE_GROUP,
+    VALUE_LABELS,
     VIEW_CODES,
 )
 from xrecon.io.radiograph_geometry import layout_of
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     import pydicom
 
 _VIEW_POSITIONS = {"PA": "PA", "AP": "AP", "LEFT LATERAL": "LL", "RIGHT LATERAL": "RL"}
+_EXPLANATIONS = {
+    Quantity.LINE_INTEGRAL: "Line integral of linear attenuation",
+    Quantity.LOG_SIGNAL: "-log of detector signal over open beam",
+    Quantity.DISPLAY: "Grey value, bright = dense",
+}
 _COMMENT = "Synthetic radiograph computed by XRecon, not an acquired image. Research only, not for diagnosis."
 
 
@@ -162,13 +167,12 @@ def _put_values(dataset: pydicom.Dataset, description: Mapping[str, Any]) -> Non
     """What the stored values mean, as a Real World Value Mapping and in the private block."""
     from pydicom import Dataset
 
-    integral = description["quantity"] == Quantity.LINE_INTEGRAL.value
+    quantity = Quantity(description["quantity"])
     item = Dataset()
     item.add_new("RealWorldValueFirstValueMapped", "US", 0)
     item.add_new("RealWorldValueLastValueMapped", "US", 65535)
     item.RealWorldValueSlope, item.RealWorldValueIntercept = description["scale"], description["offset"]
-    item.LUTLabel = LINE_INTEGRAL_LABEL if integral else "GREY_VALUE"
-    item.LUTExplanation = "Line integral of linear attenuation" if integral else "Grey value, bright = dense"
+    item.LUTLabel, item.LUTExplanation = VALUE_LABELS[quantity], _EXPLANATIONS[quantity]
     item.MeasurementUnitsCodeSequence = [_code("1", "UCUM", "no units")]
     dataset.RealWorldValueMappingSequence = [item]
     block = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
