@@ -78,8 +78,8 @@ class RadiographySettings:
         one that absorbs everything and integrates energy ("energy") or counts ("photons").
     mtf_at_1_lp_per_mm: modulation transfer at one line pair per mm. glare_fraction and
         glare_radius_mm: share of the signal that is spread widely, and how widely.
-    detector_air_kerma_ugy: mean air kerma on the detector behind grid and patient
-        (`exposure_at` "patient", as automatic exposure control sets it), or where nothing is in the
+    detector_air_kerma_ugy: median air kerma on the detector behind grid and patient
+        (`exposure_at` "patient": what automatic exposure control aims at), or where nothing is in the
         beam ("air"). electronic_noise_ugy: air kerma at which quantum noise equals electronic
         noise. saturation_ugy: air kerma above which the signal no longer grows.
     Picture:
@@ -100,7 +100,7 @@ class RadiographySettings:
     bone_from_hu: float = 100.0
     scatter: bool = True
     scatter_to_primary: float = 3.5
-    scatter_exponent: float = 1.3
+    scatter_exponent: float = 1.0
     scatter_spread_mm: float = 50.0
     grid: bool = True
     grid_primary_transmission: float = 0.7
@@ -119,12 +119,12 @@ class RadiographySettings:
     saturation: bool = True
     saturation_ugy: float = 100.0
     output: str = "film"
-    film_latitude: float = 2.2
+    film_latitude: float = 2.3
     film_lung_grey: float = 0.2
-    film_equalization: float = 0.3
+    film_equalization: float = 0.35
     film_equalization_mm: float = 20.0
-    film_edges: float = 0.5
-    film_edges_mm: float = 2.0
+    film_edges: float = 0.8
+    film_edges_mm: float = 4.0
     photometric: str = "MONOCHROME2"
 
     def __post_init__(self) -> None:
