@@ -86,6 +86,9 @@ class LossConfig(_Strict):
     absolute: float = Field(0.0, ge=0, description="mean absolute error (L1)")
     projection: float = Field(0.1, ge=0, description="multi-angle projections, random pose")
     adversarial: float = Field(1.0, ge=0, description="least squares, conditional on the radiographs")
+    projection_geometry: Literal["exact", "prost"] = Field(
+        "exact", description="prost: the published projector with its defects"
+    )
     projection_jitter_deg: float = Field(10.0, ge=0)
     projection_jitter_fraction: float = Field(0.125, ge=0, description="of half the volume's width")
 

@@ -14,18 +14,23 @@ from torch import nn
 from torch.nn import functional as F
 
 from xrecon.physics.geometry import ViewGeometry
+from xrecon.physics.poses import rotation_from_angles
 from xrecon.physics.projector import Projector
+from xrecon.physics.prost import (
+    CENTER_TO_DETECTOR,
+    DETECTOR_PIXELS,
+    DETECTOR_WIDTH,
+    RAY_STEP,
+    SOURCE_TO_CENTER,
+    prost_project,
+)
 from xrecon.volume import InputError
 
 PROJECTION_VIEWS = ("PA", "LEFT LATERAL", "AXIAL")
 
-# The published projection geometry, in half widths of the (cubic) volume: 400 + 300 mm-like units
-# between detector, centre and source and 128 pixels of 2.92 units, for a half width of 64 units.
-CENTER_TO_DETECTOR = 400 / 64
-SOURCE_TO_CENTER = 300 / 64
-DETECTOR_WIDTH = 128 * 2.92 / 64
-# Published projections are sums of samples this far apart, not multiplied by the distance.
-RAY_STEP = 1.75 / 64
+# How the published views are called, and the two geometries of the loss.
+_PROST_NAMES = {"PA": "coronal", "LEFT LATERAL": "sagittal", "AXIAL": "axial"}
+PROJECTION_GEOMETRIES = ("exact", "prost")
 
 
 class ReconstructionLoss(nn.Module):
@@ -57,11 +62,13 @@ class ProjectionLoss(nn.Module):
     jitter_deg: standard deviation of each of three Euler angles, degrees.
     jitter_fraction: standard deviation of the translation along each axis, as a fraction of half
         the volume's width.
-    detector_pixels: rows and columns of each projection; `side` unless given.
+    detector_pixels: rows and columns of each projection; unless given, `side`, or the published 128
+        with geometry "prost".
+    geometry: "exact" has the published distances, but rays are cut with the whole cube (no skipped
+        cap, no lost last slab), pixels are centred, and lengths count. "prost" reproduces the
+        published projector with its known defects (`xrecon.physics.prost`), for comparisons.
 
-    Unlike the published projector, rays are cut with the whole cube (no skipped cap, no lost last
-    slab), pixels are centred, and lengths count. Raises InputError for options or volumes that do
-    not fit.
+    Raises InputError for options or volumes that do not fit.
     """
 
     def __init__(
@@ -72,8 +79,11 @@ class ProjectionLoss(nn.Module):
         jitter_deg: float = 10.0,
         jitter_fraction: float = 0.125,
         detector_pixels: int | None = None,
+        geometry: str = "exact",
     ) -> None:
         super().__init__()
+        if geometry not in PROJECTION_GEOMETRIES:
+            raise InputError(f"expected geometry to be one of {PROJECTION_GEOMETRIES}, got {geometry!r}")
         if not views or not set(views) <= set(PROJECTION_VIEWS):
             raise InputError(f"expected one or more views out of {PROJECTION_VIEWS}, got {tuple(views)}")
         if side < 1 or jitter_deg < 0 or jitter_fraction < 0:
@@ -83,7 +93,9 @@ class ProjectionLoss(nn.Module):
             )
         self.side = side
         self.jitter_deg, self.jitter_fraction = jitter_deg, jitter_fraction
-        self.views = tuple(_view(name, detector_pixels or side) for name in views)
+        self.geometry, self.names = geometry, tuple(views)
+        self.detector_pixels = detector_pixels or (DETECTOR_PIXELS if geometry == "prost" else side)
+        self.views = tuple(_view(name, self.detector_pixels) for name in views)
 
     def forward(
         self,
@@ -102,6 +114,16 @@ class ProjectionLoss(nn.Module):
         difference = prediction - target
         if difference.dtype in (torch.float16, torch.bfloat16):
             difference = difference.float()
+        if self.geometry == "prost":
+            angles, translation = self._pose(rng)
+            maps = prost_project(
+                difference.flip(2),  # its first slice is the superior one
+                [_PROST_NAMES[name] for name in self.names],
+                jitter_deg=angles,
+                translation=translation,
+                detector_pixels=self.detector_pixels,
+            )
+            return maps.abs().mean()
         projector = Projector(
             self.posed_views(rng),
             (self.side,) * 3,
@@ -112,13 +134,17 @@ class ProjectionLoss(nn.Module):
         return projector(difference).abs().mean() / RAY_STEP
 
     def posed_views(self, rng: np.random.Generator | torch.Generator | None) -> tuple[ViewGeometry, ...]:
-        """The views after one random pose; the fixed ones when `rng` is None."""
+        """The views after one random pose; the fixed ones when `rng` is None. Geometry "exact" only."""
         if rng is None:
             return self.views
-        numbers = _normal(rng, 6)
-        rotation = _euler(np.deg2rad(self.jitter_deg * numbers[:3]))
-        translation = self.jitter_fraction * numbers[3:]
+        angles, translation = self._pose(rng)
+        rotation = rotation_from_angles(tuple(angles))
         return tuple(view.moved(rotation, translation) for view in self.views)
+
+    def _pose(self, rng: np.random.Generator | torch.Generator | None) -> tuple[np.ndarray, np.ndarray]:
+        """Three angles in degrees and a translation in half widths; zeros when `rng` is None."""
+        numbers = np.zeros(6) if rng is None else _normal(rng, 6)
+        return self.jitter_deg * numbers[:3], self.jitter_fraction * numbers[3:]
 
 
 @dataclass(frozen=True)
@@ -173,19 +199,6 @@ def _normal(rng: np.random.Generator | torch.Generator, count: int) -> np.ndarra
     if isinstance(rng, torch.Generator):
         return torch.randn(count, generator=rng, device=rng.device, dtype=torch.float64).cpu().numpy()
     return rng.standard_normal(count)
-
-
-def _euler(angles: np.ndarray) -> np.ndarray:
-    """3x3 rotation Rx @ Ry @ Rz of three angles in radians about the LPS axes."""
-    rotation = np.eye(3)
-    for axis, angle in enumerate(angles):
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        turn = np.eye(3)
-        turn[first, first] = turn[second, second] = np.cos(angle)
-        turn[second, first] = np.sin(angle)
-        turn[first, second] = -np.sin(angle)
-        rotation = rotation @ turn
-    return rotation
 
 
 def _require_same_shape(prediction: torch.Tensor, target: torch.Tensor) -> None:

@@ -78,6 +78,7 @@ class ReconstructionTask:
                 side=config.grid.side,
                 jitter_deg=weights.projection_jitter_deg,
                 jitter_fraction=weights.projection_jitter_fraction,
+                geometry=weights.projection_geometry,
             ).to(self.device)
 
     def _predict(self, batch: Batch) -> torch.Tensor:
