@@ -150,11 +150,11 @@ def test_a_film_is_shown_as_its_curve_was_made(tmp_path: Path) -> None:
 
 
 def test_only_what_was_simulated_is_told(tmp_path: Path) -> None:
-    told = ("KVP", "AnodeTargetMaterial", "Grid", "DetectorType", "CommentsOnRadiationDose")
-    never = ("Exposure", "ExposureInuAs", "ExposureTime", "XRayTubeCurrent", "EntranceDoseInmGy")
+    told = ("KVP", "ExposureInuAs", "AnodeTargetMaterial", "Grid", "DetectorType", "CommentsOnRadiationDose")
+    never = ("ExposureTime", "XRayTubeCurrent", "EntranceDoseInmGy", "ExposureIndex")
     found = {}
     for name, radiograph in (
-        ("film", film()),
+        ("film", film(tube_mas="1.23")),
         ("ideal", replace(drr(), meta={"radiography": json.dumps(IDEAL)})),
         ("no settings", drr()),
     ):
@@ -166,9 +166,9 @@ def test_only_what_was_simulated_is_told(tmp_path: Path) -> None:
         (equipment,) = dataset.ContributingEquipmentSequence
         assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109100"  # synthesizing equipment
     dose = "Simulated mean air kerma at the detector behind patient and grid: 2.5 uGy. Nobody was exposed."
-    assert found["film"] == ["120.0", "TUNGSTEN", "RECIPROCATING", "SCINTILLATOR", dose]
-    assert found["ideal"] == ["absent", "absent", "NONE", "", "absent"]
-    assert found["no settings"] == ["absent", "absent", "absent", "", "absent"]
+    assert found["film"] == ["120.0", "1230", "TUNGSTEN", "RECIPROCATING", "SCINTILLATOR", dose]
+    assert found["ideal"] == ["absent", "absent", "absent", "NONE", "", "absent"]
+    assert found["no settings"] == ["absent", "absent", "absent", "absent", "", "absent"]
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of dicom3tools")

@@ -109,6 +109,16 @@ def test_a_failed_write_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: 
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    put(tmp_path)
+    left = [tmp_path / CASES / ".two.0a1b2c3d.part.npz", tmp_path / ".manifest.0a1b2c3d.part.json"]
+    for path in left:
+        path.write_bytes(b"half")
+    assert list(open_store(tmp_path).cases) == ["one"] and all(path.exists() for path in left)  # a reader
+    put(tmp_path, "two")
+    assert not any(path.exists() for path in left) and list(open_store(tmp_path).cases) == ["one", "two"]
+
+
 def test_failures_are_kept_until_the_case_is_there(tmp_path: Path) -> None:
     put(tmp_path)
     open_store(tmp_path).note_failures({"two": "no lungs"})

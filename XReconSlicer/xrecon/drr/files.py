@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ def write_projected(
             files["comparison"] = _write_comparison(projected, folder, options)
         numbers |= {
             "source_sha256": projected.source_sha256,
-            "sha256": _digests(folder, files.values()),
+            "sha256": _digests(folder),
             "warnings": projected.warnings,
         }
         atomic_write_text(folder / SUMMARY, json_text(numbers))
@@ -139,10 +139,11 @@ def _write_comparison(projected: Projected, folder: Path, options: DrrOptions) -
     return COMPARISON
 
 
-def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a folder by name."""
     from xrecon.training.store import file_digest
 
-    return {name: file_digest(folder / name) for name in names}
+    return {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def software() -> Mapping[str, str]:

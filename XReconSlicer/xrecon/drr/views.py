@@ -115,8 +115,8 @@ def views_about(
             pixel_spacing=pixel_spacing,
             isocenter=tuple(isocenter),
         )
-        name, preset = angle_name(primary, secondary), nearest_preset((primary, secondary))
-        views.append(NamedView(name, preset, geometry))
+        known = text.upper() if text.upper() in _ANGLES_OF else angle_name(primary, secondary)
+        views.append(NamedView(known, nearest_preset((primary, secondary)), geometry))
     return require_distinct(views)
 
 

@@ -20,7 +20,7 @@ from xrecon.io.radiograph_facts import Facts, NotARadiographError, Picture, stan
 from xrecon.io.radiograph_geometry import build_geometry, settled, to_convention
 from xrecon.io.radiograph_picture import PICTURE_SUFFIXES, read_picture
 from xrecon.io.radiograph_sidecar import apply_sidecar, quantized, sidecar_text
-from xrecon.io.sidecar import sidecar_path
+from xrecon.io.sidecar import free_sidecar_path
 from xrecon.volume import InputError, Quantity, Radiograph
 
 __all__ = [
@@ -160,4 +160,4 @@ def _write_with_sidecar(
     with atomic_path(path) as temporary:
         write_itk(image, temporary)
         # Before the picture appears: a sidecar alone misleads nobody.
-        atomic_write_text(sidecar_path(path), sidecar_text(radiograph, path, scale, offset))
+        atomic_write_text(free_sidecar_path(path), sidecar_text(radiograph, path, scale, offset))

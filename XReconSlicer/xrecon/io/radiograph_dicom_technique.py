@@ -4,12 +4,13 @@ A view is described as that of an isocentric positioner (PositionerType CARM), b
 does DICOM say what the angles mean. After PS3.3 C.8.11.5 (DX Positioning), C.8.7.5.1.2 (positioner
 angles), C.8.7.5.1.4 (detector angles) and C.7.6.1.1.1 (PatientOrientation).
 
-Technique (kVp, grid, anode) is that which was simulated, which C.12.1 (Synthetic Data) allows; what was
-not simulated (mAs, exposure time, dose to the patient) has no attribute.
+Technique (kVp, mAs, grid, anode) is that which was simulated, which C.12.1 (Synthetic Data) allows; what
+was not simulated (exposure time, tube current, dose to the patient) has no attribute.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,9 @@ def put_technique(dataset: pydicom.Dataset, meta: Mapping[str, str]) -> None:
     if settings.get("spectrum") == "poly":
         dataset.KVP = _decimal(settings["tube_kvp"])
         dataset.AnodeTargetMaterial = "TUNGSTEN"
+    with contextlib.suppress(KeyError, ValueError):  # a picture without a simulated exposure
+        tube_mas = float(meta["tube_mas"])
+        dataset.Exposure, dataset.ExposureInuAs = round(tube_mas), round(1000.0 * tube_mas)
     # The grid is simulated without lines or cut-off, as one that moves.
     dataset.Grid = "RECIPROCATING" if settings.get("grid") else "NONE"
     scintillator = settings.get("detector")

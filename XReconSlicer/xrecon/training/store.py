@@ -191,13 +191,17 @@ class Store:
 
 
 def open_store(folder: str | Path, *, create: bool = False) -> Store:
-    """The store in a folder; `create` makes an empty one where there is none.
+    """The store in a folder. `create`, to write into it: an empty one where there is none; half-written
+    files of a writer that was killed are removed.
 
     Raises InputError when there is no store, its manifest is damaged, or it was written by a newer
     version.
     """
     folder = Path(folder)
     path = folder / MANIFEST
+    if create:
+        for leftover in (*folder.glob(".*.part.json"), *(folder / CASES).glob(".*.part.npz")):
+            leftover.unlink(missing_ok=True)
     if not path.is_file():
         if not create:
             raise InputError(f"expected a training store (a folder with {MANIFEST}), got {folder}")
