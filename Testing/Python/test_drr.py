@@ -147,6 +147,8 @@ def test_odd_views_come_back_from_every_file(
             np.testing.assert_allclose(read.array, of_store.array, atol=np.ptp(read.array) / 32767)
         dataset = pydicom.dcmread(tmp_path / f"ct_{view.slug}.dcm")
         assert dataset.SeriesDescription == f"Synthetic radiograph {view.name}"
+        assert dataset.StudyDescription == "Synthetic radiographs of ct"
+        assert dataset.SeriesNumber == slugs.index(view.slug) + 1
         assert "SourceImageSequence" not in dataset  # the CT is no DICOM series: nothing is invented
     assert stored.entry.settings == numbers["options"] and stored.volume.meta["table"] == "removed"
     assert stored.volume.same_grid(body()) and np.all(stored.volume.array <= body().array.max())

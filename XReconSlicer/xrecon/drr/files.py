@@ -90,7 +90,7 @@ def write_drrs(
     from xrecon.io.radiograph import write_radiograph, write_radiograph_dicom
 
     files, geometries, study = {}, {}, generate_uid()
-    for radiograph in radiographs:
+    for number, radiograph in enumerate(radiographs, 1):
         view = NamedView(
             radiograph.meta.get("view_name", radiograph.view), radiograph.view, radiograph.geometry
         )
@@ -101,7 +101,12 @@ def write_drrs(
             name = f"{stem}_{view.slug}.{suffix}"
             if suffix == "dcm":
                 write_radiograph_dicom(
-                    radiograph, folder / name, study_uid=study, source_images=source_images
+                    radiograph,
+                    folder / name,
+                    study_uid=study,
+                    study_description=f"Synthetic radiographs of {stem}",
+                    series_number=number,
+                    source_images=source_images,
                 )
             else:
                 write_radiograph(radiograph, folder / name)

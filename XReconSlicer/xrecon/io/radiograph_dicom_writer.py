@@ -52,6 +52,8 @@ def write_radiograph_dicom(
     *,
     patient_name: str = "Synthetic^DRR",
     study_uid: str | None = None,
+    study_description: str = "",
+    series_number: int = 1,
     source_images: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write a computed radiograph as a DX image, MONOCHROME2 (higher stored values are denser).
@@ -60,7 +62,8 @@ def write_radiograph_dicom(
     0 to 4095 without fractions are stored as they are, in 12 bits; all others in 16 bits, rounded as
     `write_radiograph_png` does it.
 
-    study_uid: puts several views into one study; series and instance are always new.
+    study_uid: puts several views into one study; series and instance are always new. study_description:
+    up to 64 characters of it are kept. series_number: of the view in the study.
     source_images: (SOP class UID, SOP instance UID) of the CT's images, where they are known.
 
     Raises InputError when the radiograph has no geometry (DX demands the pixel spacing and the
@@ -77,6 +80,9 @@ def write_radiograph_dicom(
     inverted = radiograph.meta.get("photometric") == "MONOCHROME1"
     dataset = _dataset(study_uid, radiograph.quantity)
     _put_subject(dataset, patient_name)
+    dataset.SeriesNumber = series_number
+    if study_description:
+        dataset.StudyDescription = study_description[:64]
     _put_image(dataset, radiograph, stored, bits)
     put_geometry(dataset, radiograph.geometry, description["view"])
     put_technique(dataset, radiograph.meta)
@@ -139,7 +145,7 @@ def _put_subject(dataset: pydicom.Dataset, patient_name: str) -> None:
         setattr(dataset, f"{kind}Date", now.strftime("%Y%m%d"))
         setattr(dataset, f"{kind}Time", now.strftime("%H%M%S"))
     dataset.AccessionNumber = dataset.ReferringPhysicianName = dataset.StudyID = ""
-    dataset.Modality, dataset.SeriesNumber, dataset.InstanceNumber = "DX", 1, 1
+    dataset.Modality, dataset.InstanceNumber = "DX", 1
     dataset.Manufacturer, dataset.ManufacturerModelName = "XRecon", "XRecon"
     dataset.SoftwareVersions = __version__
     # The chest is no paired part, also in a lateral view: its side is in view and PatientOrientation.
