@@ -71,9 +71,7 @@ def _entry(name: str, material: str) -> Any:
 def _interpolated(values: list[float], energy_kev: np.ndarray | float) -> np.ndarray:
     energies, wanted = table_energies_kev(), np.asarray(energy_kev, dtype=np.float64)
     if not np.all((wanted >= energies[0]) & (wanted <= energies[-1])):
-        raise InputError(
-            f"expected energies from {energies[0]:g} to {energies[-1]:g} keV, got {energy_kev}"
-        )
+        raise InputError(f"expected energies from {energies[0]:g} to {energies[-1]:g} keV, got {energy_kev}")
     return np.exp(np.interp(np.log(wanted), np.log(energies), np.log(values)))
 
 

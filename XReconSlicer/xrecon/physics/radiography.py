@@ -99,9 +99,7 @@ def take_radiograph(
         mu = [float(mass_attenuation(m, settings.energy_kev)) for m in materials]
         integrals = (mu[0] * areal[0] + mu[1] * areal[1]).to(torch.float32)
         note = f"line integrals at {settings.energy_kev:g} keV"
-        return Radiograph(
-            integrals.cpu().numpy(), view, Quantity.LINE_INTEGRAL, "", (*history, note), meta
-        )
+        return Radiograph(integrals.cpu().numpy(), view, Quantity.LINE_INTEGRAL, "", (*history, note), meta)
     exposure = _expose(areal, materials, view, settings)
     signal = read_out(exposure.radiation, exposure.open_beam, view, settings, seed)
     picture, quantity = -torch.log(signal), Quantity.LOG_SIGNAL
