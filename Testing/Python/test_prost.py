@@ -11,7 +11,14 @@ import torch
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.poses import rotation_from_angles
 from xrecon.physics.projector import Projector
-from xrecon.physics.prost import BASE_ANGLES_DEG, PROST_VIEWS, RAY_STEP, prost_project, sample_points
+from xrecon.physics.prost import (
+    BASE_ANGLES_DEG,
+    PROST_VIEWS,
+    RAY_STEP,
+    _sampled,
+    prost_project,
+    sample_points,
+)
 from xrecon.training.losses import PROJECTION_VIEWS, ProjectionLoss
 from xrecon.volume import InputError
 
@@ -32,7 +39,7 @@ def plate(n: int, axis: int, index: int) -> torch.Tensor:
 # -- rays --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("view", PROST_VIEWS)
 def test_seventy_two_samples_one_step_apart_on_shells_about_the_source(view):
-    points = sample_points(view)
+    points = sample_points(view).numpy()
     assert points.shape == (72, 128, 128, 3)
     steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
     np.testing.assert_allclose(steps, 0.02734375, rtol=1e-9)
@@ -82,7 +89,7 @@ def test_axes_of_the_three_pictures(view, rows, columns, source):
 
 
 def test_detector_is_half_a_pixel_off_and_magnifies_as_published():
-    points = sample_points("axial")
+    points = sample_points("axial").numpy()
     assert np.abs(points[:, MIDDLE, MIDDLE, :2]).max() < 1e-12, "pixel 64 of 128 lies on the axis"
     source = 4.6875 * np.array([0, 0, 1.0])
     ray = points[0, 0, MIDDLE] - source
@@ -99,21 +106,17 @@ def test_detector_is_half_a_pixel_off_and_magnifies_as_published():
 @pytest.mark.parametrize(("index", "value"), [(-0.01, 0.0), (0.0, 1.0), (6.9, 1.0), (7.0, 0.0), (8.0, 0.0)])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_the_last_slab_of_each_axis_is_lost(axis, index, value):
-    from xrecon.physics.prost import _sampled
-
     point = np.zeros((1, 1, 1, 3))
     point[..., axis] = 2.0 * index / 8 - 1.0
-    assert _sampled(ones(8), point).item() == pytest.approx(value, abs=1e-12)
+    assert _sampled(ones(8), torch.as_tensor(point)).item() == pytest.approx(value, abs=1e-12)
 
 
 def test_voxels_lie_half_a_voxel_off():
-    from xrecon.physics.prost import _sampled
-
     ramp = torch.arange(8, dtype=torch.float64)[None, None, None, None, :].expand(1, 1, 8, 8, 8)
     points = np.zeros((5, 1, 1, 3))
     points[:, 0, 0, 0] = [-1.0, -0.5, 0.0, 0.1, 0.7]
     expected = 8 * (points[:, 0, 0, 0] + 1) / 2  # a centred grid would be half a voxel less
-    np.testing.assert_allclose(_sampled(ramp, points)[0, :, 0, 0], expected, atol=1e-12)
+    np.testing.assert_allclose(_sampled(ramp, torch.as_tensor(points))[0, :, 0, 0], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(("view", "axis", "near"), [("axial", 2, 1), ("sagittal", 4, -1), ("coronal", 3, 1)])

@@ -28,8 +28,8 @@ from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.orbit import orbit_of
 from xrecon.volume import InputError, Volume
 
-# Voxels back-projected in one call: bounds the memory beside volume and projections (about 50 MB).
-VOXELS_PER_CALL = 2**20
+# Voxels back-projected in one call: little enough to stay near the processor (about 10 MB).
+VOXELS_PER_CALL = 2**18
 WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
 
 
@@ -167,16 +167,19 @@ def _accumulate(result: torch.Tensor, picture: torch.Tensor, matrix: np.ndarray,
         torch.arange(n, dtype=result.dtype, device=result.device).reshape(shape)
         for n, shape in zip(counts[::-1], ((1, 1, -1), (1, -1, 1), (-1, 1, 1)), strict=True)
     )
-    size = (picture.shape[2], picture.shape[1])  # (columns, rows): grid_sample's order
+    # grid_sample's coordinates, (2 c + 1) / n - 1 for pixel c of n, are as projective as pixels are
+    sizes = np.array([picture.shape[2], picture.shape[1]])[:, None]
+    matrix = np.vstack([(2.0 * matrix[:2] + (1.0 - sizes) * matrix[2]) / sizes, matrix[2]])
     for first in range(0, counts[0], per_call):
         here = z[first : first + per_call]
-        column, row, w = (
-            float(m[0]) * x + float(m[1]) * y + float(m[2]) * here + float(m[3]) for m in matrix
+        across, down, w = (
+            (float(m[0]) * x + float(m[3])) + (float(m[1]) * y + float(m[2]) * here) for m in matrix
         )
-        grid = torch.stack([(2 * (c / w) + 1) / n - 1 for c, n in zip((column, row), size, strict=True)], -1)
+        inverse = w.reciprocal_()
+        grid = torch.stack([across.mul_(inverse), down.mul_(inverse)], -1)
         # all volumes of the batch share the rays: they ride along as channels
         values = grid_sample(
             picture[None], grid.reshape(1, -1, counts[2], 2), "bilinear", "zeros", align_corners=False
         )
         values = values.reshape(picture.shape[0], *grid.shape[:-1])
-        result[:, first : first + per_call] += values / w**2 if cone else values
+        result[:, first : first + per_call] += values * inverse.square_() if cone else values

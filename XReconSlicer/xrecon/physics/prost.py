@@ -24,7 +24,7 @@ What the specification leaves open, and the reading chosen here:
   slab is a layer of voxels. The measured values hold: the last layer counts between the last but
   one and its own position, and nothing lies beyond it. Index 0 counts, below it nothing.
 - The spread of the translation, 8 units, is along the axes of the volume, as the point is R g + T.
-- The published indices are float32; here points are computed in float64 and then rounded.
+- The published indices are float32; here points and indices have the volume's type.
 """
 
 from __future__ import annotations
@@ -62,8 +62,10 @@ def sample_points(
     jitter_deg: Sequence[float] = (0.0, 0.0, 0.0),
     translation: Sequence[float] = (0.0, 0.0, 0.0),
     detector_pixels: int = DETECTOR_PIXELS,
-) -> np.ndarray:
-    """Where the rays of a view are sampled: (sample, row, column, 3), float64.
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Where the rays of a view are sampled: (sample, row, column, 3).
 
     Points are (x, y, z) along (W, H, D) in half widths, the volume being [-1, 1]^3. Arguments as in
     `prost_project`. 72 samples per ray without jitter.
@@ -86,8 +88,11 @@ def sample_points(
     distances = np.linalg.norm(corners - (rotation @ source + offsets[1]), axis=1)
     first, last = distances.min() - RAY_STEP, distances.max() + RAY_STEP
     t = first + RAY_STEP * np.arange(int(np.ceil((last - first) / RAY_STEP)))
-    points = source + t[:, None, None, None] * rays
-    return points @ rotation.T + offsets[1]
+    start, rays, t = (
+        torch.as_tensor(values, dtype=dtype, device=device)
+        for values in (rotation @ source + offsets[1], rays @ rotation.T, t)
+    )
+    return start + t[:, None, None, None] * rays
 
 
 def prost_project(
@@ -121,18 +126,23 @@ def prost_project(
     projections = []
     for view in views:
         points = sample_points(
-            view, jitter_deg=jitter_deg, translation=translation, detector_pixels=detector_pixels
+            view,
+            jitter_deg=jitter_deg,
+            translation=translation,
+            detector_pixels=detector_pixels,
+            dtype=volume.dtype,
+            device=volume.device,
         )
         projections.append(_sampled(volume, points).sum(dim=1))
     return torch.stack(projections, dim=1)
 
 
-def _sampled(volume: torch.Tensor, points: np.ndarray) -> torch.Tensor:
+def _sampled(volume: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Values (b, *points.shape[:-1]) at points (..., 3) of [-1, 1]^3, ordered (x, y, z)."""
-    counts = np.array(volume.shape[:1:-1])  # (W, H, D)
-    index = counts * (points + 1.0) / 2.0
-    inside = np.all((index >= 0) & (index < counts - 1), axis=-1)
-    grid = torch.as_tensor(2.0 * index / (counts - 1) - 1.0, dtype=volume.dtype, device=volume.device)
+    counts = torch.tensor(volume.shape[:1:-1], dtype=points.dtype, device=points.device)  # (W, H, D)
+    index = (points + 1.0) * (counts / 2.0)
+    inside = ((index >= 0) & (index < counts - 1)).all(dim=-1)
+    grid = index * (2.0 / (counts - 1)) - 1.0
     # the batch rides along as channels, since all volumes share the points
     values = grid_sample(volume[:, 0][None], grid[None], "bilinear", "zeros", align_corners=True)[0]
-    return values * torch.as_tensor(inside, device=volume.device)
+    return values * inside
