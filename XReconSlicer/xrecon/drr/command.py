@@ -163,8 +163,9 @@ def _finished_pictures(folder: Path, digest: str, options: DrrOptions) -> dict[s
         wanted = {suffix for suffix in options.formats if suffix in _PICTURES}
         made = {Path(name).suffix.lstrip(".") for name in numbers["files"].values()}
         same = numbers["source_sha256"] == digest and numbers["options"] == options.to_dict()
-        complete = wanted <= made and (COMPARISON in numbers["sha256"] or not options.compare)
-        if not (same and complete):
+        films = [film.name for film in options.films]
+        page = not options.compare or (COMPARISON in numbers["sha256"] and numbers["films"] == films)
+        if not (same and page and wanted <= made):
             return None
         if any(file_digest(folder / name) != told for name, told in numbers["sha256"].items()):
             return None

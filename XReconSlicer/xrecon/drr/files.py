@@ -44,6 +44,7 @@ def write_projected(
             files["comparison"] = _write_comparison(projected, folder, options)
         numbers |= {
             "source_sha256": projected.source_sha256,
+            "films": [film.name for film in options.films],
             "sha256": _digests(folder),
             "warnings": projected.warnings,
         }

@@ -23,7 +23,7 @@ FORMATS = ("dcm", "png", "nrrd", "store")
 class DrrOptions:
     """How radiographs are projected; lengths in mm.
 
-    views: as `drr_views` reads them. geometries: whole views instead. formats: out of `FORMATS`.
+    views: as `drr.views` reads them. geometries: whole views instead. formats: out of `FORMATS`.
     shape: (rows, columns) of the detector; pixel_spacing_mm: (row, column), by default that of a 430 mm
     wide detector. isocenter: LPS; by default the middle of the lungs. radiography: beam, scatter,
     detector, film. seed: of the noise. keep_table: project the scanner table, too. complete: continue

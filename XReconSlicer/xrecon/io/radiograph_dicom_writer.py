@@ -82,7 +82,7 @@ def write_radiograph_dicom(
     _put_subject(dataset, patient_name)
     dataset.SeriesNumber = series_number
     if study_description:
-        dataset.StudyDescription = study_description[:64]
+        dataset.StudyDescription = study_description.replace("\\", "/")[:64]
     _put_image(dataset, radiograph, stored, bits)
     put_geometry(dataset, radiograph.geometry, description["view"])
     put_technique(dataset, radiograph.meta)

@@ -12,6 +12,7 @@ import numpy as np
 
 from xrecon.io.radiograph_facts import RANKS, Fact, Picture
 from xrecon.io.radiograph_positioner import (
+    DETECTOR,
     POSITIONER,
     geometry_of_angles,
     nearest_preset,
@@ -72,12 +73,15 @@ def to_convention(picture: Picture) -> tuple[Picture, tuple[str, ...]]:
     array, notes, turned = picture.array, [], picture
     if letters[0] in ("H", "F"):
         array, letters = array.T, letters[::-1]
-        turned = _transposed_spacing(picture)
+        turned = _with_detector_angles(_transposed_spacing(picture), ((0, -1), (-1, 0)))
         notes.append("rows and columns exchanged")
-    for axis, name in ((1, "mirrored left to right"), (0, "turned upside down")):
+    for axis, name, signs in (
+        (1, "mirrored left to right", ((-1, 0), (0, 1))),
+        (0, "turned upside down", ((1, 0), (0, -1))),
+    ):
         letter = letters[1 - axis]
         if letter == _OPPOSITE[wanted[1 - axis]]:
-            array = np.flip(array, axis)
+            array, turned = np.flip(array, axis), _with_detector_angles(turned, signs)
             notes.append(name)
         elif letter != wanted[1 - axis]:
             return picture, (f"PatientOrientation {told} does not fit a {view} view: not followed",)
@@ -102,6 +106,15 @@ def _transposed_spacing(picture: Picture) -> Picture:
         if name in ("pixel_spacing_mm", "patient_spacing_mm") and fact.origin == "DICOM"
     }
     return replace(picture, facts={**picture.facts, **swapped})
+
+
+def _with_detector_angles(picture: Picture, matrix: tuple[tuple[int, int], ...]) -> Picture:
+    """The picture with detector angles (to higher columns, to lower rows) changed as it was turned."""
+    told = picture.facts.get(DETECTOR)
+    if told is None:
+        return picture
+    angles = tuple(float(a) + 0.0 for a in np.array(matrix) @ told.value)
+    return replace(picture, facts={**picture.facts, DETECTOR: Fact(angles, told.origin)})
 
 
 # -- geometry ----------------------------------------------------------------------------------
