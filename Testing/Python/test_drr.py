@@ -103,20 +103,22 @@ def test_numbers_in_options() -> None:
 
 
 def test_settings_from_look_file_and_changes(tmp_path: Path) -> None:
-    assert radiography(None, None, {}, None) == (RadiographySettings.ideal(), None)
+    assert radiography(None, None, {}, None) == (RadiographySettings.ideal(), {})
     assert radiography("ideal", None, {}, 55.0)[0] == RadiographySettings.ideal(55.0)
     file = tmp_path / "a.json"
     file.write_text(json.dumps({"tube_kvp": 90, "grid": False}))
     chest = RadiographySettings.chest(tube_kvp=90.0, grid=False, noise=False)
-    assert radiography("chest", file, {"noise": False}, None) == (chest, None)
-    file.write_text(json.dumps({"radiography": chest.to_dict(), "seed": 7, "views": {}}))
-    assert radiography(None, file, {}, None) == (chest, 7)
+    assert radiography("chest", file, {"noise": False}, None) == (chest, {})
+    options = {"seed": 7, "keep_table": True, "complete": False}
+    file.write_text(json.dumps({"radiography": chest.to_dict(), "options": {**options, "views": ["PA"]}}))
+    assert radiography(None, file, {}, None) == (chest, options)
     for text, changes, energy, said in (
         ("{", {}, None, "as JSON"),
         ("[]", {}, None, "a JSON object"),
         ('{"colour": 1}', {}, None, "colour"),
         ("{}", {"tube_kvp": "many"}, None, "tube_kvp"),
         ('{"spectrum": "poly"}', {}, 60.0, "one energy"),
+        ('{"radiography": {}, "options": {"seed": "x"}}', {}, None, "damaged"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=said):
@@ -161,7 +163,7 @@ def test_the_same_pixels_again(ct: Path, tmp_path: Path, capfd: pytest.CaptureFi
     look = ("--look", "chest", "--set", "tube_kvp=100", "film_latitude=2")
     one, two, other = (tmp_path / name for name in ("one", "two", "other"))
     views = ("--views", "PA", "20,-10", *SMALL, "--formats", "png")
-    run(capfd, "--ct", ct, "--output", one, *look, *views, "--seed", 5)
+    run(capfd, "--ct", ct, "--output", one, *look, *views, "--seed", 5, "--keep-table", "--keep-truncation")
     again = ("--geometry", one / "drr.json", "--settings", one / "drr.json", "--formats", "png")
     run(capfd, "--ct", ct, "--output", two, *again)
     run(capfd, "--ct", ct, "--output", other, *again, "--seed", 6)
@@ -174,6 +176,8 @@ def test_the_same_pixels_again(ct: Path, tmp_path: Path, capfd: pytest.CaptureFi
         assert not np.array_equal(pictures[0].array, pictures[2].array)
         assert {p.geometry for p in pictures} == {pictures[0].geometry}
     first, second = (json.loads((folder / "drr.json").read_text()) for folder in (one, two))
+    kept = {"seed": 5, "keep_table": True, "complete": False}
+    assert second["options"].items() >= kept.items() and not second["table_removed"]
     assert first["radiography"] == second["radiography"] and second["seed"] == 5
     assert first["radiography"]["tube_kvp"] == 100.0 and first["radiography"]["film_latitude"] == 2.0
     assert first["sha256"]["ct_pa.png"] == second["sha256"]["ct_pa.png"]

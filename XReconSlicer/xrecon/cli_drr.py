@@ -92,7 +92,7 @@ def drr(
         Path | None,
         typer.Option(
             "--settings",
-            help="JSON that changes the look's settings, such as a drr.json (its seed, too).",
+            help="JSON that changes the look's settings, such as a drr.json (then seed and table, too).",
             rich_help_panel=LOOK,
         ),
     ] = None,

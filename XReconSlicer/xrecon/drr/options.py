@@ -13,6 +13,8 @@ from xrecon.drr.views import views_from_file
 from xrecon.physics.radiography_settings import RadiographySettings
 from xrecon.volume import InputError
 
+# What a drr.json says besides the radiography settings.
+_KEPT = (("seed", int), ("keep_table", bool), ("complete", bool))
 LARGEST_DETECTOR = 8192  # pixels along one edge
 
 
@@ -48,32 +50,35 @@ def point(text: str) -> tuple[float, float, float]:
 
 def radiography(
     look: str | None, file: Path | None, changes: Mapping[str, Any], energy_kev: float | None
-) -> tuple[RadiographySettings, int | None]:
-    """The settings of a look, changed by a JSON file, changed by single values; and the file's seed.
+) -> tuple[RadiographySettings, dict[str, Any]]:
+    """The settings of a look, changed by a JSON file, changed by single values; and what else the file says.
 
     look: "ideal" (the default) or "chest". file: radiography settings, or a drr.json, which has them
-    and a seed. Raises InputError naming what cannot be used.
+    and seed, keep_table and complete. Raises InputError naming what cannot be used.
     """
-    told, seed = _from_file(file) if file else ({}, None)
+    told, more = _from_file(file) if file else ({}, {})
     base = RadiographySettings.chest() if look == "chest" else RadiographySettings.ideal()
     settings = base.changed(**{**told, **changes})
     if energy_kev is not None:
         if settings.spectrum != "mono":
             raise InputError("expected an energy for a beam of one energy only: use --set tube_kvp=...")
         settings = settings.changed(energy_kev=energy_kev)
-    return settings, seed
+    return settings, more
 
 
-def _from_file(file: Path) -> tuple[dict[str, Any], int | None]:
+def _from_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         data = json.loads(Path(file).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"expected radiography settings as JSON in {file}: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"expected radiography settings as a JSON object in {file}, got {data!r:.50}")
-    if isinstance(data.get("radiography"), dict):
-        return data["radiography"], data.get("seed")
-    return data, None
+    if not isinstance(data.get("radiography"), dict):
+        return data, {}
+    options = data.get("options")
+    if not isinstance(options, dict) or not all(isinstance(options.get(name), kind) for name, kind in _KEPT):
+        raise InputError(f"expected {file} as `xrecon drr` writes it: its options are missing or damaged")
+    return data["radiography"], {name: options[name] for name, _ in _KEPT}
 
 
 def make_options(
@@ -91,6 +96,8 @@ def make_options(
     seed: int | None,
     films: Sequence[Path] | None,
     compare: bool,
+    keep_table: bool,
+    complete: bool,
     **rest: Any,
 ) -> DrrOptions:
     """The options as `drr_command` wants them; `rest` are fields of `DrrOptions`.
@@ -108,8 +115,8 @@ def make_options(
     given = [name for name, value in placing.items() if value]
     if geometry is not None and given:
         raise InputError(f"expected --geometry alone, since it says where all stands, got {given[0]}, too")
-    chosen, seed_of_file = radiography(look, settings_file, settings, energy_kev)
-    seed = seed_of_file if seed is None else seed
+    chosen, of_file = radiography(look, settings_file, settings, energy_kev)
+    seed = of_file.get("seed", 0) if seed is None else seed
     return DrrOptions(
         views=tuple(views or DEFAULT_VIEWS),
         geometries=views_from_file(geometry) if geometry else None,
@@ -118,7 +125,9 @@ def make_options(
         pixel_spacing_mm=pixel_spacing(pixel_spacing_mm) if pixel_spacing_mm else None,
         isocenter=point(isocenter) if isocenter else None,
         radiography=chosen,
-        seed=seed or 0,
+        seed=seed,
+        keep_table=keep_table or of_file.get("keep_table", False),
+        complete=complete and of_file.get("complete", True),
         compare=compare or bool(films),
         films=tuple(films or ()),
         **rest,
