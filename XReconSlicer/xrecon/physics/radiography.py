@@ -25,12 +25,18 @@ from xrecon.physics.scatter import grid_transmission, scattered
 from xrecon.physics.spectrum import Spectrum, beam_of
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
-__all__ = ["RadiographySettings", "comparison_settings", "render_radiographs", "take_radiograph"]
+__all__ = [
+    "RadiographySettings",
+    "comparison_settings",
+    "render_comparison",
+    "render_radiographs",
+    "take_radiograph",
+]
 
 # Rays through less water than this pass beside the patient.
 PATIENT_MM = 20.0
-# Rays times energies that are summed at once, to bound the memory.
-_RAYS_PER_CALL = 1 << 16
+# Rays that are summed over the spectrum at once: few enough to stay in cache.
+_RAYS_PER_CALL = 1 << 12
 
 
 def render_radiographs(
@@ -62,22 +68,76 @@ def render_radiographs(
         ideal = render_drrs(volume, views, settings.energy_kev, names=names, device=device)
         about = {"radiography": json.dumps(settings.to_dict()), "photometric": settings.photometric}
         return [replace(radiograph, meta={**radiograph.meta, **about}) for radiograph in ideal]
-    if volume.quantity is not Quantity.HU:
-        raise InputError(f"expected a CT in HU, got a volume of {volume.quantity.value}")
-    volume.require_finite("the CT")
-    hu = torch.as_tensor(np.ascontiguousarray(volume.array, dtype=np.float32), device=device)
-    split = split_hu(hu, settings.bone_material, settings.bone_from_hu, settings.ct_energy_kev)
-    densities = torch.stack(split)[:, None]
+    projected = _Projected(_checked(volume), settings, device)
     radiographs = []
     for i, view in enumerate(views):
-        with torch.no_grad():
-            projector = Projector.of_volume([view], volume, device=device)
-            # g/cm3 times mm is a tenth of g/cm2
-            areal = projector(densities)[:, 0].to(torch.float64) / 10.0
-            taken = take_radiograph(areal, view, settings, seed=seed)
+        taken = take_radiograph(projected(view), view, settings, seed=seed)
         name = names[i] if names else nearest_view(view)
         radiographs.append(replace(taken, view=name, meta={**volume.meta, **taken.meta}))
     return radiographs
+
+
+def render_comparison(
+    volume: Volume,
+    views: Sequence[ViewGeometry],
+    settings: Mapping[str, RadiographySettings] | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> list[tuple[str, list[Radiograph]]]:
+    """As `render_radiographs` for several settings by title, by default `comparison_settings()`.
+
+    A view is projected once for all settings that split the CT alike. For
+    `xrecon.evaluation.radiograph_page.write_comparison`. Raises InputError likewise.
+    """
+    settings = comparison_settings() if settings is None else settings
+    rows: list[tuple[str, list[Radiograph]]] = []
+    known: dict[tuple, list[torch.Tensor]] = {}
+    for title, one in settings.items():
+        if one == RadiographySettings.ideal(one.energy_kev):
+            rows.append(
+                (title, render_radiographs(volume, views, one, names=names, seed=seed, device=device))
+            )
+            continue
+        key = (one.bone_material, one.bone_from_hu, one.ct_energy_kev)
+        if key not in known:
+            projected = _Projected(_checked(volume), one, device)
+            known[key] = [projected(view) for view in views]
+        taken = [take_radiograph(a, v, one, seed=seed) for a, v in zip(known[key], views, strict=True)]
+        named = names or [nearest_view(view) for view in views]
+        rows.append(
+            (
+                title,
+                [
+                    replace(r, view=name, meta={**volume.meta, **r.meta})
+                    for r, name in zip(taken, named, strict=True)
+                ],
+            )
+        )
+    return rows
+
+
+def _checked(volume: Volume) -> Volume:
+    if volume.quantity is not Quantity.HU:
+        raise InputError(f"expected a CT in HU, got a volume of {volume.quantity.value}")
+    return volume.require_finite("the CT")
+
+
+class _Projected:
+    """A CT split into soft tissue and bone, to be projected: view -> (2, row, column) in g/cm2."""
+
+    def __init__(self, volume: Volume, settings: RadiographySettings, device: torch.device | str) -> None:
+        hu = torch.as_tensor(np.ascontiguousarray(volume.array, dtype=np.float32), device=device)
+        split = split_hu(hu, settings.bone_material, settings.bone_from_hu, settings.ct_energy_kev)
+        self._densities = torch.stack(split)[:, None]
+        self._volume, self._device = volume, device
+
+    @torch.no_grad()
+    def __call__(self, view: ViewGeometry) -> torch.Tensor:
+        integrals = Projector.of_volume([view], self._volume, device=self._device)(self._densities)
+        # g/cm3 times mm is a tenth of g/cm2
+        return integrals[:, 0].to(torch.float64) / 10.0
 
 
 def take_radiograph(
