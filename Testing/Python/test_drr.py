@@ -216,10 +216,12 @@ def test_a_page_compares_settings(ct: Path, tmp_path: Path, capfd: pytest.Captur
     film = tmp_path / "film" / "ct_pa.dcm"
     result = run(
         capfd, "--ct", ct, "--output", tmp_path / "o", *SMALL, "--formats", "png", "--set", "tube_kvp=81",
-        "spectrum=poly", "--film", film,
+        "spectrum=poly", "--views", "PA", "LAO 30", "--film", film,
     )  # fmt: skip
     page = (tmp_path / "o" / "comparison.html").read_text(encoding="utf-8")
-    assert result["files"]["comparison"].endswith("comparison.html") and "120 kVp" in page
+    assert result["files"]["comparison"].endswith("comparison.html")
+    assert all(title in page for title in ("120 kVp", "as chosen", "LAO 30", "ct_pa.dcm"))
+    assert "unnamed view" not in page and "1 real film beside them" in page
 
 
 # -- refusals ----------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def _write_comparison(projected: Projected, folder: Path, options: DrrOptions) -
         projected.rows,
         films,
         subject=projected.source,
-        command="xrecon drr --compare",
+        command=f"xrecon drr --ct {projected.source} --compare",
         warnings=projected.warnings,
         versions=software(),
     )

@@ -241,12 +241,17 @@ def _histograms(name: str, column: Sequence[tuple[str, Radiograph]], films: Sequ
 def _views_of(rows: Rows) -> list[str]:
     if not rows:
         raise InputError("expected radiographs of one or more settings to compare, got none")
-    views = [radiograph.view for radiograph in rows[0][1]]
+    views = [_name(radiograph) for radiograph in rows[0][1]]
     for title, radiographs in rows:
-        found = [radiograph.view for radiograph in radiographs]
+        found = [_name(radiograph) for radiograph in radiographs]
         if found != views or not found:
             raise InputError(f"expected the views {views} of every settings, got {found} for {title!r}")
     return views
+
+
+def _name(radiograph: Radiograph) -> str:
+    """What a view is called that is none of the presets, such as "LAO 30"; else the preset."""
+    return radiograph.meta.get("view_name", radiograph.view)
 
 
 def _summary(views: Sequence[str], films: Sequence[Radiograph]) -> str:
@@ -263,7 +268,7 @@ def _technique_table(rows: Rows) -> Table:
     for title, radiographs in rows:
         for radiograph in radiographs:
             known = [float(radiograph.meta[n]) if n in radiograph.meta else None for n in names]
-            lines.append([title, radiograph.view, radiograph.quantity.value, *known])
+            lines.append([title, _name(radiograph), radiograph.quantity.value, *known])
     columns = ["settings", "view", "numbers", "mAs", "uGy at detector", "uGy in open beam", "Bucky factor"]
     note = "mAs of the tube model for that air kerma, without any loss but patient and grid."
     return Table("Exposure", columns, lines, note)
