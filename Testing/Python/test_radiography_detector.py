@@ -150,6 +150,14 @@ def test_glare_fills_the_shadow_of_a_lead_disc():
     assert shares[1] < 2e-4
 
 
+def test_lead_gives_a_finite_picture():
+    """Nothing arrives behind a metre of bone at 20 keV: the electronic noise is all there is."""
+    amounts = torch.where(torch.arange(48) < 24, 500.0, 1.0).double()
+    settings = bare(spectrum="mono", energy_kev=20.0, noise=True)
+    picture = take_radiograph(areal(0.0, amounts), flat_view((64, 48)), settings).array
+    assert np.isfinite(picture).all() and picture[:, :20].min() > picture[:, 30:].max()
+
+
 def test_signal_ends_where_the_detector_saturates():
     amounts = torch.linspace(0, 30, 48, dtype=torch.float64)
     settings = bare(saturation=True, saturation_ugy=10.0, exposure_at="air", detector_air_kerma_ugy=40.0)

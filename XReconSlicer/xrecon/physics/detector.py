@@ -40,10 +40,6 @@ class Radiation:
     first: torch.Tensor
     second: torch.Tensor
 
-    def stacked(self) -> torch.Tensor:
-        """(3, row, column)."""
-        return torch.stack([self.kerma, self.first, self.second])
-
 
 def absorption(settings: RadiographySettings, energies_kev: np.ndarray) -> np.ndarray:
     """Probability that a photon of each energy is absorbed."""
@@ -90,9 +86,11 @@ def read_out(
     random = np.random.default_rng([seed, *_key(geometry)])
     signal = radiation.first
     if settings.noise:
-        quanta = (radiation.first**2 / radiation.second * area).cpu().numpy()
+        # light per quantum; where nothing at all arrives there are no quanta either
+        gain = torch.where(radiation.first > 0, radiation.second / radiation.first, 1.0)
+        quanta = (radiation.first / gain * area).cpu().numpy()
         drawn = torch.as_tensor(random.poisson(quanta).astype(np.float64), device=signal.device)
-        signal = drawn * radiation.second / radiation.first / area
+        signal = drawn * gain / area
     spread = point_spread(settings)
     if spread is not None:
         signal = convolve(signal, spread[0], geometry.pixel_spacing, spread[1])

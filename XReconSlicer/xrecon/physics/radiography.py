@@ -35,8 +35,12 @@ __all__ = [
 
 # Rays through less water than this pass beside the patient.
 PATIENT_MM = 20.0
+# Automatic exposure control ends here, however little gets through the patient: air kerma in the open beam.
+_BACKUP_UGY = 20_000.0
 # Rays that are summed over the spectrum at once: few enough to stay in cache.
 _RAYS_PER_CALL = 1 << 12
+# Slices that are split into materials at once, to bound the memory.
+_SLICES_PER_CALL = 16
 
 
 def render_radiographs(
@@ -92,29 +96,23 @@ def render_comparison(
     `xrecon.evaluation.radiograph_page.write_comparison`. Raises InputError likewise.
     """
     settings = comparison_settings() if settings is None else settings
+    names = names or [nearest_view(view) for view in views]
     rows: list[tuple[str, list[Radiograph]]] = []
     known: dict[tuple, list[torch.Tensor]] = {}
     for title, one in settings.items():
         if one == RadiographySettings.ideal(one.energy_kev):
-            rows.append(
-                (title, render_radiographs(volume, views, one, names=names, seed=seed, device=device))
-            )
-            continue
-        key = (one.bone_material, one.bone_from_hu, one.ct_energy_kev)
-        if key not in known:
-            projected = _Projected(_checked(volume), one, device)
-            known[key] = [projected(view) for view in views]
-        taken = [take_radiograph(a, v, one, seed=seed) for a, v in zip(known[key], views, strict=True)]
-        named = names or [nearest_view(view) for view in views]
-        rows.append(
-            (
-                title,
-                [
-                    replace(r, view=name, meta={**volume.meta, **r.meta})
-                    for r, name in zip(taken, named, strict=True)
-                ],
-            )
-        )
+            taken = render_radiographs(volume, views, one, names=names, seed=seed, device=device)
+        else:
+            key = (one.bone_material, one.bone_from_hu, one.ct_energy_kev)
+            if key not in known:
+                projected = _Projected(_checked(volume), one, device)
+                known[key] = [projected(view) for view in views]
+            taken = [take_radiograph(a, v, one, seed=seed) for a, v in zip(known[key], views, strict=True)]
+            taken = [
+                replace(radiograph, view=name, meta={**volume.meta, **radiograph.meta})
+                for radiograph, name in zip(taken, names, strict=True)
+            ]
+        rows.append((title, taken))
     return rows
 
 
@@ -128,9 +126,13 @@ class _Projected:
     """A CT split into soft tissue and bone, to be projected: view -> (2, row, column) in g/cm2."""
 
     def __init__(self, volume: Volume, settings: RadiographySettings, device: torch.device | str) -> None:
-        hu = torch.as_tensor(np.ascontiguousarray(volume.array, dtype=np.float32), device=device)
-        split = split_hu(hu, settings.bone_material, settings.bone_from_hu, settings.ct_energy_kev)
-        self._densities = torch.stack(split)[:, None]
+        how = (settings.bone_material, settings.bone_from_hu, settings.ct_energy_kev)
+        self._densities = torch.empty((2, 1, *volume.shape), device=device)
+        for first in range(0, volume.shape[0], _SLICES_PER_CALL):
+            part = slice(first, first + _SLICES_PER_CALL)
+            hu = torch.as_tensor(np.ascontiguousarray(volume.array[part], dtype=np.float32), device=device)
+            for density, split in zip(self._densities, split_hu(hu, *how), strict=True):
+                density[0, part] = split
         self._volume, self._device = volume, device
 
     @torch.no_grad()
@@ -201,8 +203,10 @@ def _expose(
     seen = patient if bool(patient.any()) else torch.ones_like(patient)
     reference = arriving[0][seen].median() if settings.exposure_at == "patient" else open_beam[0]
     scale = settings.detector_air_kerma_ugy / reference
+    if settings.exposure_at == "patient":
+        scale = scale.clip(None, _BACKUP_UGY / open_beam[0])
     facts = {
-        "detector_air_kerma_ugy": f"{settings.detector_air_kerma_ugy:g}",
+        "detector_air_kerma_ugy": f"{float(scale * reference):.4g}",
         "open_beam_air_kerma_ugy": f"{float(scale * open_beam[0]):.4g}",
     }
     if settings.grid:

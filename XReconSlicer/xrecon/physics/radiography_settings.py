@@ -79,9 +79,10 @@ class RadiographySettings:
     mtf_at_1_lp_per_mm: modulation transfer at one line pair per mm. glare_fraction and
         glare_radius_mm: share of the signal that is spread widely, and how widely.
     detector_air_kerma_ugy: median air kerma on the detector behind grid and patient
-        (`exposure_at` "patient": what automatic exposure control aims at), or where nothing is in the
-        beam ("air"). electronic_noise_ugy: air kerma at which quantum noise equals electronic
-        noise. saturation_ugy: air kerma above which the signal no longer grows.
+        (`exposure_at` "patient": what automatic exposure control aims at, with at most 20 mGy in
+        the open beam), or where nothing is in the beam ("air"). electronic_noise_ugy: air kerma at
+        which quantum noise equals electronic noise. saturation_ugy: air kerma above which the
+        signal no longer grows.
     Picture:
     output: "log" is -log of the signal over that of the open beam; "film" applies the clinical
         look-up curve (see `film` for the fields of that name).
