@@ -154,7 +154,7 @@ def test_only_what_was_simulated_is_told(tmp_path: Path) -> None:
     never = ("ExposureTime", "XRayTubeCurrent", "EntranceDoseInmGy", "ExposureIndex")
     found = {}
     for name, radiograph in (
-        ("film", film(tube_mas="1.23")),
+        ("film", film(tube_mas="1.23", detector_air_kerma_ugy="2.1")),
         ("ideal", replace(drr(), meta={"radiography": json.dumps(IDEAL)})),
         ("no settings", drr()),
     ):
@@ -165,7 +165,7 @@ def test_only_what_was_simulated_is_told(tmp_path: Path) -> None:
         assert dataset[0x0008, 0x001C].value == "YES"
         (equipment,) = dataset.ContributingEquipmentSequence
         assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109100"  # synthesizing equipment
-    dose = "Simulated mean air kerma at the detector behind patient and grid: 2.5 uGy. Nobody was exposed."
+    dose = "Simulated air kerma at the detector behind patient and grid: 2.1 uGy. Nobody was exposed."
     assert found["film"] == ["120.0", "1230", "TUNGSTEN", "RECIPROCATING", "SCINTILLATOR", dose]
     assert found["ideal"] == ["absent", "absent", "absent", "NONE", "", "absent"]
     assert found["no settings"] == ["absent", "absent", "absent", "absent", "", "absent"]

@@ -124,9 +124,10 @@ def put_technique(dataset: pydicom.Dataset, meta: Mapping[str, str]) -> None:
         dataset.DetectorDescription = f"simulated: {scintillator}, {thickness:g} mg/cm2"
     if settings.get("noise") or settings.get("saturation"):
         where = "behind patient and grid" if settings["exposure_at"] == "patient" else "in the open beam"
+        # what it came to counts more than what was asked for: automatic exposure has a limit
+        kerma = meta.get("detector_air_kerma_ugy", f"{settings['detector_air_kerma_ugy']:g}")
         dataset.CommentsOnRadiationDose = (
-            f"Simulated mean air kerma at the detector {where}: {settings['detector_air_kerma_ugy']:g} uGy. "
-            "Nobody was exposed."
+            f"Simulated air kerma at the detector {where}: {kerma} uGy. Nobody was exposed."
         )
 
 
