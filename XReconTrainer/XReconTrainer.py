@@ -55,6 +55,8 @@ class XReconTrainerParameterNode:
     writeDicom: bool = True
     writePng: bool = True
     writeNrrd: bool = False
+    writeStore: bool = False
+    chestFilm: bool = False
 
 
 #
@@ -198,9 +200,14 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         folder = output / training.RADIOGRAPHS_FOLDER
 
         def load(result: dict) -> str:
-            return _("{count} CTs projected into {folder}").format(count=len(result["files"]), folder=folder)
+            failed = len(result["numbers"]["failed"])
+            text = _("{count} CTs projected into {folder}").format(count=len(result["files"]), folder=folder)
+            more = _("; {count} failed, drr.json says why").format(count=failed) if failed else ""
+            return text + more
 
-        prepare = functools.partial(training.radiographsJob, data, folder, pixels, formats)
+        prepare = functools.partial(
+            training.radiographsJob, data, folder, pixels, formats, parameters.chestFilm
+        )
         self.jobPanel.run(prepare, load, training.GRACE_MS)
 
     def onEvaluateButton(self, _clicked: bool = False) -> None:
@@ -245,7 +252,12 @@ class XReconTrainerLogic(ScriptedLoadableModuleLogic):
 
     def formatsOf(self, parameters: XReconTrainerParameterNode) -> str:
         """The chosen picture formats as the command line wants them."""
-        chosen = {"dcm": parameters.writeDicom, "png": parameters.writePng, "nrrd": parameters.writeNrrd}
+        chosen = {
+            "dcm": parameters.writeDicom,
+            "png": parameters.writePng,
+            "nrrd": parameters.writeNrrd,
+            "store": parameters.writeStore,
+        }
         return ",".join(name for name, wanted in chosen.items() if wanted)
 
     def train(

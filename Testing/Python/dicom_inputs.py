@@ -8,12 +8,13 @@ import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
+    CTImageStorage,
     ExplicitVRLittleEndian,
     generate_uid,
 )
 from xrecon.io.pydicom_versions import save_dataset
 from xrecon.physics.geometry import ViewGeometry
-from xrecon.volume import Quantity, Radiograph
+from xrecon.volume import Quantity, Radiograph, Volume
 
 SHAPE = (31, 37)
 
@@ -40,3 +41,29 @@ def acquired(path: Path, stored: np.ndarray | None = None, bits: int = 12, **tag
         setattr(dataset, keyword, value)
     save_dataset(dataset, path)
     return stored
+
+
+def write_ct_series(folder: Path, volume: Volume) -> list[str]:
+    """A volume along the LPS axes as a CT series of 16 bits; returns the instance UIDs, feet first."""
+    folder.mkdir(parents=True)
+    series, study, uids = generate_uid(), generate_uid(), []
+    for number, plane in enumerate(volume.array.astype(np.int16)):
+        path = folder / f"{number:03d}.dcm"
+        dataset = FileDataset(str(path), {}, file_meta=FileMetaDataset(), preamble=bytes(128))
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = CTImageStorage
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+        dataset.Modality, dataset.SeriesInstanceUID, dataset.StudyInstanceUID = "CT", series, study
+        dataset.ImageType, dataset.PhotometricInterpretation = ["ORIGINAL", "PRIMARY", "AXIAL"], "MONOCHROME2"
+        dataset.PixelSpacing = [f"{s:.6f}" for s in volume.spacing[1:]]
+        dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+        position = volume.index_to_world(np.array([0, 0, number]))
+        dataset.ImagePositionPatient = [f"{p:.4f}" for p in position]
+        dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 1
+        dataset.Rows, dataset.Columns = plane.shape
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+        dataset.RescaleSlope, dataset.RescaleIntercept = "1", "0"
+        dataset.PixelData = plane.tobytes()
+        save_dataset(dataset, path)
+        uids.append(str(dataset.SOPInstanceUID))
+    return uids

@@ -43,7 +43,9 @@ def warnings_of(capfd: pytest.CaptureFixture[str], *arguments: object) -> list[s
     return json.loads(out.splitlines()[-1])["numbers"]["warnings"]
 
 
-NO_SIDE = {"ViewPosition": "LATERAL", "PatientOrientation": None, "ViewCodeSequence": None}
+NO_SIDE = {"ViewPosition": "LATERAL"} | dict.fromkeys(
+    ("PatientOrientation", "ViewCodeSequence", "PositionerType")
+)
 
 
 @pytest.mark.parametrize("tags", [NO_SIDE, {**NO_SIDE, "ViewPosition": None}])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from xrecon import commands, demo
-from xrecon.commands import DrrOptions, project
+from xrecon.drr.projection import DrrOptions, project
 from xrecon.evaluation.reprojection import reproject, score_reprojections
 from xrecon.io.image import read_volume
 from xrecon.nets.registry import bundled_models, load_card
@@ -73,7 +73,7 @@ def test_reprojection_ranks_truth_network_controls_and_a_wrong_lateral(data_dir:
     if not path.is_file():
         pytest.skip(f"needs {path}")
     ct = remove_table(read_volume(path))
-    (pa, lateral), _, _ = project(ct, DrrOptions(detector_pixels=128), silent)
+    (pa, lateral), _, _ = project(ct, DrrOptions(shape=(128, 128)), silent)
     found = reconstruct([pa, lateral], DEFAULT_MODEL, "cpu")
     truth = resample_like(ct, found.volume)
     of_truth = score_reprojections(truth, found.inputs, reproject(truth, found.inputs))

@@ -13,6 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 from rotations import rotation_matrix
 from xrecon.io.dicom_pixels import decode_with_gdcm, read_dataset, stored_pixels
+from xrecon.io.dicom_series import series_images
 from xrecon.io.image import read_volume
 from xrecon.io.pydicom_versions import is_pydicom_3, save_dataset
 from xrecon.volume import InputError, Quantity, Volume
@@ -73,6 +74,7 @@ def test_unsorted_oblique_series(tmp_path: Path) -> None:
     read = read_volume(folder)
     assert read.array.dtype == np.int16
     assert np.array_equal(read.array, volume.array)
+    assert series_images(folder) == [(CTImageStorage, file.SOPInstanceUID) for file in files]
     assert read.same_grid(volume, 2e-4)  # the file's own decimals
     assert read.spacing == pytest.approx(SPACING, abs=1e-4)
     assert read.quantity is Quantity.HU

@@ -139,8 +139,12 @@ def test_a_time_series_of_one_is_a_volume(tmp_path: Path) -> None:
 def test_sidecar_of_another_file_is_passed_over(oblique_volume: Volume, tmp_path: Path) -> None:
     write_volume(oblique_volume, tmp_path / "a.mha")
     other = oblique_volume.with_array(oblique_volume.array, quantity=Quantity.ATTENUATION)
-    write_volume(other, tmp_path / "a.nii.gz")  # its a.json replaces that of a.mha
-    assert dict(read_volume(tmp_path / "a.mha").meta) == {"file": "a.mha"}
+    write_volume(other, tmp_path / "a.nii.gz")  # has its sidecar under its whole name
+    assert {path.name for path in tmp_path.glob("*.json")} == {"a.json", "a.nii.gz.json"}
+    assert dict(read_volume(tmp_path / "a.mha").meta) == {**oblique_volume.meta, "file": "a.mha"}
+    assert read_volume(tmp_path / "a.nii.gz", Quantity.ATTENUATION).quantity is Quantity.ATTENUATION
+    (tmp_path / "a.nii.gz.json").unlink()
+    assert read_volume(tmp_path / "a.nii.gz").quantity is Quantity.HU  # a.json is that of a.mha
     (tmp_path / "a.json").write_text(json.dumps({"Modality": "CT"}))  # another program's
     assert read_volume(tmp_path / "a.nii.gz").quantity is Quantity.HU
     (tmp_path / "a.json").write_text("{not json")

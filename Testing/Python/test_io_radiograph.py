@@ -70,6 +70,21 @@ def test_png_is_sixteen_bits_for_everyone(drr: Radiograph, tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == ["a.json", "a.png"]
 
 
+def test_formats_that_need_a_sidecar_lie_side_by_side(drr: Radiograph, tmp_path: Path) -> None:
+    """Each keeps its own, also when one of them is written again."""
+    for suffix in (".png", ".nrrd", ".png", ".nrrd"):
+        write_radiograph(drr, tmp_path / f"drr{suffix}")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"drr.png", "drr.json", "drr.nrrd", "drr.nrrd.json"}
+    for suffix in (".png", ".nrrd"):
+        read = read_radiograph(tmp_path / f"drr{suffix}")
+        assert (read.geometry, read.view) == (drr.geometry, drr.view)
+        assert np.abs(read.array - drr.array).max() <= np.ptp(drr.array) / 65534
+    (tmp_path / "drr.png").unlink()
+    write_radiograph(drr, tmp_path / "drr.nrrd")  # its sidecar stays where it is
+    assert read_radiograph(tmp_path / "drr.nrrd").geometry == drr.geometry
+
+
 def test_png_and_dicom_side_by_side(drr: Radiograph, tmp_path: Path) -> None:
     """The sidecar of drr.png is not applied to drr.dcm."""
     for suffix in (".dcm", ".png"):

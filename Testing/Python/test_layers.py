@@ -40,12 +40,18 @@ MAY_IMPORT = {
     "pipelines": _MIDDLE - {"io"},
     "training": _MIDDLE - {"pneumothorax.segment"},
     # the command line in parts: what a command does, its options, its progress
-    "commands": _MIDDLE | {"pipelines", "training", "progress"},
-    "scoring": _MIDDLE | {"pipelines", "training", "progress", "commands", "scoring_lungs"},
+    "outcome": {"progress"},
+    "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
+    "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
+    "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
     "scoring_lungs": _MIDDLE,
-    "demo": _MIDDLE | {"pipelines", "progress", "commands", "scoring", "demo_report"},
+    "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
     "demo_report": _MIDDLE | {"__init__", "demo"},
-    "cli": {"__init__", "volume", "progress", "options", "commands", "scoring", "demo", "pipelines"},
+    "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
+    "cli": {
+        "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
+        "cli_drr",
+    },  # fmt: skip
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {"__init__", "volume", "io", "pipelines", "training.config", "physics.geometry"}

@@ -144,3 +144,12 @@ def test_a_wheel_holds_the_bundled_models_and_no_developers_own(
     named = {Path(pattern).parts[1] for pattern in patterns if pattern.startswith("models/")}
     bundled = {path.parent.name for path in tracked if path.name == "card.json"}
     assert named == bundled and bundled
+
+
+def test_a_wheel_holds_every_file_that_the_backend_reads(tracked: list[Path], repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["xrecon"]
+    package = Path("XReconSlicer", "xrecon")
+    named = {path for pattern in patterns for path in (repository / package).glob(pattern)}
+    data = {repository / path for path in tracked if package in path.parents and path.suffix != ".py"}
+    assert data <= named

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import qt
 import slicer
@@ -16,6 +18,8 @@ from xrecon.io.image import write_volume
 from xrecon.io.radiograph import read_radiograph
 from xrecon.nets.registry import load_model
 from xrecon.training.config import RECIPES, make_config
+from xrecon.training.store import open_store
+from xrecon.volume import Quantity, Volume
 from XReconSlicerLib import training
 
 # A run that takes seconds.
@@ -193,6 +197,27 @@ def test_radiographs_of_every_ct(widget: object, tmp_path: Path) -> None:
     for name in ("first", "second"):
         radiograph = read_radiograph(folder / name / f"{name}_left_lateral.nrrd")
         assert radiograph.view == "LEFT LATERAL" and radiograph.array.shape == (24, 24)
+    assert leftovers() == []
+
+
+def test_films_and_store_of_every_ct(widget: object, tmp_path: Path) -> None:
+    """A chest film holds grey values; the store holds each CT; a CT that fails is told."""
+    ui = widget.ui
+    ui.detectorPixelsSpinBox.value = 24
+    for box in (ui.dicomCheckBox, ui.storeCheckBox, ui.chestFilmCheckBox):
+        slicerhost.click(box)  # PNG stays
+    cts = tmp_path / "three"
+    shutil.copytree(ui.dataFolderEdit.currentPath, cts)
+    nobody = Volume(np.full((5, 6, 7), -1000, np.int16), (5.0, 5.0, 5.0))
+    write_volume(nobody, cts / "nobody.nrrd")
+    ui.dataFolderEdit.currentPath = str(cts)
+    slicerhost.click(ui.radiographsButton)
+    wait(widget)
+    folder = tmp_path / "run" / "radiographs"
+    assert ui.statusLabel.text == f"2 CTs projected into {folder}; 1 failed, drr.json says why"
+    for name in ("first", "second"):
+        assert read_radiograph(folder / name / f"{name}_pa.png").quantity is Quantity.DISPLAY
+    assert list(open_store(folder / "store").cases) == ["first", "second"]
     assert leftovers() == []
 
 

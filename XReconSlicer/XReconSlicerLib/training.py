@@ -71,9 +71,15 @@ def _asText(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def radiographsJob(data: Path, output: Path, detectorPixels: int, formats: str) -> CliJob:
-    """The job `xrecon drr` for all CTs of a folder; each CT's pictures go into a folder of its name."""
+def radiographsJob(
+    data: Path, output: Path, detectorPixels: int, formats: str, chestFilm: bool = False
+) -> CliJob:
+    """The job `xrecon drr` for all CTs of a folder; each CT's pictures go into a folder of its name.
+
+    A job that was cancelled goes on with the CTs that are not done; one that fails does not stop it.
+    """
     options = ["--detector-pixels", detectorPixels, "--formats", formats]
+    options += ["--look", "chest" if chestFilm else "ideal"]
     return CliJob(["drr", "--data", data, "--output", output, *options])
 
 

@@ -1,4 +1,4 @@
-"""The `xrecon` command line: options, help, exit codes. The work is in `commands`, `scoring`, `demo`.
+"""The `xrecon` command line: options, help, exit codes. The work lies in other modules.
 
 Exit codes: 0 done, 1 a bug, 2 wrong usage, 3 bad input, 4 cannot write, 5 out of memory,
 130 interrupted. Every failure ends with one line `xrecon: error: ...` on stderr.
@@ -13,16 +13,15 @@ import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__
+from xrecon import __version__, cli_drr
 from xrecon.options import (
     GEOMETRY,
     MODEL,
     Ct,
-    CtOrNone,
     Device,
     DeviceOption,
     Output,
@@ -31,16 +30,13 @@ from xrecon.options import (
     Side,
     SourceToDetector,
     SourceToIsocenter,
-    View,
     parse_settings,
     spread_lists,
 )
+from xrecon.outcome import tell
 from xrecon.pipelines import DEFAULT_LUNG_MODELS, DEFAULT_MODEL
 from xrecon.progress import ProgressMode, Reporter, report_error
 from xrecon.volume import InputError
-
-if TYPE_CHECKING:
-    from xrecon.commands import Outcome
 
 OK, BUG, USAGE, BAD_INPUT, CANNOT_WRITE, NO_MEMORY, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
@@ -75,53 +71,9 @@ def _top(
     """Options before the command."""
 
 
-@app.command(epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL"'))
-def drr(
-    output: Output,
-    ct: CtOrNone = None,
-    data: Annotated[
-        Path | None, typer.Option(help="A folder of CTs instead; each CT's files go into its own folder.")
-    ] = None,
-    views: Annotated[
-        list[View] | None,
-        typer.Option(case_sensitive=False, help="One or more; default: PA and LEFT LATERAL."),
-    ] = None,
-    formats: Annotated[
-        str, typer.Option(help="Comma separated: dcm (DICOM DX), png (16 bit and JSON), nrrd.")
-    ] = "dcm,png",
-    detector_pixels: Annotated[
-        int, typer.Option(min=8, max=4096, help="Rows and columns of the 430 mm wide detector.")
-    ] = 512,
-    source_to_detector_mm: SourceToDetector = None,
-    source_to_isocenter_mm: SourceToIsocenter = None,
-    energy_kev: Annotated[
-        float, typer.Option(min=50.0, max=70.0, help="Effective energy of the beam, keV.")
-    ] = 70.0,
-    keep_table: Annotated[bool, typer.Option("--keep-table", help="Project the scanner table, too.")] = False,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """Project a CT to radiographs (ideal: no noise, no scatter) about the middle of its lungs.
-
-    Writes `<ct>_pa.dcm`, `<ct>_pa.png`, ... and `drr.json` with every geometry.
-    """
-    from xrecon import commands
-
-    if (ct is None) == (data is None):
-        raise typer.BadParameter("give either --ct or --data")
-    options = commands.DrrOptions(
-        views=tuple(view.value for view in views or (View.PA, View.LEFT_LATERAL)),
-        formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
-        detector_pixels=detector_pixels,
-        source_to_detector_mm=source_to_detector_mm,
-        source_to_isocenter_mm=source_to_isocenter_mm,
-        energy_kev=energy_kev,
-        keep_table=keep_table,
-    )
-    with Reporter(progress) as report:
-        if ct is not None:
-            _finish(report, commands.drr(ct, output, options, report))
-        else:
-            _finish(report, commands.drr_folder(data, output, options, report))
+app.command(
+    "drr", epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL" LAO')
+)(cli_drr.drr)
 
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
@@ -168,7 +120,7 @@ def reconstruct(
         invert_lateral=invert_lateral,
     )
     with Reporter(progress) as report:
-        _finish(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report))
+        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report))
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --set t_p=-950"))
@@ -200,7 +152,7 @@ def segment(
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
-        _finish(report, commands.segment(ct, output, lungs, models, parameters, device.value, report))
+        tell(report, commands.segment(ct, output, lungs, models, parameters, device.value, report))
 
 
 @app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
@@ -225,7 +177,7 @@ def train(
 
     with Reporter(progress) as report:
         overrides = parse_settings(settings)
-        _finish(report, commands.train(data, output, recipe, config, overrides, resume, report))
+        tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
 
 
 @app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))
@@ -251,9 +203,9 @@ def evaluate(
 
     with Reporter(progress) as report:
         if prediction and reference and not (model or data):
-            _finish(report, scoring.compare_files(prediction, reference, output, labels, report))
+            tell(report, scoring.compare_files(prediction, reference, output, labels, report))
         elif model and data and not (prediction or reference):
-            _finish(report, scoring.score_model(model, data, output, subjects, device.value, report, record))
+            tell(report, scoring.score_model(model, data, output, subjects, device.value, report, record))
         else:
             raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
 
@@ -264,7 +216,7 @@ def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
     from xrecon import commands
 
     with Reporter(progress) as report:
-        _finish(report, commands.models())
+        tell(report, commands.models())
 
 
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))
@@ -282,17 +234,10 @@ def demo(
     from xrecon import demo as demonstration
 
     with Reporter(progress) as report:
-        _finish(report, demonstration.demo(ct, output, model, device.value, report))
+        tell(report, demonstration.demo(ct, output, model, device.value, report))
 
 
 # -- around the commands -------------------------------------------------------------------------
-def _finish(report: Reporter, outcome: Outcome) -> None:
-    for warning in outcome.warnings:
-        report.warn(warning)
-    numbers = {**outcome.numbers, "warnings": outcome.warnings}
-    report.result(outcome.files, numbers, outcome.text)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits with its code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -5,173 +5,19 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
+from xrecon.outcome import Outcome, ProgressCallback, table_text
 from xrecon.progress import json_text
-from xrecon.volume import InputError, Quantity, Radiograph, Volume
+from xrecon.volume import InputError, Quantity, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
-
-ProgressCallback = Callable[[str, float, str], None]
-DEFAULT_VIEWS = ("PA", "LEFT LATERAL")
-FORMATS = ("dcm", "png", "nrrd")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command leaves: files by role, numbers for programs, text and warnings for people."""
-
-    files: dict[str, Path]
-    numbers: dict[str, Any]
-    text: str = ""
-    warnings: list[str] = field(default_factory=list)
-
-
-def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """CSV text; columns in the order of their first appearance."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-def view_slug(view: str) -> str:
-    """"left_lateral" for "LEFT LATERAL": the part of a file name that says the view."""
-    return view.lower().replace(" ", "_")
-
-
-# -- drr -----------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class DrrOptions:
-    """How radiographs are projected; lengths in mm."""
-
-    views: Sequence[str] = DEFAULT_VIEWS
-    formats: Sequence[str] = ("dcm", "png")
-    detector_pixels: int = 512
-    source_to_detector_mm: float | None = None
-    source_to_isocenter_mm: float | None = None
-    energy_kev: float = 70.0
-    keep_table: bool = False
-
-
-def drr(ct: Path, output: Path, options: DrrOptions, progress: ProgressCallback) -> Outcome:
-    """Radiographs of a CT about the middle of its lungs, as DICOM DX and pictures."""
-    from xrecon.io.checks import file_stem
-    from xrecon.io.image import read_volume
-    from xrecon.preprocess.ct import remove_table
-
-    wrong = sorted(set(options.formats) - set(FORMATS))
-    if wrong or not options.formats:
-        raise InputError(f"expected formats out of {', '.join(FORMATS)}, got {', '.join(wrong) or 'none'}")
-    with output_folder(output) as folder:
-        progress("read", 0.0, str(ct))
-        volume = read_volume(ct)
-        if not options.keep_table:
-            progress("prepare", 0.0, "removing the table")
-            volume = remove_table(volume)
-        radiographs, isocenter, warnings = project(volume, options, progress)
-        files, numbers = write_drrs(radiographs, folder, file_stem(ct), options, isocenter, ct.name)
-        numbers["warnings"] = warnings
-        atomic_write_text(folder / "drr.json", json_text(numbers))
-        files["summary"] = "drr.json"
-    return Outcome({role: output / name for role, name in files.items()}, numbers, warnings=warnings)
-
-
-def drr_folder(data: Path, output: Path, options: DrrOptions, progress: ProgressCallback) -> Outcome:
-    """Radiographs of every CT that training would find in a folder, each CT's in a folder of its name."""
-    from xrecon.training.subjects import find_subjects
-
-    files, numbers, warnings = {}, {}, []
-    with output_folder(output) as folder:
-        subjects = find_subjects(data, warnings)
-        for done, subject in enumerate(subjects):
-            progress("project", done / len(subjects), subject.name)
-            outcome = drr(subject.path, folder / subject.name, options, lambda *_: None)
-            files[subject.name] = output / subject.name
-            numbers[subject.name] = outcome.numbers
-            warnings += [f"{subject.name}: {note}" for note in outcome.warnings]
-        progress("project", 1.0, "done")
-    return Outcome(files, {"subjects": numbers}, warnings=warnings)
-
-
-def project(
-    volume: Volume, options: DrrOptions, progress: ProgressCallback
-) -> tuple[list[Radiograph], np.ndarray, list[str]]:
-    """Radiographs of a prepared CT, the isocentre in the CT's LPS mm, and warnings."""
-    from xrecon.physics.drr import render_drrs
-    from xrecon.physics.geometry import SOURCE_TO_DETECTOR_MM, SOURCE_TO_ISOCENTER_MM, ViewGeometry
-    from xrecon.preprocess.ct import lung_center
-
-    warnings = []
-    try:
-        isocenter = lung_center(volume)
-    except InputError as error:
-        isocenter = volume.center
-        warnings.append(f"the views turn about the middle of the volume: {error}")
-    views = [
-        ViewGeometry.preset(
-            name,
-            source_to_detector_mm=options.source_to_detector_mm or SOURCE_TO_DETECTOR_MM,
-            source_to_isocenter_mm=options.source_to_isocenter_mm or SOURCE_TO_ISOCENTER_MM,
-            shape=(options.detector_pixels,) * 2,
-            isocenter=tuple(isocenter),
-        )
-        for name in options.views
-    ]
-    radiographs = []
-    for number, (name, view) in enumerate(zip(options.views, views, strict=True)):
-        progress("project", number / len(views), name)
-        radiographs += render_drrs(volume, [view], options.energy_kev, names=[name])
-    progress("project", 1.0, "done")
-    return radiographs, isocenter, warnings
-
-
-def write_drrs(
-    radiographs: Sequence[Radiograph],
-    folder: Path,
-    stem: str,
-    options: DrrOptions,
-    isocenter: np.ndarray,
-    source: str,
-) -> tuple[dict[str, str], dict[str, Any]]:
-    """Writes all views in all formats, the DICOM files as one study; returns file names by role and
-    the numbers of drr.json."""
-    from pydicom.uid import generate_uid
-
-    from xrecon.io.radiograph import write_radiograph, write_radiograph_dicom
-
-    files, study = {}, generate_uid()
-    for radiograph in radiographs:
-        slug = view_slug(radiograph.view)
-        for suffix in options.formats:
-            name = f"{stem}_{slug}.{suffix}"
-            if suffix == "dcm":
-                write_radiograph_dicom(radiograph, folder / name, study_uid=study)
-            else:
-                write_radiograph(radiograph, folder / name)
-            files[f"{slug}_{suffix}"] = name
-    numbers = {
-        "source": source,
-        "isocenter_lps_mm": isocenter,
-        "energy_kev": options.energy_kev,
-        "table_removed": not options.keep_table,
-        "views": {r.view: r.geometry.to_dict() for r in radiographs},
-        "files": dict(files),
-    }
-    return files, numbers
-
 
 # -- reconstruct ---------------------------------------------------------------------------------
 @dataclass(frozen=True)

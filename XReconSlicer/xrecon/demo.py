@@ -15,20 +15,14 @@ from typing import Any
 import numpy as np
 
 from xrecon import demo_report, scoring
-from xrecon.commands import (
-    DrrOptions,
-    Outcome,
-    RadiographOptions,
-    project,
-    read_views,
-    table_text,
-    write_drrs,
-    write_segmentation_files,
-)
+from xrecon.commands import RadiographOptions, read_views, write_segmentation_files
+from xrecon.drr.files import write_drrs
+from xrecon.drr.projection import DrrOptions, project
 from xrecon.evaluation.comparison import CONTROL
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.nets.registry import load_card
+from xrecon.outcome import Outcome, table_text
 from xrecon.pipelines import (
     CLASSICAL_LUNGS,
     DEFAULT_LUNG_MODELS,
@@ -106,7 +100,7 @@ def demo(
     earlier = _files_of_earlier_run(output)
     with output_folder(output) as folder:
         source = _source(ct, phantom_spacing, progress)
-        options = DrrOptions(detector_pixels=detector_pixels)
+        options = DrrOptions(shape=(detector_pixels, detector_pixels))
         radiographs, isocenter, warnings = project(source.volume, options, progress)
         files, geometry = write_drrs(radiographs, folder, "radiograph", options, isocenter, source.name)
         result = _from_files(folder, files, model, device, progress)

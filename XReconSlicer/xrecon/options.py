@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,15 +13,6 @@ import typer
 
 from xrecon.progress import ProgressMode
 from xrecon.volume import InputError
-
-
-class View(StrEnum):
-    """Standard chest views."""
-
-    PA = "PA"
-    AP = "AP"
-    LEFT_LATERAL = "LEFT LATERAL"
-    RIGHT_LATERAL = "RIGHT LATERAL"
 
 
 class Device(StrEnum):
@@ -73,7 +65,9 @@ SourceToIsocenter = Annotated[
 
 
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
-LISTS = ("--views", "--set", "--subjects", "--lung-model")
+LISTS = ("--views", "--set", "--subjects", "--lung-model", "--film")
+# Values such as "-30,10" begin like an option; no option begins with a digit.
+_OPTION = re.compile(r"-(?!\.?\d)")
 
 
 def spread_lists(arguments: Sequence[str]) -> list[str]:
@@ -84,7 +78,7 @@ def spread_lists(arguments: Sequence[str]) -> list[str]:
     spread: list[str] = []
     current = ""
     for argument in arguments:
-        if argument.startswith("-"):
+        if _OPTION.match(argument):
             current = argument if argument in LISTS else ""
         elif current and spread[-1] != current:
             spread.append(current)

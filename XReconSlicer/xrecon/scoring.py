@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from xrecon.commands import DrrOptions, Outcome, project, table_text
+from xrecon.drr.projection import DrrOptions, project
 from xrecon.evaluation.comparison import BODY, CONTROL
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
+from xrecon.outcome import Outcome, table_text
 from xrecon.pipelines import evaluate, mean_training_volume, reconstruct
 from xrecon.progress import json_text
 from xrecon.volume import InputError, Quantity, Radiograph, Volume

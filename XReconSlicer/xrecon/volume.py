@@ -37,6 +37,7 @@ class Quantity(StrEnum):
     LABEL = "label"  # integers naming structures
     ATTENUATION = "attenuation"  # linear attenuation coefficient, 1/mm
     LINE_INTEGRAL = "line integral"  # attenuation x mm along a ray, dimensionless
+    LOG_SIGNAL = "log signal"  # -log(signal / open beam): line integrals but for hardening, scatter, noise
     DISPLAY = "display"  # a processed radiograph: grey values for viewing, bright = dense
 
 
@@ -178,7 +179,8 @@ class Radiograph:
     array: (row, column); row 0 is the top of the picture. Bright = dense always: readers invert
         pictures stored the other way round and note it in `history`.
     geometry: source, detector and pixel spacing in LPS mm; None when nothing is known.
-    quantity: LINE_INTEGRAL when the numbers are attenuation x mm, else DISPLAY.
+    quantity: LINE_INTEGRAL when the numbers are attenuation x mm, LOG_SIGNAL when they are what a
+        detector makes of them, else DISPLAY.
     view: "PA", "AP", "LEFT LATERAL", "RIGHT LATERAL", or "" when unknown.
     history: what was done to the numbers, in order, for the report.
     meta: provenance as strings.

@@ -61,15 +61,8 @@ def read_series(folder: str | Path) -> Volume:
     """
     folder = Path(folder)
     series = _series_in(folder)
-    uid, headers = max(series.items(), key=lambda item: len(item[1]))
-    slices = [s for s in (_as_slice(path, header) for path, header in headers.items()) if s]
-    if not slices:
-        raise InputError(f"expected CT slices with position and orientation in {folder}, found none")
-    stacks: dict[tuple, list[_Slice]] = defaultdict(list)
-    for item in slices:
-        stacks[item.stack].append(item)
-    chosen = max(stacks.values(), key=len)
-    volume = _volume(sorted(chosen, key=lambda s: float(s.axes[2] @ s.position)), folder)
+    uid, headers, chosen = _chosen(series, folder)
+    volume = _volume(chosen, folder)
     header = chosen[0].header
     meta = {
         "file": folder.name,
@@ -84,6 +77,28 @@ def read_series(folder: str | Path) -> Volume:
     if len(headers) > len(chosen):
         meta["left out"] = f"{len(headers) - len(chosen)} of {len(headers)} images of the series"
     return volume.with_array(volume.array, **meta)
+
+
+def series_images(folder: str | Path) -> list[tuple[str, str]]:
+    """(SOP class UID, SOP instance UID) of the images that `read_series` reads from a folder, from its
+    first slice to its last. Raises InputError as that does where there is no CT."""
+    _, _, chosen = _chosen(_series_in(Path(folder)), Path(folder))
+    return [(str(s.header.SOPClassUID), str(s.header.SOPInstanceUID)) for s in chosen]
+
+
+def _chosen(
+    series: dict[str, dict[Path, pydicom.Dataset]], folder: Path
+) -> tuple[str, dict[Path, pydicom.Dataset], list[_Slice]]:
+    """UID and headers of the largest series, and its largest stack of slices in their order."""
+    uid, headers = max(series.items(), key=lambda item: len(item[1]))
+    slices = [s for s in (_as_slice(path, header) for path, header in headers.items()) if s]
+    if not slices:
+        raise InputError(f"expected CT slices with position and orientation in {folder}, found none")
+    stacks: dict[tuple, list[_Slice]] = defaultdict(list)
+    for item in slices:
+        stacks[item.stack].append(item)
+    chosen = max(stacks.values(), key=len)
+    return uid, headers, sorted(chosen, key=lambda s: float(s.axes[2] @ s.position))
 
 
 def refuse_single_file(path: Path) -> None:

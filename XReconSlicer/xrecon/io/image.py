@@ -15,7 +15,7 @@ import numpy as np
 
 from xrecon.io.atomic import atomic_path, atomic_write_text
 from xrecon.io.checks import file_suffix, is_dicom, read_itk, require_file, require_whole_nifti, write_itk
-from xrecon.io.sidecar import provenance_text, read_provenance, sidecar_path
+from xrecon.io.sidecar import free_sidecar_path, provenance_text, read_provenance
 from xrecon.volume import InputError, Quantity, Volume
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def write_volume(volume: Volume, path: str | Path) -> None:
             image.EraseMetaData(key)
         write_itk(image, temporary)
         # Before the image appears: a sidecar alone misleads nobody.
-        atomic_write_text(sidecar_path(path), provenance_text(path, volume.quantity, volume.meta))
+        atomic_write_text(free_sidecar_path(path), provenance_text(path, volume.quantity, volume.meta))
 
 
 def to_sitk(volume: Volume) -> SimpleITK.Image:

@@ -17,10 +17,10 @@ from xrecon.io.checks import file_suffix, is_dicom, require_file, write_itk
 from xrecon.io.radiograph_dicom import read_dicom_picture
 from xrecon.io.radiograph_dicom_writer import write_radiograph_dicom
 from xrecon.io.radiograph_facts import Facts, NotARadiographError, Picture, standard_view
-from xrecon.io.radiograph_geometry import build_geometry, to_convention
+from xrecon.io.radiograph_geometry import build_geometry, settled, to_convention
 from xrecon.io.radiograph_picture import PICTURE_SUFFIXES, read_picture
 from xrecon.io.radiograph_sidecar import apply_sidecar, quantized, sidecar_text
-from xrecon.io.sidecar import sidecar_path
+from xrecon.io.sidecar import free_sidecar_path
 from xrecon.volume import InputError, Quantity, Radiograph
 
 __all__ = [
@@ -52,10 +52,11 @@ def read_radiograph(
         once, and `history` says so.
     pixel_spacing_mm: distance of pixel centres on the detector, one number or (row, column).
 
-    The array is float32. It holds line integrals (`quantity`) when the file says so, as those
-    written by this module do; else grey values for display. A picture that DICOM's
-    PatientOrientation says is mirrored or turned is put into the layout of its view. The
-    geometry is None when no view is known.
+    The array is float32. It holds line integrals or log signals (`quantity`) when the file says so,
+    as those written by this module do; else grey values for display. A picture that DICOM's
+    PatientOrientation says is mirrored or turned is put into the layout of its view. C-arm angles
+    give the geometry of any view; `view` is then the preset within 15 degrees, or "". The geometry is
+    None when neither view nor angles are known.
 
     Raises FileNotFoundError when nothing is there, and InputError for a CT or another modality,
     several slices or frames, colours, NaN, a constant picture, a damaged or empty file, an
@@ -84,14 +85,15 @@ def read_radiograph(
 
 def _radiograph(picture: Picture, invert: bool | None, path: Path) -> Radiograph:
     array, history = _bright_is_dense(picture, invert, path)
-    picture, notes = to_convention(picture.with_array(array))
+    picture, view_notes = settled(picture.with_array(array))
+    picture, notes = to_convention(picture)
     geometry, view, geometry_notes, meta = build_geometry(picture)
     return Radiograph(
         array=np.ascontiguousarray(picture.array, dtype=np.float32),
         geometry=geometry,
         quantity=picture.quantity,
         view=view,
-        history=(*picture.history, *history, *notes, *geometry_notes),
+        history=(*picture.history, *history, *view_notes, *notes, *geometry_notes),
         meta={**picture.meta, **meta, **_first_origins(picture.meta, meta), "file": path.name},
     ).require_finite(str(path))
 
@@ -113,8 +115,8 @@ def _bright_is_dense(picture: Picture, invert: bool | None, path: Path) -> tuple
     wanted = not picture.bright_is_dense if invert is None else invert
     if not wanted:
         return picture.array, ()
-    if picture.quantity is Quantity.LINE_INTEGRAL:
-        raise InputError(f"expected no inversion: {path} holds line integrals, which are bright = dense")
+    if picture.quantity is not Quantity.DISPLAY:
+        raise InputError(f"expected no inversion: {path} holds {picture.quantity}s, which are bright = dense")
     reason = picture.polarity if invert is None else "as asked"
     low, high = picture.value_range
     return (low + high) - picture.array, (f"inverted to bright = dense ({reason})",)
@@ -158,4 +160,4 @@ def _write_with_sidecar(
     with atomic_path(path) as temporary:
         write_itk(image, temporary)
         # Before the picture appears: a sidecar alone misleads nobody.
-        atomic_write_text(sidecar_path(path), sidecar_text(radiograph, path, scale, offset))
+        atomic_write_text(free_sidecar_path(path), sidecar_text(radiograph, path, scale, offset))

@@ -23,6 +23,7 @@ from xrecon.io.radiograph_facts import (
     implausible_spacing,
     standard_view,
 )
+from xrecon.io.radiograph_positioner import DETECTOR, ISOCENTRIC_MODALITIES, is_isocentric, put_angles
 from xrecon.io.radiograph_sidecar import apply_description
 from xrecon.volume import InputError, Quantity
 
@@ -32,15 +33,18 @@ if TYPE_CHECKING:
 MODALITIES = ("CR", "DX", "RG", "RF", "XA", "OT", "")
 # Private block in which this package keeps what has no standard attribute.
 PRIVATE_GROUP, PRIVATE_CREATOR, PRIVATE_ELEMENT = 0x5259, "XRECON", 0x01
-LINE_INTEGRAL_LABEL = "LINE_INTEGRAL"
+# LUTLabel of the Real World Value Mapping, by what the mapped values are.
+VALUE_LABELS = {
+    Quantity.LINE_INTEGRAL: "LINE_INTEGRAL",
+    Quantity.LOG_SIGNAL: "LOG_SIGNAL",
+    Quantity.DISPLAY: "GREY_VALUE",
+}
 # Distances outside are typing errors or other units (180 for 180 cm occurs).
 PLAUSIBLE_MM = (500.0, 5000.0)
 PLAUSIBLE_MAGNIFICATION = (1.0, 5.0)
 # Of a chest at a wall stand or on a table: its middle is 10 cm or more before the detector. Below,
 # the "patient" of the device is the table or the bucky, a hand's breadth before the detector.
 CHEST_MAGNIFICATION = (1.08, 2.0)
-# Here (0018,1111) is the distance to the isocentre (PS3.3 C.8.7.5.1); elsewhere devices differ.
-ISOCENTRIC_MODALITIES = ("XA", "RF")
 
 # DICOM CID 4010 (DX View), in SNOMED CT and in the older SNOMED-RT codes.
 VIEW_CODES = {
@@ -49,6 +53,13 @@ VIEW_CODES = {
     "LEFT LATERAL": ("399173006", "R-10236"),
     "RIGHT LATERAL": ("399198007", "R-10232"),
     "LATERAL": ("399067008", "R-102CD"),
+}
+# CID 4010 in SNOMED CT: written for views between frontal and lateral; read by their angles alone.
+OBLIQUE_CODES = {
+    "left anterior oblique": "399135007",
+    "right anterior oblique": "399356000",
+    "left posterior oblique": "399006002",
+    "right posterior oblique": "399038007",
 }
 _LATERAL_NAMES = ("LATERAL", "LAT", "L")
 
@@ -138,21 +149,27 @@ def _with_own_description(picture: Picture, dataset: pydicom.Dataset, path: Path
         return _with_value_mapping(picture, dataset)
     try:
         data = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+        if data.get("stored_inverted"):
+            picture = replace(picture, array=sum(picture.value_range) - picture.array)
         shape = tuple((data.get("geometry") or {}).get("shape", picture.array.shape))
         if shape != picture.array.shape:  # other software cropped or resampled it
             data = {key: data[key] for key in ("quantity", "scale", "offset", "history", "meta")}
+            # where the middle of the picture lies now is not known
+            picture = replace(picture, facts={k: v for k, v in picture.facts.items() if k != DETECTOR})
         return apply_description(picture, data, "DICOM")
     except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"expected the private XRECON block of {path} to be intact: {error}") from error
 
 
 def _with_value_mapping(picture: Picture, dataset: pydicom.Dataset) -> Picture:
-    """Line integrals by the Real World Value Mapping, when the private block was taken out."""
+    """Line integrals or log signals by the Real World Value Mapping, the private block being gone."""
+    measured = {label: quantity for quantity, label in VALUE_LABELS.items() if quantity != Quantity.DISPLAY}
     for item in dataset.get("RealWorldValueMappingSequence") or ():
-        if item.get("LUTLabel") == LINE_INTEGRAL_LABEL:
+        quantity = measured.get(item.get("LUTLabel"))
+        if quantity is not None:
             slope, intercept = float(item.RealWorldValueSlope), float(item.RealWorldValueIntercept)
             array = picture.array * slope + intercept
-            return replace(picture, array=array, quantity=Quantity.LINE_INTEGRAL, bright_is_dense=True)
+            return replace(picture, array=array, quantity=quantity, bright_is_dense=True)
     return picture
 
 
@@ -165,6 +182,7 @@ def _facts(dataset: pydicom.Dataset) -> tuple[Facts, list[str]]:
         facts["view"] = view
     _put_distances(facts, dataset, notes)
     _put_spacing(facts, dataset, notes)
+    put_angles(facts, dataset, notes)
     return facts, notes
 
 
@@ -174,7 +192,7 @@ def _put_distances(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> 
     DistanceSourceToPatient of a CR or DX file is often that to the table or bucky. So the estimated
     magnification counts first, and the distance only when it makes a magnification of a chest.
     """
-    isocentric = str(dataset.get("Modality", "") or "") in ISOCENTRIC_MODALITIES
+    isocentric = is_isocentric(dataset)
     plausible = PLAUSIBLE_MAGNIFICATION if isocentric else CHEST_MAGNIFICATION
     detector = _number(dataset, "DistanceSourceToDetector", PLAUSIBLE_MM, notes)
     patient = _number(dataset, "DistanceSourceToPatient", PLAUSIBLE_MM, notes)
@@ -215,7 +233,8 @@ def _put_spacing(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> No
 
     PixelSpacing that was calibrated (by geometry or a fiducial) is that at the patient; without
     calibration type it repeats the detector's (section 10.7.1.1). A spacing with which the picture
-    is too small or too large for a chest (of a copy that was resampled, often) is not used.
+    is too small or too large for a chest (of a copy that was resampled, often) is not used, but for
+    C-arms, whose fields may be small.
     """
     shape = (int(dataset.Rows), int(dataset.Columns))
     for keyword in ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing"):
@@ -227,7 +246,7 @@ def _put_spacing(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> No
             continue
         spacing = tuple(float(v) for v in value)
         note = implausible_spacing(shape, spacing, f"{keyword} {spacing[0]:g} x {spacing[1]:g} mm")
-        if note:
+        if note and dataset.get("Modality") not in ISOCENTRIC_MODALITIES:
             notes.append(note)
             continue
         calibrated = keyword == "PixelSpacing" and dataset.get("PixelSpacingCalibrationType")

@@ -43,7 +43,8 @@ class Facts(dict[str, Fact]):
 
     Names: view, geometry (a ViewGeometry), geometry_view (the view it was named),
     source_to_detector_mm, source_to_isocenter_mm, pixel_spacing_mm (row, column; on the
-    detector), patient_spacing_mm (row, column; at the patient), magnification, isocenter_lps_mm.
+    detector), patient_spacing_mm (row, column; at the patient), magnification, isocenter_lps_mm,
+    positioner_angles_deg and detector_angles_deg (primary, secondary; DICOM's).
     """
 
     def __init__(self, origin: str) -> None:

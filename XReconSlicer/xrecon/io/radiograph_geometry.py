@@ -11,6 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from xrecon.io.radiograph_facts import RANKS, Fact, Picture
+from xrecon.io.radiograph_positioner import (
+    DETECTOR,
+    POSITIONER,
+    geometry_of_angles,
+    nearest_preset,
+    with_view_of_angles,
+)
 from xrecon.physics.geometry import (
     DETECTOR_WIDTH_MM,
     SOURCE_TO_DETECTOR_MM,
@@ -33,6 +40,14 @@ _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 _GEOMETRY_VALUES = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm")
 
 
+def settled(picture: Picture) -> tuple[Picture, tuple[str, ...]]:
+    """The picture with view and C-arm angles in agreement, and notes; a whole geometry needs neither."""
+    if _kept_geometry(picture.facts) is not None:
+        return picture, ()
+    facts, notes = with_view_of_angles(picture.facts)
+    return replace(picture, facts=facts), tuple(notes)
+
+
 # -- layout ------------------------------------------------------------------------------------
 def layout_of(geometry: ViewGeometry) -> tuple[str, str]:
     """DICOM letters of the patient directions along which columns and rows run, e.g. ("L", "F")."""
@@ -52,24 +67,36 @@ def to_convention(picture: Picture) -> tuple[Picture, tuple[str, ...]]:
     view, whole = picture.fact("view"), _kept_geometry(picture.facts)
     letters = tuple(value.strip().upper()[:1] for value in picture.orientation)
     wanted = layout_of(whole) if whole else _LAYOUT.get(view)
-    if wanted is None or len(letters) != 2 or letters == wanted:
+    if wanted is None or len(letters) != 2 or letters == wanted or _is_oblique(picture):
         return picture, ()
     told = "\\".join(picture.orientation)
     array, notes, turned = picture.array, [], picture
     if letters[0] in ("H", "F"):
         array, letters = array.T, letters[::-1]
-        turned = _transposed_spacing(picture)
+        turned = _with_detector_angles(_transposed_spacing(picture), ((0, -1), (-1, 0)))
         notes.append("rows and columns exchanged")
-    for axis, name in ((1, "mirrored left to right"), (0, "turned upside down")):
+    for axis, name, signs in (
+        (1, "mirrored left to right", ((-1, 0), (0, 1))),
+        (0, "turned upside down", ((1, 0), (0, -1))),
+    ):
         letter = letters[1 - axis]
         if letter == _OPPOSITE[wanted[1 - axis]]:
-            array = np.flip(array, axis)
+            array, turned = np.flip(array, axis), _with_detector_angles(turned, signs)
             notes.append(name)
         elif letter != wanted[1 - axis]:
             return picture, (f"PatientOrientation {told} does not fit a {view} view: not followed",)
     expected = "\\".join(wanted)
     note = f"{', '.join(notes)}: PatientOrientation is {told}, a {view} view has {expected}"
     return turned.with_array(array), (note,)
+
+
+def _is_oblique(picture: Picture) -> bool:
+    """Whether a C-arm's angles, and no preset, tell how the picture is laid out."""
+    return (
+        _kept_geometry(picture.facts) is None
+        and POSITIONER in picture.facts
+        and nearest_preset(picture.fact(POSITIONER)) != picture.fact("view")
+    )
 
 
 def _transposed_spacing(picture: Picture) -> Picture:
@@ -79,6 +106,15 @@ def _transposed_spacing(picture: Picture) -> Picture:
         if name in ("pixel_spacing_mm", "patient_spacing_mm") and fact.origin == "DICOM"
     }
     return replace(picture, facts={**picture.facts, **swapped})
+
+
+def _with_detector_angles(picture: Picture, matrix: tuple[tuple[int, int], ...]) -> Picture:
+    """The picture with detector angles (to higher columns, to lower rows) changed as it was turned."""
+    told = picture.facts.get(DETECTOR)
+    if told is None:
+        return picture
+    angles = tuple(float(a) + 0.0 for a in np.array(matrix) @ told.value)
+    return replace(picture, facts={**picture.facts, DETECTOR: Fact(angles, told.origin)})
 
 
 # -- geometry ----------------------------------------------------------------------------------
@@ -95,20 +131,26 @@ def build_geometry(
     shape = picture.array.shape
     if whole is not None and whole.shape != shape:
         raise InputError(f"expected a picture of {whole.shape} pixels as its geometry says, got {shape}")
-    if whole is None and not view:
+    if whole is None and not view and POSITIONER not in facts:
         return None, "", (), _origins(facts)
     if whole is not None:
         return _adjusted(whole, facts), view, (), _origins(facts)
     facts = _spacing(_distances(facts, notes), shape, notes)
     values = {name: facts[name].value for name in _GEOMETRY_VALUES}
-    geometry = ViewGeometry.preset(
-        view,
-        source_to_detector_mm=values["source_to_detector_mm"],
-        source_to_isocenter_mm=values["source_to_isocenter_mm"],
-        shape=shape,
-        pixel_spacing=values["pixel_spacing_mm"],
-        isocenter=facts["isocenter_lps_mm"].value if "isocenter_lps_mm" in facts else (0.0, 0.0, 0.0),
-    )
+    options = {
+        "source_to_detector_mm": values["source_to_detector_mm"],
+        "source_to_isocenter_mm": values["source_to_isocenter_mm"],
+        "shape": shape,
+        "pixel_spacing": values["pixel_spacing_mm"],
+        "isocenter": facts["isocenter_lps_mm"].value if "isocenter_lps_mm" in facts else (0.0, 0.0, 0.0),
+    }
+    if POSITIONER in facts:
+        # a picture that is nearly a preset's has been put into that one's layout
+        letters = picture.orientation if _is_oblique(picture) else _LAYOUT[view]
+        geometry, more = geometry_of_angles(facts, letters, **options)
+        notes += more
+    else:
+        geometry = ViewGeometry.preset(view, **options)
     return geometry, view, tuple(notes), _origins(facts)
 
 
@@ -199,7 +241,7 @@ def _spacing(facts: dict[str, Fact], shape: tuple[int, int], notes: list[str]) -
 def _origins(facts: Mapping[str, Fact]) -> dict[str, str]:
     """`meta` entries: each geometry value as text, and its origin."""
     meta = {}
-    for name in (*_GEOMETRY_VALUES, "view"):
+    for name in (*_GEOMETRY_VALUES, POSITIONER, "view"):
         if name in facts:
             value = facts[name].value
             meta[name] = " ".join(f"{v:.10g}" for v in np.atleast_1d(value)) if name != "view" else value

@@ -1,8 +1,8 @@
 """The sidecar of a radiograph: `<name>.json` beside the picture, written by this package or by hand.
 
 Keys, all optional: "view" (PA, AP, LEFT LATERAL, RIGHT LATERAL), "bright_is_dense" (false for a
-picture that shows bone dark), "quantity" ("line integral" or "display"), "scale" and "offset"
-(value = stored * scale + offset), "source_to_detector_mm", "source_to_isocenter_mm",
+picture that shows bone dark), "quantity" ("line integral", "log signal" or "display"), "scale" and
+"offset" (value = stored * scale + offset), "source_to_detector_mm", "source_to_isocenter_mm",
 "pixel_spacing_mm" [row, column] on the detector, "isocenter_lps_mm" [x, y, z], and "geometry", a
 whole `ViewGeometry.to_dict()`, which wins over the single values. This package adds "file",
 "history" and "meta".
@@ -81,7 +81,7 @@ def apply_description(picture: Picture, data: Mapping[str, Any], origin: str) ->
 
 
 def _quantity(value: object) -> Quantity:
-    allowed = (Quantity.LINE_INTEGRAL, Quantity.DISPLAY)
+    allowed = (Quantity.LINE_INTEGRAL, Quantity.LOG_SIGNAL, Quantity.DISPLAY)
     if value not in allowed:
         raise InputError(f"expected quantity to be one of {[q.value for q in allowed]}, got {value!r}")
     return Quantity(value)

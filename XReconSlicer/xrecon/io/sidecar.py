@@ -1,7 +1,8 @@
 """Sidecars: `<name>.json` beside an image, for what its format cannot hold.
 
 A sidecar that names another file under "file" belongs to that one and is passed over, so that
-`ct.nii.gz` and `ct.mha`, or `drr.png` and `drr.dcm`, can lie in one folder.
+`ct.nii.gz` and `ct.mha`, or `drr.png` and `drr.dcm`, can lie in one folder. Where both of two want
+one, the second has it under its whole name: `drr.json` for `drr.png`, `drr.nrrd.json` for `drr.nrrd`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,25 @@ from xrecon.volume import InputError, Quantity
 
 
 def sidecar_path(path: str | Path) -> Path:
-    """`<name>.json` for `<name>.nii.gz`, `<name>.png`, ..."""
-    return Path(path).with_name(f"{file_stem(path)}.json")
+    """`<name>.json` for `<name>.nii.gz`, `<name>.png`, ..., or `<name>.png.json` where that exists."""
+    whole = _whole_name(path)
+    return whole if whole.is_file() else Path(path).with_name(f"{file_stem(path)}.json")
+
+
+def free_sidecar_path(path: str | Path) -> Path:
+    """Where to write the sidecar of an image without taking that of another one that is there."""
+    usual = sidecar_path(path)
+    try:
+        data = json.loads(usual.read_text(encoding="utf-8"))
+        other = data.get("file", Path(path).name)
+        taken = other != Path(path).name and usual.with_name(other).is_file()
+    except (OSError, ValueError, AttributeError, TypeError):  # none, or another program's
+        return usual
+    return _whole_name(path) if taken else usual
+
+
+def _whole_name(path: str | Path) -> Path:
+    return Path(path).with_name(f"{Path(path).name}.json")
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

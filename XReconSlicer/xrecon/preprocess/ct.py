@@ -134,14 +134,14 @@ def body_mask(volume: Volume) -> np.ndarray:
     return ndimage.binary_closing(mask, iterations=1) | mask
 
 
-def remove_table(volume: Volume) -> Volume:
+def remove_table(volume: Volume, body: np.ndarray | None = None) -> Volume:
     """The CT with everything outside the body and a skin margin set to air.
 
-    Raises InputError as `body_mask`.
+    body: the `body_mask`, when it is known. Raises InputError as `body_mask`.
     """
     import edt
 
-    outside = ~body_mask(volume.require_hounsfield())
+    outside = ~(body_mask(volume.require_hounsfield()) if body is None else body)
     far = edt.edt(outside, anisotropy=volume.spacing, black_border=False) > SKIN_MARGIN_MM
     array = volume.array.copy()
     array[far] = AIR_HU

@@ -43,9 +43,9 @@ def network_input(
     """The radiograph on a network's detector, in its own units, antialiased.
 
     shape: (rows, columns); pixel_spacing: (row, column) mm on the detector. The new detector is
-    centred where the isocentre projects to. Outside the old picture: 0 for line integrals, else
-    the darkest percentile. Raises InputError for a picture without geometry, with NaN, or whose
-    pixels are all equal.
+    centred where the isocentre projects to. Outside the old picture: 0 for line integrals and log
+    signals, else the darkest percentile. Raises InputError for a picture without geometry, with
+    NaN, or whose pixels are all equal.
     """
     from scipy import ndimage
 
@@ -58,7 +58,7 @@ def network_input(
     sigma = np.sqrt((np.maximum(spacing, 1.0) ** 2 - 1.0) / 12.0)
     if sigma.max() > 0.1:
         array = ndimage.gaussian_filter(array, sigma, mode="nearest", truncate=3.0)
-    is_integral = radiograph.quantity is Quantity.LINE_INTEGRAL
+    is_integral = radiograph.quantity in (Quantity.LINE_INTEGRAL, Quantity.LOG_SIGNAL)
     fill = 0.0 if is_integral else float(np.percentile(array, PERCENTILES[0]))
     resampled = ndimage.affine_transform(
         array, spacing, offset=first, output_shape=shape, order=1, mode="constant", cval=fill
