@@ -98,7 +98,6 @@ class Projector:
         """(view, row, column)."""
         return (len(self.views), *self.views[0].shape)
 
-    @torch.compiler.disable
     def __call__(self, x: torch.Tensor, frames: torch.Tensor | None = None) -> torch.Tensor:
         """Line integrals (b, view, row, column) of attenuation per mm (b, 1, z, y, x).
 
@@ -121,7 +120,6 @@ class Projector:
             out = out.index_add(1, group.rays, values)
         return out.reshape(x.shape[0], *self.output_shape)
 
-    @torch.compiler.disable
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Back-projection (b, 1, z, y, x) of (b, view, row, column): the transpose of A, in mm."""
         if y.ndim != 4 or tuple(y.shape[1:]) != self.output_shape:
