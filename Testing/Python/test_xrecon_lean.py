@@ -65,7 +65,7 @@ def test_a_third_of_the_arithmetic_at_224():
         generator, images = XReconGenerator(224).eval(), torch.zeros(1, 2, 224, 224)
         state = {name: torch.empty(shape) for name, shape in reference.generator_shapes(224).items()}
     assert _gflop(lambda: reference.generator(state, images)) == pytest.approx(PLAIN, abs=0.1)
-    assert _gflop(lambda: generator(images)) == pytest.approx(772.4, abs=0.1)
+    assert _gflop(lambda: generator(images)) == pytest.approx(772.3, abs=0.1)
     with torch.no_grad():
         assert _gflop(lambda: generator(images)) < PUBLISHED_LIMIT
 
@@ -74,12 +74,12 @@ def test_slabs_on_a_cpu_add_little_work():
     generator, images = _filled(64, 4), reference.hashed_images((1, 2, 64, 64))
     whole = _gflop(lambda: generator(images))
     with torch.no_grad():
-        assert _gflop(lambda: generator(images)) < PUBLISHED_LIMIT / 772.4 * whole
+        assert _gflop(lambda: generator(images)) < PUBLISHED_LIMIT / 772.3 * whole
 
 
 # -- equivalence -------------------------------------------------------------------------------
 @pytest.mark.parametrize("low_memory", [False, True])
-@pytest.mark.parametrize(("side", "base", "batch", "slices"), [(32, 8, 2, 32), (64, 4, 1, 6), (64, 4, 2, 1)])
+@pytest.mark.parametrize(("side", "base", "batch", "slices"), [(32, 8, 2, 32), (64, 4, 1, 6), (32, 4, 2, 1)])
 def test_slabs_of_any_thickness_equal_the_plain_composition(
     monkeypatch, side, base, batch, slices, low_memory
 ):
@@ -174,11 +174,11 @@ def test_statistics_over_parts(split):
     statistics = ChannelStatistics()
     for part in x.split(split, dim=2):
         statistics.add(part)
-    scale, shift = statistics.normal()
+    mean, scale = statistics.normal()
     exact = x.double()
-    variance, mean = torch.var_mean(exact, dim=(2, 3, 4), correction=0)
+    variance, expected = torch.var_mean(exact, dim=(2, 3, 4), correction=0)
     torch.testing.assert_close(scale, (variance + 1e-5).rsqrt(), rtol=1e-3, atol=0)
-    torch.testing.assert_close(-shift / scale, mean, rtol=1e-6, atol=0)
+    torch.testing.assert_close(mean, expected, rtol=1e-6, atol=0)
 
 
 def test_norm_of_a_single_position_is_zero_both_ways():
@@ -211,7 +211,11 @@ def test_checkpointing_keeps_a_fraction():
     images = torch.rand(1, 2, 64, 64)
     everything = _saved_bytes(generator, images)
     generator.checkpointing = True
-    assert _saved_bytes(generator, images) < 0.25 * everything
+    assert _saved_bytes(generator, images) < 0.2 * everything
+
+
+def _tensors() -> list[torch.Tensor]:
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
 
 
 @pytest.mark.parametrize("gradients", [True, False])
@@ -219,7 +223,7 @@ def test_no_feature_outlives_the_forward_pass(gradients):
     generator = XReconGenerator(32, base_channels=4, checkpointing=True)
     own = {id(p) for p in generator.parameters()}
     gc.collect()
-    before = {id(t) for t in gc.get_objects() if isinstance(t, torch.Tensor)}
+    before = {id(t) for t in _tensors()}
     with torch.set_grad_enabled(gradients):
         result = generator(torch.rand(1, 2, 32, 32))
     if gradients:
@@ -227,8 +231,7 @@ def test_no_feature_outlives_the_forward_pass(gradients):
         generator.zero_grad(set_to_none=True)
     del result
     gc.collect()
-    left = [t for t in gc.get_objects() if isinstance(t, torch.Tensor) and id(t) not in before | own]
-    assert not [tuple(t.shape) for t in left]
+    assert not [tuple(t.shape) for t in _tensors() if id(t) not in before | own]
     assert not list(generator.buffers())
 
 
@@ -242,14 +245,14 @@ def test_export(shallow):
     assert (program.module()(images) - expected).abs().max() <= 1e-9
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_compile_gives_the_same_result_and_gradients(shallow, checkpointing):
+@pytest.mark.slow
+def test_compile_gives_the_same_result_and_gradients(shallow):
     images = reference.hashed_images((1, 2, 32, 32))
     expected = shallow(images)
     expected.mean().backward()
     gradients = {name: p.grad.clone() for name, p in shallow.named_parameters()}
     shallow.zero_grad()
-    shallow.checkpointing = checkpointing
+    shallow.checkpointing = True  # the harder case: the graph has to hold what is computed again
     result = torch.compile(shallow, backend="aot_eager", fullgraph=True)(images)
     result.mean().backward()
     assert (result - expected).abs().max() <= 1e-9
@@ -260,13 +263,15 @@ def test_compile_gives_the_same_result_and_gradients(shallow, checkpointing):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
-def test_compile_with_inductor(shallow):
-    images = reference.hashed_images((1, 2, 32, 32))
-    shallow.eval()
+def test_one_scale_compiles_with_inductor(shallow):
+    """Lifting, permuted kernels and split convolutions; the rest is more of the same."""
+    branch = shallow.lateral
+    feature_map = torch.randn(1, branch.encoder.widths[2], 8, 8).double()
+    volume = torch.randn(1, branch.rises[2][0].conv.in_channels, 4, 4, 4).double()
     with torch.no_grad():
-        expected = shallow(images)
-        result = torch.compile(shallow, fullgraph=True)(images)
-    assert (result - expected).abs().max() <= 1e-9
+        expected = branch.descend(2, volume.clone(), feature_map)
+        compiled = torch.compile(branch.descend, fullgraph=True)
+        assert (compiled(2, volume, feature_map) - expected).abs().max() <= 1e-9
     torch._dynamo.reset()
 
 

@@ -98,6 +98,9 @@ class ViewBranch(nn.Module):
         return self.lifts[scale](feature_map) if self.lifts else None
 
 
+Views = tuple[tuple[ViewBranch, torch.Tensor, torch.Tensor], ...]  # branch, volume, map of its encoder
+
+
 class XReconGenerator(nn.Module):
     """Dense encoders, fused decoders and multi-scale rendering of X-Recon.
 
@@ -187,63 +190,55 @@ class XReconGenerator(nn.Module):
     ) -> torch.Tensor:
         """The coarsest volumes and the maps by scale of both views -> the CT volume."""
         main, rendered = ((frontal + lateral) / 2,), None
-        for scale in reversed(range(COARSEST)):
+        for scale in range(COARSEST - 1, 0, -1):
             if self.multiscale_fusion:
                 frontal = lateral = main[0]
-            if scale == 0 and not records_graph():
-                return self._finest(frontal, frontal_maps[0], lateral, lateral_maps[0], main, rendered)
             frontal = self._run(self.frontal.descend, scale, frontal, frontal_maps[scale])
             lateral = self._run(self.lateral.descend, scale, lateral, lateral_maps[scale])
             own = self._run(_ascend, self.fuse_rises[scale], *main)
-            rendered = self._render(scale, frontal, lateral, own, rendered)
-            if scale:
-                main = ((frontal + lateral) / 2, own)
-        return F.leaky_relu(rendered, LEAK)
+            main = ((frontal + lateral) / 2, own)
+            rendered = _blend(_predict(self.heads[scale], *main), rendered)
+        if self.multiscale_fusion:
+            frontal = lateral = main[0]
+        views = ((self.frontal, frontal, frontal_maps[0]), (self.lateral, lateral, lateral_maps[0]))
+        predicted = self._finest(main, views) if records_graph() else self._finest_in_slabs(main, views)
+        return F.leaky_relu(_blend(predicted + self.heads[0].bias, rendered), LEAK)
 
     def _run(self, compute: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
         return run(compute, *inputs, checkpointing=self.checkpointing)
 
-    def _render(
-        self,
-        scale: int,
-        frontal: torch.Tensor,
-        lateral: torch.Tensor,
-        own: torch.Tensor,
-        coarser: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Half of this scale's prediction plus half of the coarser ones, enlarged.
-
-        The prediction is a 1x1x1 convolution of the branches' mean joined with the main branch: a
-        sum over the three, so that at full size the mean need not be made.
-        """
-        head = self.heads[scale]
-        kernel = head.weight[:, : own.shape[1]] / 2
-        predicted = F.conv3d(own, head.weight[:, own.shape[1] :], head.bias)
-        predicted = predicted + F.conv3d(frontal, kernel) + F.conv3d(lateral, kernel)
-        return _blend(predicted, coarser)
-
-    def _finest(
-        self,
-        frontal: torch.Tensor,
-        frontal_map: torch.Tensor,
-        lateral: torch.Tensor,
-        lateral_map: torch.Tensor,
-        main: tuple[torch.Tensor, ...],
-        coarser: torch.Tensor,
-    ) -> torch.Tensor:
-        """The full-size scale without gradients: the same sum, one branch after the other, in slabs."""
-        head, finest = self.heads[0], FinestScale(self.side, keep=not self.low_memory)
-        width = head.in_channels // 2
-        mean_kernel, own_kernel = head.weight.flatten().split(width)
-        predicted = finest.project(self.fuse_rises[0][-1], _refine(self.fuse_rises[0], *main), own_kernel)
-        views = ((self.frontal, frontal, frontal_map), (self.lateral, lateral, lateral_map))
+    # At full size the mean of the branches goes nowhere but through the head, a 1x1x1 convolution. So it
+    # is not made: the head is a sum over both branches and the main branch, without its bias.
+    def _finest(self, main: tuple[torch.Tensor, ...], views: Views) -> torch.Tensor:
+        """The full-size prediction for gradients; checkpointing keeps no volume of full size."""
+        mean_kernel, own_kernel = self.heads[0].weight.chunk(2, dim=1)
+        predicted = self._run(_project, own_kernel, _ascend, self.fuse_rises[0], *main)
         for branch, volume, feature_map in views:
-            lifted = branch.lift(0, feature_map)
+            part = self._run(_project, mean_kernel / 2, branch.descend, 0, volume, feature_map)
+            predicted = predicted + part
+        return predicted
+
+    def _finest_in_slabs(self, main: tuple[torch.Tensor, ...], views: Views) -> torch.Tensor:
+        """The same without gradients, slab by slab; with low memory no volume of full size is made."""
+        finest = FinestScale(self.side, keep=not self.low_memory)
+        mean_kernel, own_kernel = self.heads[0].weight.flatten().chunk(2)
+        predicted = finest.project(self.fuse_rises[0][-1], _refine(self.fuse_rises[0], *main), own_kernel)
+        for branch, volume, feature_map in views:
             rise, merge, order = branch.rises[0], branch.merges[0], branch.order
-            volume = _refine(rise, volume, order=order)
+            volume, lifted = _refine(rise, volume, order=order), branch.lift(0, feature_map)
             predicted += finest.project(rise[-1], volume, mean_kernel / 2, order, merge, lifted)
-        predicted += head.bias
-        return F.leaky_relu(_blend(predicted, coarser), LEAK)
+        return predicted
+
+
+def _predict(head: nn.Conv3d, mean: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """The head's 1x1x1 convolution of both, joined, without joining them."""
+    of_mean, of_own = head.weight.chunk(2, dim=1)
+    return F.conv3d(mean, of_mean, head.bias) + F.conv3d(own, of_own)
+
+
+def _project(kernel: torch.Tensor, compute: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
+    """The volume that `compute` makes, seen through a 1x1x1 kernel."""
+    return F.conv3d(compute(*inputs), kernel)
 
 
 def _blend(predicted: torch.Tensor, coarser: torch.Tensor | None) -> torch.Tensor:

@@ -61,17 +61,17 @@ def slices_at_once(x: torch.Tensor) -> int:
 
 
 class Normal(NamedTuple):
-    """An instance norm with known statistics: x * scale + shift, each (b, c) in float64."""
+    """An instance norm with known statistics: (x - mean) * scale, each (b, c) in float64."""
 
+    mean: torch.Tensor
     scale: torch.Tensor
-    shift: torch.Tensor
 
     def relu_(self, x: torch.Tensor) -> torch.Tensor:
         """Overwrites the channels-last volume `x` with ReLU(norm(x)) and returns it."""
         rows = _rows(x)
         working = rows.float() if rows.dtype in HALF else rows
-        scale, shift = (v.to(working.dtype).repeat(1, x.shape[4]).unsqueeze(1) for v in self)
-        working.mul_(scale).add_(shift).relu_()
+        mean, scale = (v.to(working.dtype).repeat(1, x.shape[4]).unsqueeze(1) for v in self)
+        working.sub_(mean).mul_(scale).relu_()  # in this order a constant channel becomes zero
         if working is not rows:
             rows.copy_(working)
         return x
@@ -109,8 +109,7 @@ class ChannelStatistics:
 
     def normal(self) -> Normal:
         """The instance norm with these statistics."""
-        scale = torch.rsqrt(self._squares / self._count + EPSILON)
-        return Normal(scale, -self._mean * scale)
+        return Normal(self._mean, torch.rsqrt(self._squares / self._count + EPSILON))
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
