@@ -216,7 +216,8 @@ def show_training(options: argparse.Namespace) -> None:
     from xrecon.nets.xrecon_generator import XReconGenerator
 
     print("\nKept for the gradients, GiB, counted on tensors without data (batch 1)")
-    print(f"  {'side':>4} {'type':9} {'plain way':>10} {'checkpointing':>14} {'discriminator':>14}")
+    titles = ("all kept", "checkpointing", "+ piece", "discriminator")
+    print("  side type      " + "".join(f"{title:>14}" for title in titles))
     for side in sorted({64, 128, options.side}):
         for dtype in (torch.float32, torch.bfloat16):
             with torch.device("meta"):
@@ -226,9 +227,14 @@ def show_training(options: argparse.Namespace) -> None:
             kept = []
             for network.checkpointing in (False, True):
                 kept.append(kept_for_gradients(lambda n=network, x=images: n(x), network))
+            half = network.side // 2  # the largest piece that is computed again: one view's finest scale
+            coarse = images.new_zeros((1, 16, half, half, half), requires_grad=True)
+            stem = images.new_zeros((1, 64, side, side), requires_grad=True)
+            branch = network.frontal
+            piece = kept_for_gradients(lambda b=branch, c=coarse, m=stem: b.descend(0, c, m), network)
             judged = kept_for_gradients(lambda c=critic, v=volume, x=images: c(v, x), critic)
             name = str(dtype).removeprefix("torch.")
-            print(f"  {side:4} {name:9} {kept[0]:10.2f} {kept[1]:14.2f} {judged:14.2f}")
+            print(f"  {side:4} {name:9} {kept[0]:14.2f}{kept[1]:14.2f}{piece:14.2f}{judged:14.2f}")
     side = options.side if options.device == "cuda" else min(options.side, 128)
     print(f"\nMeasured at side {side}, float32, {options.device}: kept, peak of forward and backward, time")
     for which in ("all kept", "checkpointing"):
