@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,16 +180,18 @@ def _run_network(
     """The network's output (z, y, x) in [0, 1] units and the device used."""
     import torch
 
-    from xrecon.nets.device import run_on_device
+    from xrecon.nets.device import run_on_device, save_memory
     from xrecon.nets.registry import load_model
     from xrecon.preprocess.radiograph import normalize
 
     pictures = np.stack([normalize(r.array) for r in inputs])[None]
     matrices = np.stack([r.geometry.moved(np.eye(3), -isocenter).matrix for r in inputs])[None]
 
-    def compute(place: str) -> np.ndarray:
+    def compute(place: str, low_memory: bool = False) -> np.ndarray:
         say("load", 0.5, f"weights onto {place}")
         network, _ = load_model(model, place)
+        if low_memory:
+            save_memory(network)
         say("reconstruct", 0.0, f"on {place}")
         with torch.inference_mode():
             output = network(
@@ -198,7 +201,7 @@ def _run_network(
         say("reconstruct", 1.0, "done")
         return output[0, 0].float().cpu().numpy()
 
-    unit, used = run_on_device(compute, device)
+    unit, used = run_on_device(compute, device, partial(compute, low_memory=True))
     if not np.all(np.isfinite(unit)):
         raise InputError(f"the model {model} gave NaN for these radiographs; its weights cannot be used")
     return unit, used

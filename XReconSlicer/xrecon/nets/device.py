@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,25 +20,69 @@ class Device:
     notes: tuple[str, ...] = ()
 
 
-def run_on_device(compute: Callable[[str], Any], device: str = "auto") -> tuple[Any, Device]:
+def run_on_device(
+    compute: Callable[[str], Any],
+    device: str = "auto",
+    low_memory: Callable[[str], Any] | None = None,
+) -> tuple[Any, Device]:
     """`compute(device)` on the wished device, or on the CPU when that fails for want of it or of memory.
+
+    low_memory: gives the same result with less memory and more time; tried on each device where
+    `compute` ran out of memory, before the next device. It may raise MemoryError when there is no such way.
 
     Returns the result and the device used, with a note on every fallback. Raises InputError for
     an unknown device, MemoryError when the CPU's memory does not suffice either.
     """
     chosen = choose_device(device)
-    if chosen.name == "cuda":
-        try:
-            return compute("cuda"), chosen
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            chosen = Device("cpu", ("the GPU's memory did not suffice; computed on the CPU",))
+    ways = (compute,) if low_memory is None else (compute, low_memory)
+    notes, errors = list(chosen.notes), []
+    for place in ("cuda", "cpu") if chosen.name == "cuda" else ("cpu",):
+        for way in ways:
+            result, error = _attempt(way, place)
+            if error is None:
+                if way is low_memory:
+                    notes.append(f"{_OWNERS[place]} did not suffice at once; computed in a slower way")
+                return result, Device(place, tuple(notes))
+            errors.append(error)
+        notes.append(f"{_OWNERS[place]} did not suffice; computed on the CPU")
+    raise MemoryError(f"not enough memory: {errors[-len(ways)]}")
+
+
+_OWNERS = {"cuda": "the GPU's memory", "cpu": "the computer's memory"}
+
+
+def _attempt(compute: Callable[[str], Any], place: str) -> tuple[Any, str | None]:
+    """The result and None, or None and what was said when memory ran out.
+
+    When this returns, the error is gone and with it the frames that held what had been computed.
+    """
     try:
-        return compute("cpu"), chosen
-    except RuntimeError as error:
-        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-            raise MemoryError(f"not enough memory: {error}") from error
-        raise
+        return compute(place), None
+    except (RuntimeError, MemoryError) as error:
+        if not _tells_of_memory(error):
+            raise
+        message = str(error)
+    gc.collect()
+    if place == "cuda" and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return None, message
+
+
+def _tells_of_memory(error: Exception) -> bool:
+    told = ("not enough memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(t in str(error) for t in told)
+
+
+def save_memory(network: torch.nn.Module) -> None:
+    """Makes a network compute in its way that takes less memory.
+
+    Raises MemoryError when none of its modules has one (an attribute `low_memory`).
+    """
+    able = [module for module in network.modules() if hasattr(module, "low_memory")]
+    if not able:
+        raise MemoryError(f"{type(network).__name__} has no way that takes less memory")
+    for module in able:
+        module.low_memory = True
 
 
 def choose_device(device: str = "auto") -> Device:

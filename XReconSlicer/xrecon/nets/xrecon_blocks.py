@@ -10,27 +10,37 @@ published parameter counts include those biases, and published weights bring the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from xrecon.nets.xrecon_volumes import (
+    add_repeated,
+    convolve_repeated,
+    instance_norm,
+    norm_relu,
+    repeated_norm_relu,
+)
 
 # Layers of each of the five densely connected encoder modules.
 DENSE_LAYERS = (4, 8, 16, 8, 4)
 INITIAL_DEVIATION = 0.02
 
+# How a tensor in the axis order of a view is permuted into CT order, batch and channels first. The
+# decoders' kernels are permuted instead of their volumes, which costs nothing.
+Order = tuple[int, int, int, int, int]
+CT_ORDER: Order = (0, 1, 2, 3, 4)
+
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation without parameters and without running statistics.
-
-    (b, c, ...) -> (b, c, ...): each channel of each sample gets mean 0 and variance 1 over its
-    own positions, eps 1e-5, the same in training and evaluation. A channel of one single
-    position becomes 0, which is what the formula says (torch's module refuses that case).
-    """
+    """`instance_norm` as a module: (b, c, ...) -> (b, c, ...)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x[0, 0].numel() == 1:
-            return x - x  # not zeros: a NaN must stay visible
-        return F.instance_norm(x)
+        return instance_norm(x)
 
 
 class ConvBlock3d(nn.Module):
@@ -39,10 +49,53 @@ class ConvBlock3d(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv3d(inputs, outputs, 3, padding=1)
-        self.norm = InstanceNorm()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.norm(self.conv(x)))
+    def forward(self, *volumes: torch.Tensor, order: Order = CT_ORDER) -> torch.Tensor:
+        """Several volumes count as one, their channels one after the other.
+
+        order: where each axis of the kernel lies in the volumes.
+        """
+        return norm_relu(self.convolve(*volumes, order=order))
+
+    def convolve(self, *volumes: torch.Tensor, order: Order = CT_ORDER) -> torch.Tensor:
+        """The convolution alone: a sum over the volumes, which saves joining them."""
+        kernels = self.conv.weight.permute(order).split([v.shape[1] for v in volumes], dim=1)
+        total = F.conv3d(volumes[0], kernels[0], self.conv.bias, padding=1)
+        for volume, kernel in zip(volumes[1:], kernels[1:], strict=True):
+            total += F.conv3d(volume, kernel, padding=1)
+        return total
+
+
+class MergeBlock3d(ConvBlock3d):
+    """A `ConvBlock3d` on a volume joined with lifted maps that are kept as few slices.
+
+    The convolution is split: the volume's half runs over the whole volume; the half of the lifted
+    maps has at most five distinct slices along the axis of repetition.
+    """
+
+    DISTINCT = 5
+
+    def __init__(self, inputs: int, outputs: int, lifted: bool) -> None:
+        super().__init__(2 * inputs if lifted else inputs, outputs)
+        self.inputs = inputs
+
+    def forward(
+        self, volume: torch.Tensor, lifted: torch.Tensor | None = None, order: Order = CT_ORDER
+    ) -> torch.Tensor:
+        """volume (b, inputs, D, H, W) in CT order, `lifted` as from `SkipLift` or None."""
+        total = F.conv3d(volume, self.kernel(order), self.conv.bias, padding=1)
+        if lifted is not None:
+            total = add_repeated(total, self.lifted_part(lifted, order), axis=order.index(2))
+        return norm_relu(total)
+
+    def kernel(self, order: Order) -> torch.Tensor:
+        """The half of the kernel that acts on the volume, axes in CT order."""
+        return self.conv.weight[:, : self.inputs].permute(order)
+
+    def lifted_part(self, lifted: torch.Tensor, order: Order) -> torch.Tensor:
+        """What the lifted maps add, as distinct slices along their axis, all in CT order."""
+        kernel = self.conv.weight[:, self.inputs :]
+        return convolve_repeated(lifted, kernel, None, lifted.shape[-1], self.DISTINCT).permute(order)
 
 
 class UpBlock3d(nn.Module):
@@ -51,10 +104,14 @@ class UpBlock3d(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose3d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
-        self.norm = InstanceNorm()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.norm(self.conv(x)))
+    def forward(self, x: torch.Tensor, order: Order = CT_ORDER) -> torch.Tensor:
+        return norm_relu(self.convolve(x, order))
+
+    def convolve(self, x: torch.Tensor, order: Order = CT_ORDER) -> torch.Tensor:
+        """The transposed convolution alone."""
+        kernel, bias = self.conv.weight.permute(order), self.conv.bias
+        return F.conv_transpose3d(x, kernel, bias, stride=2, padding=1, output_padding=1)
 
 
 class DenseLayer(nn.Module):
@@ -116,11 +173,13 @@ class Encoder(nn.Module):
         self.widths: tuple[int, ...] = tuple(widths[:-1])
         self.code_size: int = widths[-1]
 
-    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def forward(
+        self, x: torch.Tensor, checkpointing: bool = False
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
         maps = [F.relu(self.norm(self.stem(x)))]
-        for stage in self.stages[:-1]:
-            maps.append(stage(maps[-1]))
-        return maps, self.stages[-1](maps[-1]).mean(dim=(2, 3))
+        for stage in self.stages:
+            maps.append(run(stage, maps[-1], checkpointing=checkpointing))
+        return maps[:-1], maps[-1].mean(dim=(2, 3))
 
 
 class Bridge(nn.Module):
@@ -137,11 +196,14 @@ class Bridge(nn.Module):
 
 
 class SkipLift(nn.Module):
-    """A feature map of the encoder, repeated along the projection axis of its view.
+    """A feature map of the encoder, repeated along the projection axis of its view and convolved.
 
-    (b, inputs, s, s) -> (b, outputs, s, s, s); the new axis is dim 2. The repeated map is constant
-    along that axis, so the result has only three distinct slices: first, interior, last.
+    (b, inputs, s, s) -> (b, outputs, n, s, s), n = min(s, 3); the new axis is dim 2. All s slices of
+    the volume but the first and the last are the same, so only three are computed: first, interior,
+    last. The instance norm weighs the interior one as often as it occurs.
     """
+
+    DISTINCT = 3
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -151,7 +213,9 @@ class SkipLift(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.norm(self.reduce(x)))
-        return self.spread(x.unsqueeze(2).expand(-1, -1, x.shape[-1], -1, -1))
+        depth, conv = x.shape[-1], self.spread.conv
+        slices = convolve_repeated(x.unsqueeze(2), conv.weight, conv.bias, depth, self.DISTINCT)
+        return repeated_norm_relu(slices, depth)
 
 
 class CoordinateChannels(nn.Module):
@@ -174,3 +238,10 @@ def initialize(module: nn.Module) -> None:
             nn.init.normal_(part.weight, 0.0, INITIAL_DEVIATION)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def run(compute: Callable[..., Any], *inputs: Any, checkpointing: bool) -> Any:
+    """`compute(*inputs)`; with `checkpointing`, its inner results are computed again for the gradients."""
+    if checkpointing and torch.is_grad_enabled():
+        return checkpoint(compute, *inputs, use_reentrant=False)
+    return compute(*inputs)

@@ -4,22 +4,42 @@ Paper: Wang et al., "X-Recon: Learning-based Patient-specific High-Resolution CT
 Orthogonal X-Ray Images", sections III-A1 and III-A3. Published network: wangyunpengbio/X-Recon (no
 licence; nothing was copied). What differs from the published network, all without effect on the
 result: layers whose output is never used are left out (`dead_branches` brings them back), instance
-normalisation keeps no running statistics, and no feature outlives its last use.
+normalisation keeps no running statistics, no feature outlives its last use, convolutions over joined
+volumes are split instead of joining them, and of a map repeated along an axis only the distinct
+slices are computed.
 
-Two encoder-decoder branches, one per view, work in the axis order of their own view, so that dim 2
-of every 3D feature is the projection axis of that view. At each of the six scales their features are
-brought into CT order and averaged; the mean goes back into both branches and into a main branch,
-where one 1x1x1 convolution per scale predicts a CT value ("rendering"). The predictions are added
-up from coarse to fine, each step halving what came before.
+Two encoder-decoder branches, one per view, each have an axis of repetition, the projection axis of
+their view. At each of the six scales their features are averaged; the mean goes back into both
+branches and into a main branch, where one 1x1x1 convolution per scale predicts a CT value
+("rendering"). The predictions are added up from coarse to fine, each step halving what came before.
+
+The published branches keep their volumes in the axis order of their view, with the projection axis
+first. Here all volumes are in CT order and the kernels are permuted instead.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from xrecon.nets.xrecon_blocks import Bridge, ConvBlock3d, Encoder, SkipLift, UpBlock3d, initialize
+from xrecon.nets.xrecon_blocks import (
+    CT_ORDER,
+    Bridge,
+    ConvBlock3d,
+    Encoder,
+    MergeBlock3d,
+    Order,
+    SkipLift,
+    UpBlock3d,
+    initialize,
+    run,
+)
+from xrecon.nets.xrecon_finest import FinestScale
+from xrecon.nets.xrecon_volumes import records_graph
 from xrecon.volume import InputError
 
 # Scale k has the side S / 2**k; widths of the decoders at scales 0..5 for 64 base channels.
@@ -28,21 +48,29 @@ COARSEST = len(DECODER_WIDTHS) - 1
 SIDE_MULTIPLE = 2**COARSEST
 LEAK = 0.01
 
-# Permutations (batch and channels first) between CT order (D, H, W) and the order of each view.
-FRONTAL_FROM_CT, FRONTAL_TO_CT = (0, 1, 3, 2, 4), (0, 1, 3, 2, 4)  # view order (H, D, W)
-LATERAL_FROM_CT, LATERAL_TO_CT = (0, 1, 4, 2, 3), (0, 1, 3, 4, 2)  # view order (W, D, H)
+# From the axis order of each view to CT order (D, H, W).
+FRONTAL_TO_CT: Order = (0, 1, 3, 2, 4)  # view order (H, D, W)
+LATERAL_TO_CT: Order = (0, 1, 3, 4, 2)  # view order (W, D, H)
+PRECISIONS = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class ViewBranch(nn.Module):
-    """Encoder and decoder of one view, in the view's own axis order.
+    """Encoder and decoder of one view; volumes in CT order, parameters in the axis order of the view.
 
     `lifts[k]` and `merges[k]` serve scale k (0..4); `rises[k]` takes scale k + 1 to scale k.
     """
 
     def __init__(
-        self, base_channels: int, widths: tuple[int, ...], side: int, dropout: float, skip_connections: bool
+        self,
+        order: Order,
+        base_channels: int,
+        widths: tuple[int, ...],
+        side: int,
+        dropout: float,
+        skip_connections: bool,
     ) -> None:
         super().__init__()
+        self.order = order
         self.encoder = Encoder(base_channels)
         self.bridge = Bridge(self.encoder.code_size, widths[COARSEST], side // SIDE_MULTIPLE, dropout)
         self.lifts = nn.ModuleList(
@@ -50,21 +78,27 @@ class ViewBranch(nn.Module):
             for inputs, width in zip(self.encoder.widths, widths[:COARSEST], strict=True)
             if skip_connections
         )
-        joined = 2 if skip_connections else 1
-        self.merges = nn.ModuleList(ConvBlock3d(joined * w, w) for w in widths[:COARSEST])
+        self.merges = nn.ModuleList(MergeBlock3d(w, w, lifted=skip_connections) for w in widths[:COARSEST])
         self.rises = nn.ModuleList(_rise(widths, k, joined=1) for k in range(COARSEST))
 
-    def encode(self, image: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def encode(
+        self, image: torch.Tensor, checkpointing: bool = False
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """(b, 1, S, S) -> feature maps by scale, and the coarsest volume."""
-        maps, code = self.encoder(image)
-        return maps, self.bridge(code)
+        maps, code = self.encoder(image, checkpointing)
+        return maps, self.bridge(code).permute(self.order)
 
-    def descend(self, scale: int, volume: torch.Tensor, maps: list[torch.Tensor]) -> torch.Tensor:
+    def descend(self, scale: int, volume: torch.Tensor, feature_map: torch.Tensor) -> torch.Tensor:
         """The volume of scale + 1 -> the volume of `scale`, joined with the encoder's map."""
-        volume = self.rises[scale](volume)
-        if self.lifts:
-            volume = torch.cat([volume, self.lifts[scale](maps[scale])], dim=1)
-        return self.merges[scale](volume)
+        volume = _ascend(self.rises[scale], volume, order=self.order)
+        return self.merges[scale](volume, self.lift(scale, feature_map), order=self.order)
+
+    def lift(self, scale: int, feature_map: torch.Tensor) -> torch.Tensor | None:
+        """The encoder's map as distinct slices of its lifted volume; None without skip connections."""
+        return self.lifts[scale](feature_map) if self.lifts else None
+
+
+Views = tuple[tuple[ViewBranch, torch.Tensor, torch.Tensor], ...]  # branch, volume, map of its encoder
 
 
 class XReconGenerator(nn.Module):
@@ -85,6 +119,11 @@ class XReconGenerator(nn.Module):
     multiscale_fusion: hand the mean of both branches back to them at every scale; without it each
         branch keeps its own features and they meet in the main branch only.
     dropout: probability behind the linear bridge, in training only.
+    checkpointing: in training, keep only what enters each stage and compute the rest again for the
+        gradients: about a third more time for a fraction of the memory. May be switched later.
+    precision: of the decoders' arithmetic when no gradients are recorded: "float32" (or whatever
+        the weights have), "float16", "bfloat16", or "auto": float16 on CUDA, float32 elsewhere.
+        Encoders and sums stay in float32. Training is governed by torch.autocast alone.
     dead_branches: also hold the layers that the published network computes and never uses (45 602
         parameters at 64 base channels). They are never run here; they only make the parameter count
         the published one and let a complete published state be stored.
@@ -103,16 +142,22 @@ class XReconGenerator(nn.Module):
         skip_connections: bool = True,
         multiscale_fusion: bool = True,
         dropout: float = 0.5,
+        checkpointing: bool = False,
+        precision: str = "auto",
         dead_branches: bool = False,
     ) -> None:
         super().__init__()
-        _require_options(side, base_channels, dropout)
+        _require_options(side, base_channels, dropout, precision)
         self.side = side
         self.multiscale_fusion = multiscale_fusion
+        self.checkpointing = checkpointing
+        self.precision = precision
+        # Without gradients: hold no volume of full size and compute those needed twice or thrice.
+        self.low_memory = False
         widths = tuple(w * base_channels // 64 for w in DECODER_WIDTHS)
         options = (base_channels, widths, side, dropout, skip_connections)
-        self.frontal = ViewBranch(*options)
-        self.lateral = ViewBranch(*options)
+        self.frontal = ViewBranch(FRONTAL_TO_CT, *options)
+        self.lateral = ViewBranch(LATERAL_TO_CT, *options)
         # fuse_rises[k] takes the main branch from scale k + 1 to scale k, heads[k] renders scale k.
         self.fuse_rises = nn.ModuleList(_rise(widths, k, joined=2) for k in range(COARSEST))
         self.heads = nn.ModuleList(nn.Conv3d(2 * w, 1, 1) for w in widths[:COARSEST])
@@ -122,31 +167,97 @@ class XReconGenerator(nn.Module):
     def forward(self, radiographs: torch.Tensor) -> torch.Tensor:
         """(b, 2, S, S) -> (b, 1, D, H, W); see the class for axes and values."""
         _require_radiographs(radiographs, self.side)
-        frontal_maps, frontal = self.frontal.encode(radiographs[:, 0:1])
-        lateral_maps, lateral = self.lateral.encode(radiographs[:, 1:2])
-        mean = _mean(frontal, lateral)
-        main, rendered = mean, None
-        for scale in reversed(range(COARSEST)):
+        frontal_maps, frontal = self.frontal.encode(radiographs[:, 0:1], self.checkpointing)
+        lateral_maps, lateral = self.lateral.encode(radiographs[:, 1:2], self.checkpointing)
+        half = None if records_graph() else self._half(radiographs.device)
+        if half is None:
+            return self._decode(frontal, frontal_maps, lateral, lateral_maps)
+        with torch.autocast(radiographs.device.type, half):
+            return self._decode(frontal, frontal_maps, lateral, lateral_maps).to(radiographs.dtype)
+
+    def _half(self, device: torch.device) -> torch.dtype | None:
+        """The half precision of the decoders without gradients; None when it is not wanted."""
+        if self.precision == "auto":
+            return torch.float16 if device.type == "cuda" else None
+        return PRECISIONS[self.precision]
+
+    def _decode(
+        self,
+        frontal: torch.Tensor,
+        frontal_maps: list[torch.Tensor],
+        lateral: torch.Tensor,
+        lateral_maps: list[torch.Tensor],
+    ) -> torch.Tensor:
+        """The coarsest volumes and the maps by scale of both views -> the CT volume."""
+        main, rendered = ((frontal + lateral) / 2,), None
+        for scale in range(COARSEST - 1, 0, -1):
             if self.multiscale_fusion:
-                frontal, lateral = mean.permute(FRONTAL_FROM_CT), mean.permute(LATERAL_FROM_CT)
-            frontal = self.frontal.descend(scale, frontal, frontal_maps)
-            lateral = self.lateral.descend(scale, lateral, lateral_maps)
-            mean = _mean(frontal, lateral)
-            main = torch.cat([mean, self.fuse_rises[scale](main)], dim=1)
-            rendered = self._render(scale, main, rendered)
-        return F.leaky_relu(rendered, LEAK)
+                frontal = lateral = main[0]
+            frontal = self._run(self.frontal.descend, scale, frontal, frontal_maps[scale])
+            lateral = self._run(self.lateral.descend, scale, lateral, lateral_maps[scale])
+            own = self._run(_ascend, self.fuse_rises[scale], *main)
+            main = ((frontal + lateral) / 2, own)
+            rendered = _blend(_predict(self.heads[scale], *main), rendered)
+        if self.multiscale_fusion:
+            frontal = lateral = main[0]
+        views = ((self.frontal, frontal, frontal_maps[0]), (self.lateral, lateral, lateral_maps[0]))
+        predicted = self._finest(main, views) if records_graph() else self._finest_in_slabs(main, views)
+        return F.leaky_relu(_blend(predicted + self.heads[0].bias, rendered), LEAK)
 
-    def _render(self, scale: int, main: torch.Tensor, coarser: torch.Tensor | None) -> torch.Tensor:
-        """Half of this scale's prediction plus half of the coarser ones, enlarged."""
-        own = F.leaky_relu(self.heads[scale](main), LEAK)
-        if coarser is None:
-            return own / 2
-        return (F.interpolate(coarser, scale_factor=2, mode="trilinear", align_corners=False) + own) / 2
+    def _run(self, compute: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
+        return run(compute, *inputs, checkpointing=self.checkpointing)
+
+    # At full size the mean of the branches goes nowhere but through the head, a 1x1x1 convolution. So it
+    # is not made: the head is a sum over both branches and the main branch, without its bias.
+    def _finest(self, main: tuple[torch.Tensor, ...], views: Views) -> torch.Tensor:
+        """The full-size prediction for gradients; checkpointing keeps no volume of full size."""
+        mean_kernel, own_kernel = self.heads[0].weight.chunk(2, dim=1)
+        predicted = self._run(_project, own_kernel, _ascend, self.fuse_rises[0], *main)
+        for branch, volume, feature_map in views:
+            part = self._run(_project, mean_kernel / 2, branch.descend, 0, volume, feature_map)
+            predicted = predicted + part
+        return predicted
+
+    def _finest_in_slabs(self, main: tuple[torch.Tensor, ...], views: Views) -> torch.Tensor:
+        """The same without gradients, slab by slab; with low memory no volume of full size is made."""
+        finest = FinestScale(self.side, keep=not self.low_memory)
+        mean_kernel, own_kernel = self.heads[0].weight.flatten().chunk(2)
+        predicted = finest.project(self.fuse_rises[0][-1], _refine(self.fuse_rises[0], *main), own_kernel)
+        for branch, volume, feature_map in views:
+            rise, merge, order = branch.rises[0], branch.merges[0], branch.order
+            volume, lifted = _refine(rise, volume, order=order), branch.lift(0, feature_map)
+            predicted += finest.project(rise[-1], volume, mean_kernel / 2, order, merge, lifted)
+        return predicted
 
 
-def _mean(frontal: torch.Tensor, lateral: torch.Tensor) -> torch.Tensor:
-    """Mean of both branches' volumes in CT order (b, c, D, H, W)."""
-    return (frontal.permute(FRONTAL_TO_CT) + lateral.permute(LATERAL_TO_CT)) / 2
+def _predict(head: nn.Conv3d, mean: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """The head's 1x1x1 convolution of both, joined, without joining them."""
+    of_mean, of_own = head.weight.chunk(2, dim=1)
+    return F.conv3d(mean, of_mean, head.bias) + F.conv3d(own, of_own)
+
+
+def _project(kernel: torch.Tensor, compute: Callable[..., torch.Tensor], *inputs: Any) -> torch.Tensor:
+    """The volume that `compute` makes, seen through a 1x1x1 kernel."""
+    return F.conv3d(compute(*inputs), kernel)
+
+
+def _blend(predicted: torch.Tensor, coarser: torch.Tensor | None) -> torch.Tensor:
+    own = F.leaky_relu(predicted, LEAK)
+    if coarser is None:
+        return own / 2
+    return (F.interpolate(coarser, scale_factor=2, mode="trilinear", align_corners=False) + own) / 2
+
+
+def _ascend(rise: nn.Sequential, *volumes: torch.Tensor, order: Order = CT_ORDER) -> torch.Tensor:
+    """Volumes of one scale, together, to the next finer one."""
+    return rise[-1](_refine(rise, *volumes, order=order), order)
+
+
+def _refine(rise: nn.Sequential, *volumes: torch.Tensor, order: Order = CT_ORDER) -> torch.Tensor:
+    """All of `_ascend` but the enlargement."""
+    for block in rise[:-1]:
+        volumes = (block(*volumes, order=order),)
+    return volumes[0]
 
 
 def _rise(widths: tuple[int, ...], scale: int, joined: int) -> nn.Sequential:
@@ -172,12 +283,14 @@ def _unused_layers(width: int) -> nn.ModuleDict:
     return nn.ModuleDict({**views, "main": main})
 
 
-def _require_options(side: int, base_channels: int, dropout: float) -> None:
+def _require_options(side: int, base_channels: int, dropout: float, precision: str) -> None:
     for name, value, multiple in (("side", side, SIDE_MULTIPLE), ("base_channels", base_channels, 4)):
         if not isinstance(value, int) or value < multiple or value % multiple:
             raise InputError(f"expected {name} as a positive multiple of {multiple}, got {value}")
     if not 0.0 <= dropout < 1.0:
         raise InputError(f"expected dropout in [0, 1), got {dropout}")
+    if precision != "auto" and precision not in PRECISIONS:
+        raise InputError(f"expected precision 'auto' or one of {sorted(PRECISIONS)}, got {precision!r}")
 
 
 def _require_radiographs(radiographs: torch.Tensor, side: int) -> None:
