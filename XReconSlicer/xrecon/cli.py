@@ -158,7 +158,10 @@ def segment(
 @app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
 def train(
     data: Annotated[
-        Path, typer.Option(help="Folder of CTs, optionally with subjects.csv (path, patient, split, ...).")
+        Path,
+        typer.Option(
+            help="Folder of CTs, optionally with subjects.csv (path, patient, split, ...), or a store."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
@@ -171,11 +174,13 @@ def train(
 ) -> None:
     """Train a model on a folder of CTs, split by patient; radiographs are made on the fly.
 
-    A run that was stopped continues with --resume. The exported model is `<output>/model`.
+    A run that was stopped continues with --resume. The exported model is `<output>/model`. Several
+    GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon train ...`.
     """
     from xrecon import commands
 
-    with Reporter(progress) as report:
+    # of the processes that torchrun starts, the first one speaks
+    with Reporter(progress if os.environ.get("RANK", "0") == "0" else ProgressMode.NONE) as report:
         overrides = parse_settings(settings)
         tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
 

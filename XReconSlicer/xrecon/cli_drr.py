@@ -127,6 +127,14 @@ def drr(
         bool,
         typer.Option("--keep-truncation", help="Do not continue a body that the CT's field of view cuts."),
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes for --data; more than one needs xrecon[cluster]."),
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Dask scheduler that does the work of --data instead."),
+    ] = None,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """Project a CT to radiographs about the middle of its lungs.
@@ -135,12 +143,17 @@ def drr(
     with `--geometry drr.json --settings drr.json` it makes the same pixels.
     """
     from xrecon.drr import command
+    from xrecon.drr.cluster import Cluster
     from xrecon.drr.options import make_options
     from xrecon.drr.views import view_angles
     from xrecon.outcome import tell
 
     if (ct is None) == (data is None):
         raise typer.BadParameter("give either --ct or --data")
+    if data is None and (workers > 1 or scheduler):
+        raise typer.BadParameter("--workers and --scheduler are for a folder of CTs, --data")
+    if workers > 1 and scheduler:
+        raise typer.BadParameter("give either --workers or --scheduler, which has its own workers")
     try:
         for view in views or ():
             view_angles(view)
@@ -170,4 +183,5 @@ def drr(
         if ct is not None:
             tell(report, command.drr(ct, output, options, report))
         else:
-            tell(report, command.drr_folder(data, output, options, report))
+            cluster = Cluster(workers, scheduler or "") if workers > 1 or scheduler else None
+            tell(report, command.drr_folder(data, output, options, report, cluster))

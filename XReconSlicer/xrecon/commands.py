@@ -173,12 +173,12 @@ def train(
     from xrecon.training.config import make_config
     from xrecon.training.run import train as run
 
-    settings = make_config(recipe, config, overrides)
-    metrics = run(data, output, settings, resume, progress)
-    names = {"model": "model", "log": "log.csv", "config": "config.json", "splits": "splits.json"}
-    files = {role: output / name for role, name in names.items()}
+    settings, warnings = make_config(recipe, config, overrides), []
+    metrics = run(data, output, settings, resume, progress, warnings)
+    names = {"model": "model", "log": "log.csv", "config": "config.json", "subjects": "subjects.json"}
+    files = {role: output / name for role, name in {**names, "splits": "splits.json"}.items()}
     text = "\n".join(f"{name}: {_short(value)}" for name, value in metrics.items())
-    return Outcome(files, {"metrics": metrics, "name": settings.name}, text)
+    return Outcome(files, {"metrics": metrics, "name": settings.name}, text, warnings)
 
 
 def models() -> Outcome:

@@ -1,4 +1,5 @@
-"""`xrecon drr` on one CT, and on a folder of CTs: one after another, each whole or not at all.
+"""`xrecon drr` on one CT, and on a folder of CTs: one after another or on a cluster, each whole or not
+at all.
 
 A run on a folder goes on where it stopped: a CT whose files are there, undamaged, and were made from
 the same source with the same options is not done again. A CT that fails does not stop the others; what
@@ -10,39 +11,45 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from xrecon.drr.files import COMPARISON, STORE, SUMMARY, put_in_store, write_projected
+from xrecon.drr.files import COMPARISON, STORE, SUMMARY, write_projected, write_stored_case
 from xrecon.drr.projection import DrrOptions, Source, project_source, read_ct
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.checks import file_stem
 from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, ProgressCallback
 from xrecon.progress import json_text
-from xrecon.training.store import Store, file_digest, open_store, source_digest
+from xrecon.training.store import CaseEntry, Store, file_digest, open_store, source_digest
 from xrecon.training.subjects import MANIFEST_NAME, SUFFIXES, Subject, find_subjects
 from xrecon.volume import InputError
+
+if TYPE_CHECKING:
+    from xrecon.drr.cluster import Cluster
 
 _PICTURES = ("dcm", "png", "nrrd")
 _ABOUT = ("patient", "split", "attribution", "licence")
 
 
 @dataclass
-class _Run:
-    """What has become of the CTs so far: numbers of those done, reasons for the others."""
+class CtResult:
+    """What has become of a CT of a folder.
 
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    not_used: list[str] = field(default_factory=list)
+    numbers: of its pictures, when it is done. skipped: it was done before. failed, not_used: why not.
+    entry: of its case, to be recorded in the store.
+    """
+
+    name: str
+    numbers: dict[str, Any] | None = None
+    skipped: bool = False
+    failed: str = ""
+    not_used: str = ""
     warnings: list[str] = field(default_factory=list)
-
-    def told(self) -> list[str]:
-        """Everything the user should know, one sentence each."""
-        lost = [f"{name} was not projected: {reason}" for name, reason in self.failed.items()]
-        return [*self.not_used, *self.warnings, *lost]
+    entry: CaseEntry | None = None
 
 
 def drr(ct: Path, output: Path, options: DrrOptions, progress: ProgressCallback) -> Outcome:
@@ -53,34 +60,91 @@ def drr(ct: Path, output: Path, options: DrrOptions, progress: ProgressCallback)
     outcome = write_projected(projected, output, file_stem(ct), options, progress)
     if "store" in options.formats:
         outcome.files["store"] = output / STORE
-        put_in_store(projected, open_store(output / STORE, create=True), file_stem(ct), options)
+        entry = write_stored_case(projected, output / STORE, file_stem(ct), options)
+        open_store(output / STORE, create=True).record(entry)
     return outcome
 
 
-def drr_folder(data: Path, output: Path, options: DrrOptions, progress: ProgressCallback) -> Outcome:
+def drr_folder(
+    data: Path,
+    output: Path,
+    options: DrrOptions,
+    progress: ProgressCallback,
+    cluster: Cluster | None = None,
+) -> Outcome:
     """Radiographs of every CT in a folder: pictures in a folder of the CT's name, cases in one store.
 
+    cluster: where the CTs are projected; one after another in this process when None.
     Raises InputError when there is no CT or none of them could be projected, and OSError when the
     output cannot be written; what was finished before stays.
     """
     if options.geometries is not None or options.isocenter is not None:
         raise InputError("expected one CT for geometries or an isocentre in LPS mm, got a folder of CTs")
-    run = _Run()
-    subjects = list_cts(data, run.not_used)
+    notes: list[str] = []
+    subjects = list_cts(data, notes)
     _require_writable(output)
     store = open_store(output / STORE, create=True) if "store" in options.formats else None
-    for number, subject in enumerate(subjects):
-        progress("project", number / len(subjects), f"{subject.name} ({number + 1} of {len(subjects)})")
-        _one(subject, output, options, store, run)
-    if not run.done:
-        reasons = list(run.failed.values()) or run.not_used
-        raise InputError(f"expected CTs to project in {data}, found none: {'; '.join(reasons[:3])}")
-    _tell_folder(run, output, store)
+    found: dict[str, CtResult] = {}
+    for result in _results(subjects, output, options, cluster, progress):
+        found[result.name] = result
+        if result.entry is not None:
+            store.record(result.entry)
+    outcome = _summary([found[subject.name] for subject in subjects], notes, data, output, options, store)
     progress("project", 1.0, "done")
-    files = {name: output / name if _has_pictures(options) else output / STORE for name in run.done}
-    numbers = {"subjects": run.done, "skipped": run.skipped, "failed": run.failed}
-    text = f"{len(run.done)} CTs, {len(run.skipped)} of them done before; {len(run.failed)} failed"
-    return Outcome(files, numbers, text, run.told())
+    return outcome
+
+
+def _results(
+    subjects: Sequence[Subject],
+    output: Path,
+    options: DrrOptions,
+    cluster: Cluster | None,
+    progress: ProgressCallback,
+) -> Iterator[CtResult]:
+    """What becomes of each CT, in the order in which they are ready."""
+    total = len(subjects)
+    if cluster is None:
+        for number, subject in enumerate(subjects):
+            progress("project", number / total, f"{subject.name} ({number + 1} of {total})")
+            yield project_ct(subject, output, options)
+        return
+    from xrecon.drr.cluster import run_on_cluster
+
+    work = partial(project_ct, output=output.absolute(), options=options)
+    progress("project", 0.0, f"{total} CTs on {cluster}")
+    for number, (subject, result) in enumerate(run_on_cluster(work, subjects, cluster), start=1):
+        if isinstance(result, OSError):  # the output cannot be written: no CT will fare better
+            raise result
+        progress("project", number / total, f"{subject.name} ({number} of {total} done)")
+        yield CtResult(subject.name, failed=_reason(result)) if isinstance(result, Exception) else result
+
+
+def _summary(
+    results: Sequence[CtResult],
+    notes: list[str],
+    data: Path,
+    output: Path,
+    options: DrrOptions,
+    store: Store | None,
+) -> Outcome:
+    """What became of the CTs, told, and kept for whoever looks into the folder tomorrow."""
+    done = {r.name: r.numbers for r in results if r.numbers is not None}
+    failed = {r.name: r.failed for r in results if r.failed}
+    not_used = [*notes, *(r.not_used for r in results if r.not_used)]
+    if not done:
+        reasons = list(failed.values()) or not_used
+        raise InputError(f"expected CTs to project in {data}, found none: {'; '.join(reasons[:3])}")
+    if store is not None:
+        store.note_failures(failed)
+    told = {"subjects": list(done), "failed": failed, "not_used": not_used}
+    atomic_write_text(output / SUMMARY, json_text(told))
+    skipped = [r.name for r in results if r.skipped]
+    files = {name: output / name if _has_pictures(options) else output / STORE for name in done}
+    text = f"{len(done)} CTs, {len(skipped)} of them done before; {len(failed)} failed"
+    warnings = [f"{r.name}: {note}" for r in results for note in r.warnings]
+    lost = [f"{name} was not projected: {reason}" for name, reason in failed.items()]
+    numbers = {"subjects": done, "skipped": skipped, "failed": failed}
+    return Outcome(files, numbers, text, [*not_used, *warnings, *lost])
 
 
 def _require_writable(output: Path) -> None:
@@ -119,41 +183,43 @@ def list_cts(data: Path, notes: list[str]) -> list[Subject]:
 
 
 # -- one CT ------------------------------------------------------------------------------------
-def _one(subject: Subject, output: Path, options: DrrOptions, store: Store | None, run: _Run) -> None:
-    """Projects and writes a CT unless that is done; what is wrong with this CT is noted in `run`.
+def project_ct(subject: Subject, output: Path, options: DrrOptions) -> CtResult:
+    """Projects and writes a CT of a folder unless that is done; what is wrong with it is in the result.
 
+    The case is written, but not recorded in the store, so that many processes can do this at once.
     Raises OSError when the output cannot be written.
     """
-    folder = output / subject.name
+    folder, result = output / subject.name, CtResult(subject.name)
     try:
         digest = source_digest(subject.path)
         pictures = _finished_pictures(folder, digest, options) if _has_pictures(options) else {}
-        stored = store is None or store.holds(subject.name, digest, options.to_dict())
+        stored = "store" not in options.formats or open_store(output / STORE, create=True).holds(
+            subject.name, digest, options.to_dict()
+        )
         if pictures is not None and stored:
-            run.done[subject.name] = pictures
-            run.skipped.append(subject.name)
-            return
+            result.numbers, result.skipped = pictures, True
+            return result
         try:
             source = Source(subject.path, digest, read_ct(subject.path))
         except InputError as error:  # label maps, damaged files: named, not silently lost
-            run.not_used.append(f"not used: {error}")
-            return
+            result.not_used = f"not used: {error}"
+            return result
         projected = project_source(source, options, _silent)
     except Exception as error:  # one CT must not stop the others, whatever is wrong with it
-        run.failed[subject.name] = _reason(error)
-        return
+        result.failed = _reason(error)
+        return result
     try:
         if pictures is None:
             _remove_leftovers(folder)
             pictures = write_projected(projected, folder, subject.name, options, _silent).numbers
         if not stored:
             about = {name: getattr(subject, name) for name in _ABOUT}
-            put_in_store(projected, store, subject.name, options, about)
+            result.entry = write_stored_case(projected, output / STORE, subject.name, options, about)
     except InputError as error:
-        run.failed[subject.name] = _reason(error)
-        return
-    run.done[subject.name] = pictures
-    run.warnings += [f"{subject.name}: {note}" for note in projected.warnings]
+        result.failed = _reason(error)
+        return result
+    result.numbers, result.warnings = pictures, list(projected.warnings)
+    return result
 
 
 def _finished_pictures(folder: Path, digest: str, options: DrrOptions) -> dict[str, Any] | None:
@@ -194,11 +260,3 @@ def _reason(error: Exception) -> str:
 
 def _silent(*_: object) -> None:
     """No progress within a CT."""
-
-
-def _tell_folder(run: _Run, output: Path, store: Store | None) -> None:
-    """What became of the CTs, for whoever looks into the folder tomorrow."""
-    if store is not None:
-        store.note_failures(run.failed)
-    told = {"subjects": list(run.done), "failed": run.failed, "not_used": run.not_used}
-    atomic_write_text(output / SUMMARY, json_text(told))

@@ -20,7 +20,7 @@ from xrecon.progress import json_text
 from xrecon.volume import Radiograph
 
 if TYPE_CHECKING:
-    from xrecon.training.store import Store
+    from xrecon.training.store import CaseEntry
 
 SUMMARY, COMPARISON, STORE = "drr.json", "comparison.html", "store"
 
@@ -55,15 +55,19 @@ def write_projected(
     return Outcome(paths, numbers, warnings=projected.warnings)
 
 
-def put_in_store(
+def write_stored_case(
     projected: Projected,
-    store: Store,
+    store: Path,
     name: str,
     options: DrrOptions,
     about: Mapping[str, str] = MappingProxyType({}),
-) -> None:
-    """The CT as a case of a training store; `about` are patient, split, attribution and licence."""
-    store.put(
+) -> CaseEntry:
+    """The CT as a case of the training store in a folder, not yet in its manifest; `about` are patient,
+    split, attribution and licence."""
+    from xrecon.training.store import write_case
+
+    return write_case(
+        store,
         name,
         projected.volume,
         projected.radiographs,

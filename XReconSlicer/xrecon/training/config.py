@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,7 +22,10 @@ from pydantic import (
     model_validator,
 )
 
+from xrecon.training.recipes import RECIPES
 from xrecon.volume import InputError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
@@ -57,26 +60,36 @@ class ViewConfig(_Strict):
     views: tuple[str, ...] = ("PA", "LEFT LATERAL")
     source_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (1700.0, 1900.0)
     isocenter_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (250.0, 350.0)
-    other_side_probability: float = Field(0.15, ge=0, le=1, description="AP for PA, right for left lateral")
-    pose_jitter_deg: float = Field(
-        2.0, ge=0, description="each view's own rotation error, standard deviation"
-    )
+    other_side_probability: Probability = Field(0.15, description="AP for PA, right for left lateral")
+    # what the network is not told: positioning and calibration are never exact
+    pose_jitter_deg: float = Field(2.0, ge=0, description="each view's rotation error, standard deviation")
+    shift_jitter_mm: float = Field(2.0, ge=0, description="its shift along each axis, standard deviation")
+    magnification_jitter: float = Field(0.01, ge=0, lt=0.3, description="relative, standard deviation")
     energy_kev: tuple[float, float] = Field((60.0, 70.0), description="range of the effective energy")
 
 
 class AugmentationConfig(_Strict):
-    """Random changes of each training subject; 0 switches each off."""
+    """Random changes of each training sample. Each kind happens by its probability; 0 switches it off."""
 
+    affine_probability: Probability = Field(1.0, description="rotation, scale and shift of the CT")
     rotation_deg: float = Field(8.0, ge=0, description="about each axis, uniform")
     scale: float = Field(0.15, ge=0, lt=0.9, description="each axis on its own, uniform")
     shift_mm: float = Field(15.0, ge=0, description="along each axis, uniform")
-    warp_mm: float = Field(14.0, ge=0, description="smooth displacement, standard deviation at the knots")
+    elastic_probability: Probability = Field(1.0, description="smooth displacement of the CT")
+    warp_mm: float = Field(14.0, ge=0, description="standard deviation of the displacement at the knots")
     warp_knots: tuple[PositiveInt, PositiveInt] = (4, 7)
+    mirror_probability: Probability = Field(0.0, description="situs inversus; off, since it is rare")
+    pneumothorax_probability: Probability = Field(0.3, description="use a subject's variant with air")
+    intensity_probability: Probability = Field(1.0, description="HU offset of the CT, curve of the pictures")
     hu_offset: float = Field(15.0, ge=0, description="of soft tissue and lung alike, uniform")
-    noise: float = Field(0.01, ge=0, description="of normalised pictures, largest standard deviation")
     gamma: float = Field(0.2, ge=0, description="grey-scale curve of normalised pictures: exp(uniform)")
-    mirror_probability: float = Field(0.0, ge=0, le=1, description="situs inversus; off, since it is rare")
-    pneumothorax_probability: float = Field(0.3, ge=0, le=1, description="use a subject's variant with air")
+    geometry_probability: Probability = Field(1.0, description="errors of a view as `geometry` gives them")
+    scatter_probability: Probability = Field(0.2, description="scattered radiation in the pictures")
+    scatter_to_primary: float = Field(
+        1.0, ge=0, le=20, description="largest ratio behind 200 mm of water, what a grid leaves of it"
+    )
+    noise_probability: Probability = Field(1.0, description="noise of the pictures")
+    noise: float = Field(0.01, ge=0, description="of normalised pictures, largest standard deviation")
 
 
 class LossConfig(_Strict):
@@ -106,23 +119,41 @@ class OptimizerConfig(_Strict):
 
 
 class TrainConfig(_Strict):
-    """A whole run. One epoch is one step per training subject; `steps`, when given, counts instead."""
+    """A whole run. One epoch shows every training subject once; `steps`, when given, counts instead."""
 
     task: Literal["reconstruction", "lungs"] = "reconstruction"
     architecture: str = "x-recon"
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the architecture")
+    discriminator: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the discriminator (coordinates: CoordConv)"
+    )
     name: str = Field("my-model", min_length=1, description="name of the exported model")
-    epochs: PositiveInt = 200
-    steps: PositiveInt | None = None
-    batch: PositiveInt = 1
+    epochs: PositiveInt = Field(200, description="passes over the training subjects")
+    steps: PositiveInt | None = Field(None, description="steps of the optimiser, instead of epochs")
+    batch: PositiveInt = Field(1, description="samples at once in each process")
+    accumulation: PositiveInt = Field(1, description="batches whose gradients are added up for one step")
     seed: int = Field(0, ge=0)
     device: str = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float64"] = Field(
+        "float32", description="bfloat16: mixed precision; float64: to compare runs"
+    )
+    checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="exponential moving average of the weights, exported in their place"
+    )
+    deterministic: bool = Field(False, description="the same bits in every repetition; slower on a GPU")
+    memory_budget_gb: PositiveFloat = Field(4.0, description="of prepared CTs kept in memory")
     validation_fraction: float = Field(0.2, ge=0, lt=1)
-    validate_every: PositiveInt = 200
-    checkpoint_every: PositiveInt = 100
+    validate_every: PositiveInt = Field(200, description="steps")
+    checkpoint_every: PositiveInt = Field(100, description="steps")
+    sample_every_epochs: int = Field(
+        20, ge=0, description="picture of a validation subject's reconstruction; 0 is never"
+    )
     pneumothorax_variants: int = Field(
         0, ge=0, description="copies of each subject with synthetic pneumothorax"
+    )
+    complete_bodies: bool = Field(
+        False, description="continue a body that a CT's field of view cuts, as `xrecon drr` does"
     )
     grid: GridConfig = GridConfig()
     geometry: ViewConfig = ViewConfig()
@@ -131,41 +162,8 @@ class TrainConfig(_Strict):
     optimizer: OptimizerConfig = OptimizerConfig()
 
 
-_LIFTING = {
-    "architecture": "lifting",
-    "name": "lifting-64",
-    "steps": 2600,
-    "precision": "bfloat16",
-    "pneumothorax_variants": 3,
-    "loss": {"reconstruction": 10.0, "absolute": 1.0, "projection": 0.0, "adversarial": 0.0},
-    "optimizer": {
-        "learning_rate": 1e-3,
-        "betas": [0.9, 0.99],
-        "weight_decay": 1e-4,
-        "decoupled": True,
-        "schedule": "cosine",
-        "gradient_clip": 1.0,
-    },
-}
-_LUNGS = {
-    "task": "lungs",
-    "architecture": "lungs-unet",
-    "name": "lungs-unet",
-    "steps": 800,
-    "batch": 8,
-    "precision": "bfloat16",
-    "pneumothorax_variants": 3,
-    "augmentation": {"pneumothorax_probability": 0.4, "hu_offset": 30.0},
-    "optimizer": {
-        "learning_rate": 2e-3,
-        "betas": [0.9, 0.99],
-        "weight_decay": 1e-4,
-        "decoupled": True,
-        "schedule": "cosine",
-        "gradient_clip": 1.0,
-    },
-}
-RECIPES: Mapping[str, Mapping[str, Any]] = {"x-recon": {}, "lifting": _LIFTING, "lungs": _LUNGS}
+# Settings that are replaced as a whole, not merged.
+_WHOLE = ("options", "discriminator")
 
 
 def make_config(
@@ -202,7 +200,7 @@ def parse_config(data: Mapping[str, Any]) -> TrainConfig:
 
 def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict) and key != "options":
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict) and key not in _WHOLE:
             _merge(base[key], value)
         else:
             base[key] = value

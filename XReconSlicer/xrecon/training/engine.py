@@ -2,158 +2,207 @@
 
 A run lives in one folder:
     config.json      all settings
-    splits.json      which patient is in which split
-    log.csv          one row per logged step
+    subjects.json    which CTs, by content, and which were left out; splits.json: who is in which split
+    log.csv          one row per logged step; tensorboard/ holds the same when that is installed
+    samples/         pictures of a validation subject's reconstruction
     checkpoint.pt    everything needed to go on; replaced atomically
     model/           card.json and weights.safetensors, written at the end
-A killed run resumes from its checkpoint and gives what an uninterrupted run would have given:
-samples and random numbers depend on (seed, step) only.
+A killed run resumes from its checkpoint and gives what an uninterrupted run would have given.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
 from xrecon.io.atomic import atomic_path, atomic_write_text
-from xrecon.training.config import OptimizerConfig, TrainConfig, parse_config
+from xrecon.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from xrecon.training.config import TrainConfig
+from xrecon.training.distributed import Processes, without_averaging
+from xrecon.training.optimization import (
+    apply_gradients,
+    learning_rate_factor,
+    make_optimizer,
+    moving_average,
+)
+from xrecon.training.order import Share
+from xrecon.training.runlog import RunLog, TimeLeft
 from xrecon.volume import InputError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 Progress = Callable[[str, float, str], None]
-CHECKPOINT, LOG, CONFIG = "checkpoint.pt", "log.csv", "config.json"
+CONFIG, SAMPLES = "config.json", "samples"
 LOG_EVERY = 20
 
 
 class Task(Protocol):
-    """What the engine needs to know of the thing being trained."""
+    """What the engine needs to know of the thing being trained.
 
+    `items` are the numbers of the samples of a batch (`training.order`).
+    """
+
+    device: torch.device
     network: nn.Module
     critic: nn.Module | None  # the discriminator, when the loss has one
 
-    def generator_loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss of the step's batch, and its terms for the log."""
+    def distribute(self, processes: Processes) -> tuple[nn.Module, nn.Module | None]:
+        """Network and discriminator as the losses call them when several processes work together."""
 
-    def critic_loss(self, step: int) -> torch.Tensor:
-        """Loss of the discriminator on the batch of the generator's last step."""
+    def generator_loss(
+        self, step: int, items: Sequence[int], following: Sequence[int] | None
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss of a batch, and its terms for the log; `following` are the next batch's samples."""
 
-    def validate(self) -> dict[str, float]:
+    def critic_loss(self) -> torch.Tensor:
+        """Loss of the discriminator on the oldest batch of `generator_loss` that it has not seen."""
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
         """Metrics on the validation patients; empty when there are none."""
 
-    def export(self, folder: Path, training: dict[str, object]) -> dict[str, float]:
+    def picture(self, network: nn.Module) -> Image | None:
+        """What the network makes of a validation patient, beside the truth."""
+
+    def export(self, folder: Path, network: nn.Module, training: dict[str, object]) -> dict[str, float]:
         """Writes card and weights; returns the measured quality."""
-
-
-def learning_rate_factor(settings: OptimizerConfig, step: int, steps: int) -> float:
-    """Share of the learning rate at a step: constant, cosine to zero, or linear to zero after
-    `warm_fraction` of the steps (the paper: 100 epochs constant, 100 linear)."""
-    done = step / max(steps, 1)
-    if settings.schedule == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-    if settings.schedule == "linear" and done > settings.warm_fraction:
-        return max(0.0, (1.0 - done) / max(1.0 - settings.warm_fraction, 1e-9))
-    return 1.0
-
-
-def make_optimizer(module: nn.Module, settings: OptimizerConfig) -> torch.optim.Optimizer:
-    """Adam, or AdamW when decoupled, over all parameters."""
-    kind = torch.optim.AdamW if settings.decoupled else torch.optim.Adam
-    return kind(
-        module.parameters(),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-    )
 
 
 class Trainer:
     """One run of a task in a folder.
 
-    Raises InputError when the folder holds a run with other settings, and when the
-    loss is no longer finite (the last checkpoint stays).
+    steps: of the optimiser. epoch_steps: steps of one epoch. Raises InputError when the folder holds a
+    run with other settings, and when the loss is no longer finite (the last checkpoint stays).
     """
 
     def __init__(
-        self, task: Task, config: TrainConfig, steps: int, folder: Path, progress: Progress | None = None
+        self,
+        task: Task,
+        config: TrainConfig,
+        steps: int,
+        folder: Path,
+        progress: Progress | None = None,
+        *,
+        epoch_steps: int = 1,
+        processes: Processes | None = None,
     ) -> None:
-        self.task, self.config, self.steps = task, config, steps
+        self.task, self.config, self.steps, self.epoch_steps = task, config, steps, epoch_steps
         self.folder, self.progress = Path(folder), progress
+        self.processes = processes or Processes()
+        self.share = Share(config.batch, config.accumulation, self.processes.rank, self.processes.count)
         self.step, self.seconds = 0, 0.0
         self.optimizer = make_optimizer(task.network, config.optimizer)
         self.critic_optimizer = make_optimizer(task.critic, config.optimizer) if task.critic else None
-        self.rows: list[dict[str, float]] = []
+        self.average = moving_average(task.network, config.ema_decay)
+        self._network, self._critic = task.distribute(self.processes)
+        self.log = RunLog(self.folder)
 
     # -- the run -------------------------------------------------------------------------------
     def run(self, resume: bool = False) -> dict[str, float]:
-        """Trains to the last step and exports; returns the measured quality."""
+        """Trains to the last step and exports; returns the measured quality, {} but in the first process."""
         self._start(resume)
-        while self.step < self.steps:
-            started = time.perf_counter()
-            terms = self._train_step()
-            self.step += 1
-            self.seconds += time.perf_counter() - started
-            self._after_step(terms)
-        self._save()
-        training = {
-            "steps": self.step,
-            "hours": round(self.seconds / 3600, 3),
-            "config": self.config.model_dump(mode="json"),
-        }
-        return self.task.export(self.folder / "model", training)
+        clock = TimeLeft(self.step, self.steps)
+        with _repeatable(self.config.deterministic):
+            while self.step < self.steps:
+                started = time.perf_counter()
+                terms = self._train_step()
+                self.step += 1
+                self.seconds += time.perf_counter() - started
+                if self.processes.is_first:
+                    self._after_step(terms, clock)
+            return self._finish() if self.processes.is_first else {}
+
+    @property
+    def best_network(self) -> nn.Module:
+        """What is validated and exported: the moving average when there is one."""
+        return self.task.network if self.average is None else self.average.module
 
     def _train_step(self) -> dict[str, float]:
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        # another seed in each process, or all would draw the same dropout
+        torch.manual_seed((self.config.seed * 1_000_003 + self.step) * 4099 + self.processes.rank)
         factor = learning_rate_factor(self.config.optimizer, self.step, self.steps)
         self.task.network.train()
-        loss, terms = self.task.generator_loss(self.step)
-        if not torch.isfinite(loss):
-            raise InputError(f"the loss is {loss.item()} at step {self.step}: lower the learning rate")
-        self._update(self.optimizer, self.task.network, loss, factor)
+        terms = self._update_generator(factor)
+        if self.average is not None:
+            self.average.update_parameters(self.task.network)
         if self.critic_optimizer is not None:
-            critic_loss = self.task.critic_loss(self.step)
-            self._update(self.critic_optimizer, self.task.critic, critic_loss, factor)
-            terms["critic"] = float(critic_loss.detach())
-        return {"loss": float(loss.detach()), **terms, "learning_rate_factor": factor}
+            terms["critic"] = self._update_critic(factor)
+        terms = self.processes.mean(terms, self.task.device)
+        return {**terms, "learning_rate_factor": factor}
 
-    def _update(
-        self, optimizer: torch.optim.Optimizer, module: nn.Module, loss: torch.Tensor, factor: float
-    ) -> None:
-        settings = self.config.optimizer
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * factor
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.gradient_clip:
-            nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
-        optimizer.step()
+    def _update_generator(self, factor: float) -> dict[str, float]:
+        parts, sums = self.share.items(self.step), {}
+        following = self.share.items(self.step + 1)[:1] if self.step + 1 < self.steps else [None]
+        for number, items in enumerate(parts):
+            with without_averaging(self._network, number < len(parts) - 1):
+                then = [*parts, *following][number + 1]
+                loss, terms = self.task.generator_loss(self.step, items, then)
+                if not torch.isfinite(loss):
+                    raise InputError(
+                        f"the loss is {loss.item()} at step {self.step}: lower the learning rate"
+                    )
+                (loss / len(parts)).backward()
+            for name, value in {"loss": float(loss.detach()), **terms}.items():
+                sums[name] = sums.get(name, 0.0) + value / len(parts)
+        apply_gradients(self.optimizer, self.task.network, self.config.optimizer, factor)
+        return sums
 
-    def _after_step(self, terms: dict[str, float]) -> None:
-        last = self.step == self.steps
-        metrics = {}
+    def _update_critic(self, factor: float) -> float:
+        total, parts = 0.0, self.config.accumulation
+        for number in range(parts):
+            with without_averaging(self._critic, number < parts - 1):
+                loss = self.task.critic_loss() / parts
+                loss.backward()
+            total += float(loss.detach())
+        apply_gradients(self.critic_optimizer, self.task.critic, self.config.optimizer, factor)
+        return total
+
+    def _after_step(self, terms: dict[str, float], clock: TimeLeft) -> None:
+        last, metrics = self.step == self.steps, {}
         if self.step % self.config.validate_every == 0 or last:
-            self.task.network.eval()
-            with torch.no_grad():
-                metrics = {f"validation_{k}": v for k, v in self.task.validate().items()}
+            metrics = {f"validation_{k}": v for k, v in self._judged(self.task.validate).items()}
         if self.step % LOG_EVERY == 0 or metrics or last:
-            self.rows.append({"step": self.step, "seconds": round(self.seconds, 2), **terms, **metrics})
+            self.log.add({"step": self.step, "seconds": round(self.seconds, 2), **terms, **metrics})
+        every = self.config.sample_every_epochs * self.epoch_steps
+        if every and (self.step % every == 0 or last):
+            self._draw()
         if self.step % self.config.checkpoint_every == 0:
             self._save()
         if self.progress:
-            text = ", ".join(f"{k} {v:.4g}" for k, v in {"loss": terms["loss"], **metrics}.items())
+            numbers = [f"{k} {v:.4g}" for k, v in {"loss": terms["loss"], **metrics}.items()]
+            text = ", ".join([*numbers, *filter(None, [clock.text(self.step)])])
             self.progress("train", self.step / self.steps, f"step {self.step}/{self.steps}: {text}")
+
+    def _judged(self, judge: Callable[[nn.Module], Any]) -> Any:
+        network = self.best_network.eval()
+        with torch.no_grad():
+            return judge(network)
+
+    def _draw(self) -> None:
+        picture = self._judged(self.task.picture)
+        if picture is not None:
+            with atomic_path(self.folder / SAMPLES / f"step_{self.step:08d}.png") as temporary:
+                picture.save(temporary)
+
+    def _finish(self) -> dict[str, float]:
+        self._save()
+        self.log.close()
+        training = {
+            "steps": self.step,
+            "processes": self.processes.count,
+            "hours": round(self.seconds / 3600, 3),
+            "config": self.config.model_dump(mode="json"),
+        }
+        return self.task.export(self.folder / "model", self.best_network, training)
 
     # -- files ---------------------------------------------------------------------------------
     def _start(self, resume: bool) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint = self.folder / CHECKPOINT
         if checkpoint.exists():
             if not resume:
@@ -161,59 +210,51 @@ class Trainer:
                     f"expected a folder without a run, found {checkpoint}: resume it or choose another folder"
                 )
             self._load(checkpoint)
-        atomic_write_text(self.folder / CONFIG, self.config.model_dump_json(indent=2) + "\n")
+        if self.processes.is_first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(self.folder / CONFIG, self.config.model_dump_json(indent=2) + "\n")
+
+    def _parts(self) -> dict[str, Any]:
+        """Everything with a state of its own, by its name in the checkpoint."""
+        parts = {
+            "network": self.task.network,
+            "optimizer": self.optimizer,
+            "average": self.average,
+            "critic": self.task.critic,
+            "critic_optimizer": self.critic_optimizer,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def _save(self) -> None:
         state = {
             "step": self.step,
             "steps": self.steps,
+            "step_samples": self.share.step_samples,
             "seconds": self.seconds,
             "config": self.config.model_dump_json(),
-            "network": self.task.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rows": self.rows,
+            "rows": self.log.rows,
+            **{name: part.state_dict() for name, part in self._parts().items()},
         }
-        if self.critic_optimizer is not None:
-            state["critic"] = self.task.critic.state_dict()
-            state["critic_optimizer"] = self.critic_optimizer.state_dict()
-        with atomic_path(self.folder / CHECKPOINT) as temporary:
-            torch.save(state, temporary)
-        atomic_write_text(self.folder / LOG, _csv(self.rows))
+        save_checkpoint(self.folder / CHECKPOINT, state)
+        self.log.write()
 
     def _load(self, path: Path) -> None:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            stored = parse_config(json.loads(state["config"]))
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise InputError(
-                f"the checkpoint {path} is damaged or no checkpoint: delete it or choose another folder"
-            ) from error
-        changed = changed_settings(stored.model_dump(mode="json"), self.config)
-        if changed or state["steps"] != self.steps:
-            raise InputError(
-                f"expected the settings of the run in {path.parent}, got others in {changed or ['steps']}"
-            )
-        self.task.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.critic_optimizer is not None:
-            self.task.critic.load_state_dict(state["critic"])
-            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+        state = load_checkpoint(path, self.config, self.steps, self.share.step_samples)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.seconds, self.log.rows = state["step"], state["seconds"], state["rows"]
 
 
-def changed_settings(stored: Mapping[str, Any], config: TrainConfig) -> list[str]:
-    """Names of the settings of a stored run that `config` has otherwise, so that it cannot be resumed.
-
-    The device is none of them: a run may go on elsewhere.
-    """
-    wished = config.model_dump(mode="json", exclude={"device"})
-    return sorted(k for k, v in wished.items() if k not in stored or stored[k] != v)
-
-
-def _csv(rows: list[dict[str, float]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+@contextmanager
+def _repeatable(wanted: bool) -> Iterator[None]:
+    """Algorithms that give the same bits each time, as far as torch has them, when wanted."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if wanted:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=warn_only)
+        torch.backends.cudnn.benchmark = before[1]

@@ -8,11 +8,14 @@ run as a compressed array, so that a resumed run starts at once.
 from __future__ import annotations
 
 import json
+import threading
 import zlib
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,13 +23,14 @@ from xrecon.io.atomic import atomic_path
 from xrecon.io.image import read_volume
 from xrecon.pneumothorax.lungs import classical_lungs
 from xrecon.pneumothorax.synthesize import add_pneumothorax
-from xrecon.preprocess.ct import AIR_HU, lung_center, remove_table, resample
+from xrecon.preprocess.ct import AIR_HU, lung_center, resample
+from xrecon.preprocess.projection import prepare_for_projection
 from xrecon.training.config import TrainConfig
+from xrecon.training.store import source_digest
 from xrecon.training.subjects import MANIFEST_NAME, Subject
 from xrecon.volume import InputError, Quantity, Volume
 
 MIN_LUNG_ML = 50.0
-Progress = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True)
@@ -40,34 +44,88 @@ class Prepared:
     subject: Subject
     variants: tuple[tuple[np.ndarray, np.ndarray], ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all variants."""
+        return sum(hu.nbytes + labels.nbytes for hu, labels in self.variants)
+
+
+class Sized(Protocol):
+    """What says how much memory it takes."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+Item = TypeVar("Item", bound=Sized)
+
+
+class MemoryCache(Generic[Item]):
+    """Keeps what was used last, up to a number of bytes; safe for several threads."""
+
+    def __init__(self, budget_bytes: float) -> None:
+        self.budget_bytes, self.held_bytes = budget_bytes, 0
+        self._held: OrderedDict[str, Item] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str, load: Callable[[], Item]) -> Item:
+        """The item of a key, loaded when it is not held."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        item = load()
+        with self._lock:
+            if key not in self._held and item.nbytes <= self.budget_bytes:
+                self._held[key] = item
+                self.held_bytes += item.nbytes
+                while self.held_bytes > self.budget_bytes:
+                    self.held_bytes -= self._held.popitem(last=False)[1].nbytes
+        return item
+
+
+class PreparedSubjects(Sequence[Prepared]):
+    """The prepared subjects of a split, read from their folder when they are needed.
+
+    subjects: those that `prepare_subject` has stored in `folder`. cache: shared between splits.
+    """
+
+    def __init__(
+        self, subjects: Sequence[Subject], config: TrainConfig, folder: Path, cache: MemoryCache[Prepared]
+    ) -> None:
+        self.subjects, self.config, self.folder, self.cache = list(subjects), config, folder, cache
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def __getitem__(self, index: int) -> Prepared:
+        subject = self.subjects[index]
+        return self.cache.get(subject.name, lambda: prepare_subject(subject, self.config, self.folder))
+
 
 def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
-    """What a stored subject was made from: another file of the same name is another CT."""
-    grid = config.grid
-    files = sorted(subject.path.glob("*")) if subject.path.is_dir() else [subject.path]
+    """What a stored subject was made from: other content under the same name is another CT."""
     return {
-        "version": 1,
-        "source": [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files],
-        "side": grid.source_side,
-        "spacing": grid.source_spacing_mm,
+        "version": 2,
+        "source": subject.sha256 or source_digest(subject.path),
+        "side": config.grid.source_side,
+        "spacing": config.grid.source_spacing_mm,
         "variants": config.pneumothorax_variants,
+        "completed": config.complete_bodies,
     }
 
 
-def prepare_subject(
-    subject: Subject, config: TrainConfig, folder: Path, progress: Progress | None = None
-) -> Prepared:
-    """The prepared subject, from `folder` when it was stored there with the same settings."""
+def prepare_subject(subject: Subject, config: TrainConfig, folder: Path) -> Prepared:
+    """The prepared subject, from `folder` when it was stored there with the same settings.
+
+    Raises InputError for a CT that cannot be read or in which no lungs are found.
+    """
     path = Path(folder) / f"{subject.name}.npz"
     settings = json.dumps(_settings(subject, config), sort_keys=True)
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["settings"]) == settings:
-                return Prepared(subject, tuple(zip(stored["hu"], stored["labels"], strict=True)))
-    if progress:
-        progress("prepare", 0.0, subject.name)
+    stored = _stored(path, settings)
+    if stored is not None:
+        return Prepared(subject, stored)
     variants = _make_variants(subject, config)
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         np.savez_compressed(
             temporary,
@@ -78,8 +136,20 @@ def prepare_subject(
     return Prepared(subject, variants)
 
 
+def _stored(path: Path, settings: str) -> tuple[tuple[np.ndarray, np.ndarray], ...] | None:
+    """The variants of a stored subject; None when there is none, it was made otherwise, or is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["settings"]) != settings:
+                return None
+            return tuple(zip(stored["hu"], stored["labels"], strict=True))
+    except (FileNotFoundError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
+        return None
+
+
 def _make_variants(subject: Subject, config: TrainConfig) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    clean = remove_table(read_volume(subject.path).require_hounsfield(f"the CT {subject.path}"))
+    volume = read_volume(subject.path).require_hounsfield(f"the CT {subject.path}")
+    clean, _ = prepare_for_projection(volume, complete=config.complete_bodies)
     side, spacing = config.grid.source_side, config.grid.source_spacing_mm
     cube = resample(clean, (side,) * 3, (spacing,) * 3, lung_center(clean), fill=AIR_HU)
     lungs = classical_lungs(cube)

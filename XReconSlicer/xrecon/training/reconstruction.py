@@ -6,9 +6,10 @@ discriminator update on the same (detached) output.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,10 +17,16 @@ from torch import nn
 
 from xrecon.nets.card import ModelCard, RadiographInput, TrainingData, VolumeOutput
 from xrecon.nets.registry import create_model, load_model, record_quality, save_model
-from xrecon.preprocess.ct import HU_WINDOW
+from xrecon.preprocess.ct import HU_WINDOW, unit_to_hu
 from xrecon.training.config import TrainConfig
-from xrecon.training.datasets import Batch, ReconstructionData
-from xrecon.training.prepared import Prepared
+from xrecon.training.datasets import Batch, PairSource, Prefetched, mean_target
+from xrecon.training.distributed import Processes
+from xrecon.training.order import pose_generator
+from xrecon.training.subjects import Subject
+from xrecon.volume import InputError, Volume
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LICENCE = "CC BY 4.0, with the attributions of the training data"
 INTENDED_USE = (
@@ -42,26 +49,33 @@ def create_reconstructor(config: TrainConfig) -> nn.Module:
     return create_model(config.architecture, **reconstructor_options(config))
 
 
+def create_discriminator(config: TrainConfig) -> nn.Module:
+    """The discriminator with fresh weights; raises InputError for options that do not exist."""
+    return create_model("x-recon-discriminator", **config.discriminator)
+
+
 class ReconstructionTask:
     """Trains a network that maps radiographs and their matrices to a unit volume.
 
-    train, validation: prepared subjects. The network is created from the config; one that has a
-    `mean_volume` buffer starts from the mean of the training subjects.
+    train, validation: where the pairs come from. The network is created from the config; one that has
+    a `mean_volume` buffer starts from the mean of the training subjects.
     """
 
-    def __init__(
-        self, train: Sequence[Prepared], validation: Sequence[Prepared], config: TrainConfig, device: str
-    ):
+    def __init__(self, train: PairSource, validation: PairSource, config: TrainConfig, device: str):
         self.config, self.device = config, torch.device(device)
-        self.data, self.validation = ReconstructionData(train, config), list(validation)
+        self.data, self.train, self.validation = Prefetched(train), train, validation
         torch.manual_seed(config.seed)
-        self.network = create_reconstructor(config).to(self.device)
-        self.mean_volume = self.data.mean_volume()
+        self._dtype = torch.float64 if config.precision == "float64" else torch.float32
+        self.network = create_reconstructor(config).to(self.device, self._dtype)
+        self.mean_volume = mean_target(train).cpu()
         if hasattr(self.network, "mean_volume"):
             self.network.mean_volume.copy_(self.mean_volume)
         self._half = config.precision == "bfloat16"
-        self._last: tuple[Batch, torch.Tensor] | None = None
+        self._unjudged: deque[tuple[Batch, torch.Tensor]] = deque()
         self._make_losses()
+        if config.checkpointing:
+            switch_on_checkpointing(self.network, config.architecture)
+        self.distribute(Processes())
 
     def _make_losses(self) -> None:
         config, weights = self.config, self.config.loss
@@ -69,7 +83,7 @@ class ReconstructionTask:
         if weights.adversarial:
             from xrecon.training.losses import LeastSquaresGANLoss
 
-            self.critic = create_model("x-recon-discriminator").to(self.device)
+            self.critic = create_discriminator(config).to(self.device, self._dtype)
             self.gan = LeastSquaresGANLoss()
         if weights.projection:
             from xrecon.training.losses import ProjectionLoss
@@ -81,76 +95,129 @@ class ReconstructionTask:
                 geometry=weights.projection_geometry,
             ).to(self.device)
 
-    def _predict(self, batch: Batch) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            prediction = self.network(batch.pictures.to(self.device), batch.matrices.to(self.device))
-        return prediction.float()
+    def distribute(self, processes: Processes) -> tuple[nn.Module, nn.Module | None]:
+        """Network and discriminator as the losses call them when several processes work together."""
+        # the published network has layers that nothing depends on, when asked for
+        all_used = not self.config.options.get("dead_branches", False)
+        self._network = processes.parallel(self.network, self.device, all_used)
+        self._critic = processes.parallel(self.critic, self.device) if self.critic else None
+        return self._network, self._critic
 
-    def generator_loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
+
+    def _predict(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        pictures, matrices, _ = self._on_device(batch)
+        with self._autocast():
+            prediction = network(pictures, matrices)
+        return prediction.to(self._dtype)
+
+    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        parts = (batch.pictures, batch.matrices, batch.target)
+        return tuple(part.to(self.device, self._dtype) for part in parts)
+
+    # -- losses --------------------------------------------------------------------------------
+    def generator_loss(
+        self, step: int, items: Sequence[int], following: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         """Weighted sum of the terms that are switched on, and each term before weighting."""
-        batch, weights = self.data.sample(step), self.config.loss
-        prediction, target = self._predict(batch), batch.target.to(self.device)
+        batch, weights = self.data.sample(items, following), self.config.loss
+        prediction, target = self._predict(self._network, batch), self._on_device(batch)[2]
         terms: dict[str, torch.Tensor] = {}
         if weights.reconstruction:
             terms["reconstruction"] = nn.functional.mse_loss(prediction, target)
         if weights.absolute:
             terms["absolute"] = nn.functional.l1_loss(prediction, target)
         if weights.projection:
-            rng = np.random.default_rng([self.config.seed, step, 1])
+            rng = pose_generator(self.config.seed, step)
             terms["projection"] = self.projection(prediction, target, rng)
         if self.critic is not None:
-            terms["adversarial"] = self.gan.generator(self._judge(batch, prediction))
-            self._last = (batch, prediction.detach())
+            # only the generator learns here, so the discriminator's own gradients are spared
+            self.critic.requires_grad_(False)
+            terms["adversarial"] = self.gan.generator(self._judge(self.critic, batch, prediction))
+            self.critic.requires_grad_(True)
+            self._unjudged.append((batch, prediction.detach()))
         loss = sum(getattr(weights, name) * term for name, term in terms.items())
         return loss, {name: float(term.detach()) for name, term in terms.items()}
 
-    def critic_loss(self, step: int) -> torch.Tensor:
-        """Least-squares loss of the discriminator on the last real and generated volume."""
-        batch, fake = self._last
-        real = batch.target.to(self.device)
-        return self.gan.discriminator(self._judge(batch, real), self._judge(batch, fake))
+    def critic_loss(self) -> torch.Tensor:
+        """Least-squares loss of the discriminator on the oldest real and generated volumes not yet seen."""
+        batch, fake = self._unjudged.popleft()
+        both = torch.cat([self._on_device(batch)[2], fake])
+        scores = self._judge(self._critic, batch, both)
+        return self.gan.discriminator(*scores.chunk(2))
 
-    def _judge(self, batch: Batch, volume: torch.Tensor) -> torch.Tensor:
+    def _judge(self, critic: nn.Module, batch: Batch, volume: torch.Tensor) -> torch.Tensor:
         # the published discriminator has the superior slice first, and pictures as wide as the volume
         pictures = nn.functional.interpolate(
-            batch.pictures[:, :2].to(self.device), size=volume.shape[3:], mode="bilinear", antialias=True
+            self._on_device(batch)[0][:, :2], size=volume.shape[3:], mode="bilinear", antialias=True
         )
-        return self.critic(volume.flip(2), pictures)
+        pictures = pictures.repeat(volume.shape[0] // pictures.shape[0], 1, 1, 1)
+        with self._autocast():
+            return critic(volume.flip(2), pictures).to(self._dtype)
 
-    def _scores(self, subjects: Sequence[Prepared]) -> list[dict[str, float]]:
+    # -- quality -------------------------------------------------------------------------------
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Means over the validation patients: PSNR 3D (dB), SSIM, MAE (HU); "_mean_volume" in its place."""
         from xrecon.evaluation.metrics import mae, psnr, ssim  # loads scikit-image
 
-        rows = []
-        for prepared in subjects:
-            batch = self.data.reference(prepared)
-            truth = batch.target[0, 0].numpy()
-            prediction = self._predict(batch)[0, 0].clamp(0, 1).cpu().numpy()
-            mean = self.mean_volume[0, 0].numpy()
-            width = HU_WINDOW[1] - HU_WINDOW[0]
+        rows, mean = [], self.mean_volume[0, 0].numpy()
+        for index in range(len(self.validation.subjects)):
+            prediction, truth = self._pair(network, index)
             rows.append(
                 {
                     "psnr": psnr(prediction, truth, data_range=1.0),
                     "ssim": ssim(prediction, truth, data_range=1.0),
-                    "mae_hu": mae(prediction, truth) * width,
+                    "mae_hu": mae(prediction, truth) * (HU_WINDOW[1] - HU_WINDOW[0]),
                     "psnr_mean_volume": psnr(mean, truth, data_range=1.0),
+                    "ssim_mean_volume": ssim(mean, truth, data_range=1.0),
                 }
             )
-        return rows
+        return _means(rows)
 
-    def validate(self) -> dict[str, float]:
-        """Means over the validation patients: PSNR 3D (dB), SSIM, MAE (HU), PSNR of the mean volume."""
-        return _means(self._scores(self.validation))
+    def validate_shuffled(self, network: nn.Module) -> dict[str, float]:
+        """PSNR and SSIM of each validation patient's volume against that from the next one's radiographs.
 
-    def export(self, folder: Path, training: dict[str, object]) -> dict[str, float]:
-        """Card and half-precision weights into `folder`; returns the validation metrics of these weights."""
-        save_model(folder, self.network, self._card(training))
-        self.network, _ = load_model(folder, self.device.type)
-        self._half = False  # as at inference
+        A network that looks at the radiographs scores worse than in `validate`. {} for one patient.
+        """
+        from xrecon.evaluation.metrics import psnr, ssim
+
+        pairs = [self._pair(network, index) for index in range(len(self.validation.subjects))]
+        if len(pairs) < 2:
+            return {}
+        rows = []
+        for index, (_, truth) in enumerate(pairs):
+            prediction = pairs[(index + 1) % len(pairs)][0]
+            row = {"psnr": psnr(prediction, truth, data_range=1.0)}
+            rows.append({**row, "ssim": ssim(prediction, truth, data_range=1.0)})
+        return {f"{name}_shuffled": value for name, value in _means(rows).items()}
+
+    def picture(self, network: nn.Module) -> Image | None:
+        """Truth, reconstruction and error of the first validation patient (else training patient)."""
+        from xrecon.evaluation.pictures import compare_volumes
+
+        source = self.validation if self.validation.subjects else self.train
+        spacing = (self.config.grid.spacing_mm,) * 3
+        prediction, truth = (Volume(unit_to_hu(v), spacing) for v in self._pair(network, 0, source))
+        return compare_volumes(truth, prediction)
+
+    def _pair(
+        self, network: nn.Module, index: int, source: PairSource | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Prediction and truth (z, y, x) of a subject in [0, 1]."""
+        batch = (source or self.validation).reference(index)
         with torch.no_grad():
-            quality = self.validate()
-        names = [p.subject.name for p in self.validation]
+            prediction = self._predict(network, batch)[0, 0].clamp(0, 1)
+        return prediction.cpu().numpy(), batch.target[0, 0].cpu().numpy()
+
+    def export(self, folder: Path, network: nn.Module, training: dict[str, object]) -> dict[str, float]:
+        """Card and half-precision weights into `folder`; returns the validation metrics of these weights."""
+        save_model(folder, network.float(), self._card(training))
+        stored, _ = load_model(folder, self.device.type)
+        self._half, self._dtype = False, torch.float32  # as at inference
+        quality = {**self.validate(stored), **self.validate_shuffled(stored)}
         record_quality(folder, "validation", quality)
-        record_quality(folder, "validation_subjects", names)
+        record_quality(folder, "validation_subjects", [s.name for s in self.validation.subjects])
         return quality
 
     def _card(self, training: dict[str, object]) -> ModelCard:
@@ -174,22 +241,33 @@ class ReconstructionTask:
             licence=LICENCE,
             intended_use=INTENDED_USE,
             limitations=(
-                f"Trained on {len(self.data.subjects)} people. Fine detail and lesions are not reliable; "
+                f"Trained on {len(self.train.subjects)} people. Fine detail and lesions are not reliable; "
                 "trained on projected CTs, not on real radiographs."
             ),
-            training_data=[training_data(p) for p in self.data.subjects],
-            training=training,
+            training_data=[training_data(s) for s in self.train.subjects],
+            training={**training, "precision": config.precision},
         )
 
 
-def training_data(prepared: Prepared) -> TrainingData:
+def training_data(subject: Subject) -> TrainingData:
     """What a card says of one subject; unknown rights are said to be unknown."""
-    subject = prepared.subject
     return TrainingData(
         subject=subject.name,
         attribution=subject.attribution or "not stated",
         licence=subject.licence or "not stated",
     )
+
+
+def switch_on_checkpointing(network: nn.Module, architecture: str) -> None:
+    """Makes the parts of a network that can do so compute activations again in backward.
+
+    Raises InputError when it has none.
+    """
+    able = [m for m in network.modules() if hasattr(m, "checkpointing")]
+    if not able:
+        raise InputError(f"checkpointing: the architecture {architecture!r} has no activation checkpointing")
+    for module in able:
+        module.checkpointing = True
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:

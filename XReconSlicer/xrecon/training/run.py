@@ -1,21 +1,35 @@
-"""A folder of CTs in, a trained and exported model out: what `xrecon train` and the panel start."""
+"""CTs or a store in, a trained and exported model out: what `xrecon train` and the panel start."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from xrecon.nets.device import choose_device
 from xrecon.nets.registry import create_model
+from xrecon.training.checkpoint import CHECKPOINT, changed_settings
 from xrecon.training.config import TrainConfig
-from xrecon.training.engine import CHECKPOINT, CONFIG, Progress, Task, Trainer, changed_settings
-from xrecon.training.prepared import Prepared, prepare_subject
-from xrecon.training.reconstruction import create_reconstructor
-from xrecon.training.subjects import SPLITS, Subject, find_subjects, split_subjects, write_splits
+from xrecon.training.datasets import PairSource, ProjectedPairs
+from xrecon.training.distributed import Processes, join_processes
+from xrecon.training.engine import CONFIG, Progress, Task, Trainer
+from xrecon.training.manifest import Manifest, identify, read_json, require_same_data
+from xrecon.training.order import Share
+from xrecon.training.precision import usable_precision
+from xrecon.training.prepared import MemoryCache, PreparedSubjects, prepare_subject
+from xrecon.training.reconstruction import (
+    ReconstructionTask,
+    create_discriminator,
+    create_reconstructor,
+    switch_on_checkpointing,
+)
+from xrecon.training.store import MANIFEST, open_store
+from xrecon.training.stored import StoredPairs, make_pair, stored_subjects
+from xrecon.training.subjects import Subject, find_subjects, split_subjects
 from xrecon.volume import InputError
 
-SPLITS_NAME, PREPARED_NAME = "splits.json", "prepared"
+PREPARED_NAME = "prepared"
+# How many reasons an error names when no CT can be used.
+NAMED = 5
 
 
 def train(
@@ -24,25 +38,36 @@ def train(
     config: TrainConfig,
     resume: bool = False,
     progress: Progress | None = None,
+    warnings: list[str] | None = None,
 ) -> dict[str, float]:
-    """Trains on the CTs of `data` in the run folder `output`; returns the validation metrics.
+    """Trains on the CTs (or the store) of `data` in the run folder `output`; returns validation metrics.
 
-    The exported model is `output/model`. Raises InputError for unusable data or settings and for
-    a folder that already holds another run.
+    The exported model is `output/model`. What was left out and why is appended to `warnings`. Under
+    `torchrun` every process calls this; the first one writes, the others return {}. Raises InputError
+    for unusable data or settings and for a folder that already holds another run.
     """
-    output, say = Path(output), progress or _silent
+    data, output = Path(data), Path(output)
+    warnings = [] if warnings is None else warnings
     require_place(output, config, resume)
     require_network(config)
-    notes: list[str] = []
-    subjects = find_subjects(data, notes)
     device = choose_device(config.device)
-    for note in (*notes, *device.notes):
-        say("prepare", 0.0, note)
-    splits = _splits(subjects, config, output)
-    prepared = prepare_all(subjects, splits, config, output / PREPARED_NAME, say)
-    steps = config.steps or config.epochs * len(prepared["train"])
-    task = make_task(prepared, config, device.name)
-    return Trainer(task, config, steps, output, progress).run(resume)
+    precision, notes = usable_precision(config.precision, device.name)
+    warnings.extend([*device.notes, *notes])
+    with join_processes(device.name) as processes:
+        say = progress if progress and processes.is_first else _silent
+        manifest = _manifest(data, output, config, warnings, say) if processes.is_first else None
+        manifest = processes.from_first(manifest)
+        on_device = config.model_copy(update={"precision": precision})
+        task = make_task(data, output, manifest, on_device, device.name)
+        steps, epoch_steps = count_steps(len(manifest.chosen("train")), config, processes)
+        trainer = Trainer(task, config, steps, output, say, epoch_steps=epoch_steps, processes=processes)
+        return trainer.run(resume)
+
+
+def count_steps(subjects: int, config: TrainConfig, processes: Processes) -> tuple[int, int]:
+    """Steps of the run, and of one epoch."""
+    samples = Share(config.batch, config.accumulation, 0, processes.count).step_samples
+    return config.steps or -(-config.epochs * subjects // samples), max(1, round(subjects / samples))
 
 
 def require_place(output: Path, config: TrainConfig, resume: bool) -> None:
@@ -55,68 +80,98 @@ def require_place(output: Path, config: TrainConfig, resume: bool) -> None:
             f"expected a folder without a run, found {output / CHECKPOINT}: resume it or choose another "
             "folder"
         )
-    stored = _read_json(output / CONFIG)
-    changed = changed_settings(stored, config)
+    changed = changed_settings(read_json(output / CONFIG), config)
     if changed:
         raise InputError(f"expected the settings of the run in {output}, got others in {changed}")
 
 
 def require_network(config: TrainConfig) -> None:
-    """Raises InputError for an architecture or options that do not exist, without making weights."""
+    """Raises InputError for an architecture or options that do not exist, and for settings that the
+    network or the task cannot have, without making weights."""
     import torch
 
+    if config.task == "lungs" and config.precision == "float64":
+        raise InputError("precision: expected float32 or bfloat16 for the task 'lungs', got 'float64'")
     with torch.device("meta"):
         if config.task == "lungs":
-            create_model(config.architecture, **config.options)
+            network = create_model(config.architecture, **config.options)
         else:
-            create_reconstructor(config)
+            network = create_reconstructor(config)
+            create_discriminator(config)
+    if config.checkpointing:
+        switch_on_checkpointing(network, config.architecture)
 
 
-def make_task(prepared: dict[str, list[Prepared]], config: TrainConfig, device: str) -> Task:
-    """The task that the config names."""
+def is_store(data: Path) -> bool:
+    """Whether a folder is a training store, not a folder of CTs."""
+    return (data / MANIFEST).is_file()
+
+
+def make_task(data: Path, output: Path, manifest: Manifest, config: TrainConfig, device: str) -> Task:
+    """The task that the config names, on the usable subjects of the splits that training sees."""
+    chosen = [manifest.chosen("train"), manifest.chosen("validation")]
+    cache: MemoryCache = MemoryCache(config.memory_budget_gb * 1e9)
+    if is_store(data):
+        store = open_store(data)
+        return ReconstructionTask(*(StoredPairs(store, s, config, cache) for s in chosen), config, device)
+    prepared = [PreparedSubjects(s, config, output / PREPARED_NAME, cache) for s in chosen]
     if config.task == "lungs":
-        from xrecon.training.lungs import LungTask as Chosen
+        from xrecon.training.lungs import LungTask
+
+        return LungTask(*prepared, config, device)
+    pairs: list[PairSource] = [ProjectedPairs(p, config, device) for p in prepared]
+    return ReconstructionTask(*pairs, config, device)
+
+
+# -- the data ------------------------------------------------------------------------------------
+def _manifest(data: Path, output: Path, config: TrainConfig, warnings: list[str], say: Progress) -> Manifest:
+    """Who is trained on, who is validated on, and who is left out: written before training starts."""
+    say("prepare", 0.0, f"looking for CTs in {data}")
+    notes: list[str] = []
+    if is_store(data):
+        found, check = _from_store(data, config, notes)
     else:
-        from xrecon.training.reconstruction import ReconstructionTask as Chosen
-    return Chosen(prepared["train"], prepared["validation"], config, device)
+        found = find_subjects(data, notes)
 
+        def check(subject: Subject) -> object:
+            return prepare_subject(subject, config, output / PREPARED_NAME)
 
-def prepare_all(
-    subjects: list[Subject],
-    splits: dict[str, list[str]],
-    config: TrainConfig,
-    folder: Path,
-    say: Progress,
-) -> dict[str, list[Prepared]]:
-    """Prepared subjects of the splits that training sees; test patients are not prepared."""
-    wanted = {name: split for split in ("train", "validation") for name in splits[split]}
-    prepared: dict[str, list[Prepared]] = {"train": [], "validation": []}
-    chosen = [s for s in subjects if s.name in wanted]
-    for i, subject in enumerate(chosen):
-        say("prepare", i / len(chosen), f"preparing {subject.name}")
-        prepared[wanted[subject.name]].append(prepare_subject(subject, config, folder))
-    return prepared
-
-
-def _splits(subjects: list[Subject], config: TrainConfig, output: Path) -> dict[str, list[str]]:
-    """The split, written before training; that of a run which has begun must be the same."""
-    path = output / SPLITS_NAME
-    splits = split_subjects(subjects, config)
-    if (output / CHECKPOINT).exists() and path.is_file():
-        stored = _read_json(path)
-        if stored != splits:
-            changed = sorted({n for s in SPLITS for n in set(stored.get(s, [])) ^ set(splits[s])})
-            raise InputError(f"expected the patients of the run in {output}, got another split: {changed}")
+    subjects = identify(found, output, notes)
+    for note in notes:
+        say("prepare", 0.0, note)
+    manifest = Manifest(subjects, split_subjects(subjects, config), notes=notes)
+    if (output / CHECKPOINT).exists():
+        require_same_data(output, manifest)
+    _check_all(manifest, check, say)
+    if not manifest.chosen("train"):
+        reasons = "; ".join(list(manifest.left_out.values())[:NAMED])
+        raise InputError(f"expected at least one CT that can be trained on in {data}, got none: {reasons}")
     output.mkdir(parents=True, exist_ok=True)
-    write_splits(path, splits)
-    return splits
+    manifest.write(output)
+    warnings.extend([*notes, *(f"left out {name}: {why}" for name, why in manifest.left_out.items())])
+    return manifest
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the run's {path} cannot be read ({error}): choose another folder") from error
+def _from_store(
+    data: Path, config: TrainConfig, notes: list[str]
+) -> tuple[list[Subject], Callable[[Subject], object]]:
+    if config.task != "reconstruction":
+        raise InputError(f"expected a folder of CTs for the task {config.task!r}, got the store {data}")
+    store = open_store(data)
+    notes.extend(f"{name} is not in the store: {why}" for name, why in store.failed.items())
+    return stored_subjects(store), lambda subject: make_pair(store.load(subject.name), config)
+
+
+def _check_all(manifest: Manifest, check: Callable[[Subject], object], say: Progress) -> None:
+    """Reads and prepares what training will see; test patients are not touched."""
+    wanted = [s for split in ("train", "validation") for s in manifest.chosen(split)]
+    for number, subject in enumerate(wanted):
+        say("prepare", number / len(wanted), f"preparing {subject.name}")
+        try:
+            check(subject)
+        except InputError as error:  # one CT that cannot be used must not stop the others
+            manifest.left_out[subject.name] = str(error)
+            say("prepare", number / len(wanted), f"left out {subject.name}: {error}")
 
 
 def _silent(stage: str, fraction: float, message: str) -> None:

@@ -9,7 +9,7 @@ geometry, view and quantity ("line integral", or what else was rendered).
 
 Writing: a case file appears whole, then the manifest that names it. So a process that is killed loses
 at most the case it works on, and whatever the manifest does not name, or names with another SHA-256,
-is made again. One process writes at a time; any number may read.
+is made again. One process writes the manifest; any number may read, or write cases of other names.
 
     store = open_store("radiographs")
     for name in store.cases:
@@ -132,47 +132,17 @@ class Store:
         return "" if file_digest(path) == entry.sha256 else f"{entry.file} is damaged"
 
     # -- writing -------------------------------------------------------------------------------
-    def put(
-        self,
-        name: str,
-        volume: Volume,
-        radiographs: Sequence[Radiograph],
-        *,
-        source: str,
-        source_sha256: str,
-        settings: Mapping[str, Any],
-        **about: Any,
-    ) -> CaseEntry:
-        """Write a case, in place of an earlier one of its name, and the manifest.
-
-        volume: the CT that was projected, in HU; rounded to whole numbers. radiographs: with their
-        geometry. about: patient, split, attribution, licence, made_by.
-        Raises InputError for a name that is no file name, a volume not in HU, or a radiograph without
-        geometry; OSError when it cannot be written.
-        """
-        if Path(name).name != name or name in ("", ".", ".."):
-            raise InputError(f"expected a case name without folders, got {name!r}")
-        arrays = _arrays(volume, radiographs)
-        file = f"{CASES}/{name}.npz"
-        with atomic_path(self.folder / file) as temporary:
-            np.savez_compressed(temporary, **arrays)
-            digest = file_digest(temporary)
-        entry = CaseEntry(
-            name=name,
-            file=file,
-            sha256=digest,
-            source=source,
-            source_sha256=source_sha256,
-            settings=json.loads(_canonical(settings)),
-            shape=volume.shape,
-            spacing_mm=volume.spacing,
-            views=tuple(r.meta.get("view_name", r.view) for r in radiographs),
-            **about,
-        )
-        self._cases = dict(sorted({**self._cases, name: entry}.items()))
-        self._failed.pop(name, None)
-        self._write_manifest()
+    def put(self, name: str, volume: Volume, radiographs: Sequence[Radiograph], **about: Any) -> CaseEntry:
+        """Write a case, in place of an earlier one of its name, and the manifest; see `write_case`."""
+        entry = write_case(self.folder, name, volume, radiographs, **about)
+        self.record(entry)
         return entry
+
+    def record(self, entry: CaseEntry) -> None:
+        """Take a case that `write_case` wrote, perhaps in another process, into the manifest."""
+        self._cases = dict(sorted({**self._cases, entry.name: entry}.items()))
+        self._failed.pop(entry.name, None)
+        self._write_manifest()
 
     def note_failures(self, failed: Mapping[str, str]) -> None:
         """Keep in the manifest why CTs (by name) are not in the store, in place of earlier reasons."""
@@ -188,6 +158,45 @@ class Store:
         }
         text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
         atomic_write_text(self.folder / MANIFEST, text + "\n")
+
+
+def write_case(
+    folder: str | Path,
+    name: str,
+    volume: Volume,
+    radiographs: Sequence[Radiograph],
+    *,
+    source: str,
+    source_sha256: str,
+    settings: Mapping[str, Any],
+    **about: Any,
+) -> CaseEntry:
+    """Write the file of a case into a store's folder; `Store.record` makes it part of the store.
+
+    volume: the CT that was projected, in HU; rounded to whole numbers. radiographs: with their
+    geometry. about: patient, split, attribution, licence, made_by.
+    Raises InputError for a name that is no file name, a volume not in HU, or a radiograph without
+    geometry; OSError when it cannot be written.
+    """
+    if Path(name).name != name or name in ("", ".", ".."):
+        raise InputError(f"expected a case name without folders, got {name!r}")
+    arrays = _arrays(volume, radiographs)
+    file = f"{CASES}/{name}.npz"
+    with atomic_path(Path(folder) / file) as temporary:
+        np.savez_compressed(temporary, **arrays)
+        digest = file_digest(temporary)
+    return CaseEntry(
+        name=name,
+        file=file,
+        sha256=digest,
+        source=source,
+        source_sha256=source_sha256,
+        settings=json.loads(_canonical(settings)),
+        shape=volume.shape,
+        spacing_mm=volume.spacing,
+        views=tuple(r.meta.get("view_name", r.view) for r in radiographs),
+        **about,
+    )
 
 
 def open_store(folder: str | Path, *, create: bool = False) -> Store:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from xrecon.io.atomic import atomic_write_text
 from xrecon.io.image import read_volume
 from xrecon.training.config import TrainConfig
 from xrecon.volume import InputError
@@ -23,7 +21,11 @@ MANIFEST_NAME = "subjects.csv"
 
 @dataclass(frozen=True)
 class Subject:
-    """One CT: where it lies, whose it is, and how its data may be used."""
+    """One CT: where it lies, whose it is, and how its data may be used.
+
+    sha256: of its content, once `manifest.identify` has read it; "" before. origin_sha256: for a case
+    of a store, that of the CT it was made from.
+    """
 
     name: str
     path: Path
@@ -31,6 +33,8 @@ class Subject:
     split: str = ""
     attribution: str = ""
     licence: str = ""
+    sha256: str = ""
+    origin_sha256: str = ""
 
 
 def find_subjects(folder: Path, notes: list[str] | None = None) -> list[Subject]:
@@ -145,8 +149,3 @@ def split_subjects(subjects: Sequence[Subject], config: TrainConfig) -> dict[str
     if not splits["train"]:
         raise InputError("expected at least one CT to train on, got none in the split 'train'")
     return splits
-
-
-def write_splits(path: Path, splits: dict[str, list[str]]) -> None:
-    """The split as JSON, written before training starts."""
-    atomic_write_text(path, json.dumps(splits, indent=2) + "\n")
