@@ -14,6 +14,8 @@ import numpy as np
 
 # Voxels at the border see rays up to here; a thousandth of a pixel for rounding.
 _MARGIN = 1e-3
+# Rays a side of the detector that stand for all.
+_LATTICE = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,19 @@ class PixelMap:
         vectors = to_ray[:, [2, 0, 1]]  # of the ray, for 1, row, column
         start = source[1:, None] * vectors[0] - source[0] * vectors[1:]
         return np.vstack([start, vectors[1:], vectors[:1]]) / np.abs(vectors[0]).max()
+
+    def mean_slope(self) -> tuple[float, float]:
+        """Voxels in u and v from plane to plane, the mean of the view's rays that run along this axis."""
+        lattice = [np.linspace(0.0, n - 1.0, _LATTICE) for n in self.shape]
+        pixels = np.array(np.meshgrid(*lattice, indexing="ij")).reshape(2, -1)
+        coefficients = self.ray_coefficients()
+        affine = coefficients[:, :1] + coefficients[:, 1:] @ pixels
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slopes = affine[2:4] / affine[4]
+        steepness = np.nan_to_num(np.abs(slopes).max(axis=0), nan=np.inf)
+        along = steepness <= max(1.0, steepness.min())
+        u, v = slopes[:, along].mean(axis=1)
+        return float(u), float(v)
 
     def reach(self, planes: int, size: tuple[int, int]) -> tuple[float, float]:
         """How many rows and columns from where a voxel is seen a ray can lie that meets its neighbourhood.

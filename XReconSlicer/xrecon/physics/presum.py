@@ -43,18 +43,26 @@ class Slabs:
         """Number of slabs that hold so many planes."""
         return -(-planes // self.count)
 
+    def shape(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Size (z, y, x) of the slabs of a volume; wider than its planes where these are shifted."""
+        size = [0, 0, 0]
+        size[self.axis] = self.planes(shape[self.axis])
+        for axis, row in zip(IN_PLANE[self.axis], range(2), strict=True):
+            low, high = self._extremes(row)
+            size[axis] = shape[axis] + high - low
+        return tuple(size)
+
     def collapse(self, volume: torch.Tensor) -> torch.Tensor:
-        """Sums of planes (b, z, y, x), the axis shorter by `count`."""
-        total = self._every(volume, 0)
-        for number in range(1, self.count):
+        """Sums of planes of a volume (b, z, y, x): (b, *shape)."""
+        if not any(map(any, self.shifts)) and volume.shape[self.axis + 1] % self.count == 0:
+            total = self._every(volume, 0)
+            for number in range(1, self.count):  # one pass over memory for each, nothing copied
+                total = total + self._every(volume, number)
+            return self._sharpen(total)
+        total = volume.new_zeros(volume.shape[0], *self.shape(volume.shape[1:]))
+        for number in range(self.count):
             part = self._every(volume, number)
-            if total.shape == part.shape and self.shifts[number] == (0, 0):
-                total = total + part  # one pass over memory instead of two
-                continue
-            if number == 1:
-                total = total.clone()
-            here, there = self._overlap(number, volume.shape)
-            total.narrow(self.axis + 1, 0, part.shape[self.axis + 1])[here] += part[there]
+            total[self._place(number, part.shape)] += part
         return self._sharpen(total)
 
     def expand(self, slabs: torch.Tensor, out: torch.Tensor) -> None:
@@ -62,12 +70,14 @@ class Slabs:
         slabs = self._sharpen(slabs)
         for number in range(self.count):
             part = self._every(out, number)
-            here, there = self._overlap(number, out.shape)
-            part[there] += slabs.narrow(self.axis + 1, 0, part.shape[self.axis + 1])[here]
+            part += slabs[self._place(number, part.shape)]
 
     def group(self, group: RayGroup) -> RayGroup:
         """The rays in the coordinates of the slabs."""
-        means = tuple(sum(shift) / self.count for shift in zip(*self.shifts, strict=True))
+        # plane p of a voxel is at p - shift + highest shift in the slab
+        means = tuple(
+            sum(shift[row] for shift in self.shifts) / self.count - self._extremes(row)[1] for row in range(2)
+        )
         mean = group.start.new_tensor(means)[:, None]
         middle = (self.count - 1) / 2.0
         cut = group.t_start is not None
@@ -86,24 +96,28 @@ class Slabs:
         index[self.axis + 1] = slice(number, None, self.count)
         return volume[tuple(index)]
 
-    def _overlap(self, number: int, shape: torch.Size) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Where a shifted plane lies in the sum, and which part of it that is."""
-        here, there = [slice(None)] * 4, [slice(None)] * 4
-        for axis, shift in zip(IN_PLANE[self.axis], self.shifts[number], strict=True):
-            size = shape[axis + 1]
-            here[axis + 1] = slice(max(0, -shift), max(0, size - max(0, shift)))
-            there[axis + 1] = slice(max(0, shift), max(0, size - max(0, -shift)))
-        return tuple(here), tuple(there)
+    def _extremes(self, row: int) -> tuple[int, int]:
+        along = [shift[row] for shift in self.shifts]
+        return min(along), max(along)
+
+    def _place(self, number: int, shape: torch.Size) -> tuple[slice, ...]:
+        """Where the planes of this number, of a volume (b, z, y, x), lie in the slabs."""
+        place = [slice(0, size) for size in shape]
+        for row, axis in enumerate(IN_PLANE[self.axis]):
+            first = self._extremes(row)[1] - self.shifts[number][row]
+            place[axis + 1] = slice(first, first + shape[axis + 1])
+        return tuple(place)
 
     def _sharpen(self, slabs: torch.Tensor) -> torch.Tensor:
-        """The filter along both axes; symmetric, zero beyond the edge."""
+        """The filter along both axes: symmetric, and what a voxel gets its neighbours lose.
+
+        Nothing is exchanged with the outside, where a CT may end in tissue.
+        """
         for axis, tap in zip(IN_PLANE[self.axis], self.taps, strict=True):
-            size = slabs.shape[axis + 1]
-            sharp = slabs * (1.0 + 2.0 * tap)
-            if size > 1:
-                sharp.narrow(axis + 1, 1, size - 1).sub_(slabs.narrow(axis + 1, 0, size - 1), alpha=tap)
-                sharp.narrow(axis + 1, 0, size - 1).sub_(slabs.narrow(axis + 1, 1, size - 1), alpha=tap)
-            slabs = sharp
+            step = torch.diff(slabs, dim=axis + 1).mul_(tap)
+            slabs = slabs.clone()
+            slabs.narrow(axis + 1, 1, step.shape[axis + 1]).add_(step)
+            slabs.narrow(axis + 1, 0, step.shape[axis + 1]).sub_(step)
         return slabs
 
 

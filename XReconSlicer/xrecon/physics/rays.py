@@ -18,6 +18,7 @@ import torch
 
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.pixel_map import PixelMap, pixel_map
+from xrecon.volume import InputError
 
 # Rays of one block: their tables stay in cache, and torch's threads meet rarely.
 BLOCK_RAYS = 12544
@@ -80,6 +81,29 @@ class RayGroup:
             t_start=None if self.t_start is None else self.t_start[part],
             t_slope=None if self.t_slope is None else self.t_slope[part],
         )
+
+
+def grid_of(
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    origin: Sequence[float] | None = None,
+    direction: np.ndarray | None = None,
+) -> Grid:
+    """The grid of a volume; arguments as in `Projector`. Raises InputError when there is no such grid."""
+    if len(shape) != 3 or any(int(n) != n or n < 1 for n in shape):
+        raise InputError(f"expected a shape of three positive counts (z, y, x), got {tuple(shape)}")
+    if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise InputError(f"expected a spacing of three positive mm (z, y, x), got {tuple(spacing)}")
+    direction = np.eye(3) if direction is None else np.asarray(direction, dtype=np.float64)
+    if direction.shape != (3, 3) or not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
+        raise InputError(f"expected an orthonormal 3x3 direction, got {direction.tolist()}")
+    scaled = direction * np.array(spacing[::-1], dtype=np.float64)
+    if origin is None:
+        origin = -scaled @ ((np.array(shape[::-1]) - 1) / 2.0)
+    origin = np.asarray(origin, dtype=np.float64)
+    if origin.shape != (3,) or not np.all(np.isfinite(origin)):
+        raise InputError(f"expected an origin of three finite mm (x, y, z), got {origin.tolist()}")
+    return Grid(tuple(int(n) for n in shape), np.linalg.inv(scaled), origin)
 
 
 def view_frames(views: Sequence[ViewGeometry]) -> torch.Tensor:
