@@ -121,6 +121,8 @@ METHODS = (
     _ours("Joseph Triton", ("cuda",), backend="triton"),
     _ours("presum 2 eager", backend="eager", presum=2),
     _ours("presum 2 compiled", backend="compiled", presum=2),
+    _ours("presum 4 eager", backend="eager", presum=4),
+    _ours("presum 4 compiled", backend="compiled", presum=4),
     _ours("presum 2 Triton", ("cuda",), backend="triton", presum=2),
     _ours("Siddon", method="siddon"),
     _torch("DiffDRR Siddon", "diffdrr", renderer="siddon"),

@@ -113,12 +113,12 @@ class Slabs:
 
         Nothing is exchanged with the outside, where a CT may end in tissue.
         """
+        sharp = slabs.clone()
         for axis, tap in zip(IN_PLANE[self.axis], self.taps, strict=True):
-            step = torch.diff(slabs, dim=axis + 1).mul_(tap)
-            slabs = slabs.clone()
-            slabs.narrow(axis + 1, 1, step.shape[axis + 1]).add_(step)
-            slabs.narrow(axis + 1, 0, step.shape[axis + 1]).sub_(step)
-        return slabs
+            step = torch.diff(slabs, dim=axis + 1)
+            sharp.narrow(axis + 1, 1, step.shape[axis + 1]).add_(step, alpha=tap)
+            sharp.narrow(axis + 1, 0, step.shape[axis + 1]).sub_(step, alpha=tap)
+        return sharp
 
 
 def slabs_for(axis: int, slope: Sequence[float], count: int) -> Slabs:
