@@ -228,6 +228,9 @@ def test_a_page_compares_settings(ct: Path, tmp_path: Path, capfd: pytest.Captur
 def test_wrong_usage_is_told(ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     geometry = tmp_path / "views.json"
     geometry.write_text(json.dumps([ViewGeometry.pa(shape=(9, 9)).to_dict()]))
+    wrong_name, huge = tmp_path / "wrong.json", tmp_path / "huge.json"
+    wrong_name.write_text(json.dumps({"PA": ViewGeometry.lateral(shape=(9, 9)).to_dict()}))
+    huge.write_text(json.dumps([{**ViewGeometry.pa(shape=(9, 9)).to_dict(), "shape": [10**6, 10**6]}]))
     for wrong, said in (
         (("--views", "PA", "PA"), "more than once"),
         (("--views", "up"), "LAO 30 CRA 10"),
@@ -235,6 +238,11 @@ def test_wrong_usage_is_told(ct: Path, tmp_path: Path, capfd: pytest.CaptureFixt
         (("--detector-pixels", "7"), "from 8"),
         (("--set", "tube_kvp=1000"), "tube_kvp"),
         (("--set", "mystery=1"), "mystery"),
+        (("--set", "tube_kvp=90", "grid=true"), "tube_kvp (by spectrum=mono)"),
+        (("--set", "grid=true"), "grid (by scatter=false"),
+        (("--look", "chest", "--set", "scatter=false", "scatter_exponent=2"), "scatter_exponent"),
+        (("--geometry", wrong_name), "the view 'PA'"),
+        (("--geometry", huge), "8192"),
         (("--look", "chest", "--energy-kev", "60"), "one energy"),
         (("--geometry", geometry, "--views", "PA"), "--views"),
         (("--geometry", tmp_path / "none.json"), "none.json"),

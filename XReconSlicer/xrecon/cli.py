@@ -273,11 +273,20 @@ def run(arguments: Sequence[str]) -> int:
         if hasattr(error, "format_message"):  # wrong usage, as typer reports it
             message = error.format_message().replace("Value error, ", "")
             return _failed(USAGE, f"{message} (see xrecon --help)", as_json)
+        if _is_out_of_memory(error):
+            return _failed(NO_MEMORY, f"not enough memory: {str(error).splitlines()[0]}", as_json)
         traceback.print_exc()
         return _failed(BUG, f"{type(error).__name__}: {error} (a bug in xrecon)", as_json)
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether torch could not allocate: told by name and text, since torch may not be loaded."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _failed(code: int, message: str, as_json: bool) -> int:

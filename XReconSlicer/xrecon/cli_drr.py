@@ -101,7 +101,7 @@ def drr(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="One or more settings: tube_kvp=90, grid=false, ... (all of them are in drr.json).",
+            help="One or more settings, with --look chest: tube_kvp=90 grid=false ... (all are in drr.json).",
             rich_help_panel=LOOK,
         ),
     ] = None,

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from xrecon.drr.projection import DEFAULT_VIEWS, DrrOptions
-from xrecon.drr.views import views_from_file
-from xrecon.physics.radiography_settings import RadiographySettings
+from xrecon.drr.views import LARGEST_DETECTOR, views_from_file
+from xrecon.physics.radiography_settings import RadiographySettings, unused
 from xrecon.volume import InputError
 
 # What a drr.json says besides the radiography settings.
 _KEPT = (("seed", int), ("keep_table", bool), ("complete", bool))
-LARGEST_DETECTOR = 8192  # pixels along one edge
 
 
 def detector_shape(text: str) -> tuple[int, int]:
@@ -63,6 +62,12 @@ def radiography(
         if settings.spectrum != "mono":
             raise InputError("expected an energy for a beam of one energy only: use --set tube_kvp=...")
         settings = settings.changed(energy_kev=energy_kev)
+    # A whole set of settings, such as a drr.json's, names everything, in use or not.
+    partly = set(told) if len(told) < len(settings.to_dict()) else set()
+    idle = unused(settings, sorted(partly | set(changes)))
+    if idle:
+        listed = ", ".join(f"{name} (by {why})" for name, why in idle.items())
+        raise InputError(f"expected settings that act on the picture, got some that are off: {listed}")
     return settings, more
 
 

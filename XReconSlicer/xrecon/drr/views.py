@@ -35,6 +35,7 @@ _ANGLES_OF = {
     "LPO": (135.0, 0.0),
     "RPO": (-135.0, 0.0),
 }
+LARGEST_DETECTOR = 8192  # pixels along one edge
 _NUMBER = r"[+-]?\d+(?:\.\d*)?"
 _PAIR = re.compile(rf"({_NUMBER})\s*,\s*({_NUMBER})")
 _SPOKEN = re.compile(rf"(LAO|RAO)\s*({_NUMBER})(?:\s+(CRA|CAU)\s*({_NUMBER}))?|(CRA|CAU)\s*({_NUMBER})")
@@ -145,7 +146,14 @@ def _from_data(name: str, item: Any, path: Path) -> NamedView:
         geometry = ViewGeometry.from_dict(item)
     except (InputError, TypeError, ValueError) as error:
         raise InputError(f"{error} for {name!r} in {path}") from error
-    return NamedView(name, name if name in VIEWS else nearest_preset(positioner_angles(geometry)), geometry)
+    if max(geometry.shape) > LARGEST_DETECTOR:
+        most = f"expected at most {LARGEST_DETECTOR} pixels along an edge"
+        raise InputError(f"{most}, got {geometry.shape} for {name!r} in {path}")
+    preset = nearest_preset(positioner_angles(geometry))
+    if name in VIEWS and name != preset:
+        stands = f"one of {preset}" if preset else "an oblique one"
+        raise InputError(f"expected a geometry of the view {name!r} in {path}, got {stands}")
+    return NamedView(name, preset, geometry)
 
 
 def require_distinct(views: list[NamedView]) -> list[NamedView]:

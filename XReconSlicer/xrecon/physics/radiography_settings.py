@@ -8,7 +8,7 @@ sources are described in `xrecon.physics.{materials,spectrum,scatter,detector,fi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -196,6 +196,37 @@ def _number(name: str, value: Any) -> float:
     if not usable or not low <= value <= high:
         raise InputError(f"expected {name} as a number from {low:g} to {high:g}, got {value!r}")
     return float(value)
+
+
+def unused(settings: RadiographySettings, names: Iterable[str]) -> dict[str, str]:
+    """Those of the names (fields) that change no pixel, each with the setting that switches it off.
+
+    A name is told only when nothing else keeps it in use; names of no field are passed over.
+    """
+    s = settings
+    exposed = s.noise or s.saturation
+    off = {
+        "energy_kev": "spectrum=poly" if s.spectrum == "poly" else "",
+        "electronic_noise_ugy": "" if s.noise else "noise=false",
+        "saturation_ugy": "" if s.saturation else "saturation=false",
+        "mtf_at_1_lp_per_mm": "" if s.blur else "blur=false",
+        "grid": "" if s.scatter or exposed else "scatter=false and noise=false",
+        "grid_primary_transmission": "" if s.grid else "grid=false",
+        "scintillator_mg_per_cm2": "" if s.detector in ("CsI", "Gd2O2S") else f"detector={s.detector}",
+    }
+    off |= dict.fromkeys(
+        ("tube_kvp", "aluminium_mm", "copper_mm"), "spectrum=mono" if s.spectrum == "mono" else ""
+    )
+    off |= dict.fromkeys(
+        ("scatter_to_primary", "scatter_exponent", "scatter_spread_mm"), "" if s.scatter else "scatter=false"
+    )
+    off |= dict.fromkeys(("glare_fraction", "glare_radius_mm"), "" if s.glare else "glare=false")
+    off |= dict.fromkeys(
+        ("detector_air_kerma_ugy", "exposure_at"), "" if exposed else "noise=false and saturation=false"
+    )
+    off["grid_scatter_transmission"] = off["scatter_exponent"] or off["grid_primary_transmission"]
+    off |= {f.name: "output=log" for f in fields(s) if f.name.startswith("film_") and s.output == "log"}
+    return {name: off[name] for name in names if off.get(name)}
 
 
 def comparison_settings() -> dict[str, RadiographySettings]:
