@@ -305,6 +305,8 @@ def test_unexpected_errors_have_their_own_codes(
         return code, err
 
     assert fail(MemoryError("not enough memory"))[0] == cli.NO_MEMORY
+    allocation = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+    assert fail(allocation)[0] == fail(type("OutOfMemoryError", (RuntimeError,), {})())[0] == cli.NO_MEMORY
     assert fail(KeyboardInterrupt())[0] == cli.INTERRUPTED
     code, err = fail(ZeroDivisionError("division by zero"))
     assert code == cli.BUG

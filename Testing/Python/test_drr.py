@@ -213,15 +213,36 @@ def test_a_ct_of_a_dicom_series_is_named_as_source(
 
 def test_a_page_compares_settings(ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run(capfd, "--ct", ct, "--output", tmp_path / "film", *SMALL, "--formats", "dcm", "--look", "chest")
-    film = tmp_path / "film" / "ct_pa.dcm"
+    synthetic = tmp_path / "film" / "ct_pa.dcm"
+    code, line = refusal(capfd, "--ct", ct, "--output", tmp_path / "o", *SMALL, "--film", synthetic)
+    assert code == cli.BAD_INPUT and "synthetic" in line and not (tmp_path / "o").exists()
+    dataset = pydicom.dcmread(synthetic)
+    del dataset[0x0008, 0x001C]
+    dataset.remove_private_tags()  # as a detector would have written it
+    film = tmp_path / "real.dcm"
+    dataset.save_as(film)
     result = run(
         capfd, "--ct", ct, "--output", tmp_path / "o", *SMALL, "--formats", "png", "--set", "tube_kvp=81",
         "spectrum=poly", "--views", "PA", "LAO 30", "--film", film,
     )  # fmt: skip
     page = (tmp_path / "o" / "comparison.html").read_text(encoding="utf-8")
     assert result["files"]["comparison"].endswith("comparison.html")
-    assert all(title in page for title in ("120 kVp", "as chosen", "LAO 30", "ct_pa.dcm"))
+    assert all(title in page for title in ("120 kVp", "as chosen", "LAO 30", "real.dcm"))
+    assert "--compare" not in page  # no command that nobody ran
     assert "unnamed view" not in page and "1 real film beside them" in page
+
+
+def test_what_would_fail_at_the_end_is_told_first(
+    ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "manifest.json").write_text("{}")
+    code, line = refusal(capfd, "--ct", ct, "--output", tmp_path, *SMALL, "--formats", "png,store")
+    assert code == cli.BAD_INPUT and "'schema_version' is missing" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    for where in (("--ct", ct), ("--data", ct.parent)):
+        code, line = refusal(capfd, *where, "--output", tmp_path / "o", "--film", tmp_path / "none.dcm")
+        assert code == cli.BAD_INPUT and "none.dcm" in line and not (tmp_path / "o").exists()
 
 
 # -- refusals ----------------------------------------------------------------------------------

@@ -274,7 +274,7 @@ def run(arguments: Sequence[str]) -> int:
             message = error.format_message().replace("Value error, ", "")
             return _failed(USAGE, f"{message} (see xrecon --help)", as_json)
         if _is_out_of_memory(error):
-            return _failed(NO_MEMORY, f"not enough memory: {str(error).splitlines()[0]}", as_json)
+            return _failed(NO_MEMORY, " ".join(f"not enough memory: {error}".split()), as_json)
         traceback.print_exc()
         return _failed(BUG, f"{type(error).__name__}: {error} (a bug in xrecon)", as_json)
     finally:

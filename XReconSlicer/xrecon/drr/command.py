@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xrecon.drr.files import COMPARISON, STORE, SUMMARY, write_projected, write_stored_case
+from xrecon.drr.files import COMPARISON, STORE, SUMMARY, read_films, write_projected, write_stored_case
 from xrecon.drr.projection import DrrOptions, Source, project_source, read_ct
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.checks import file_stem
@@ -26,7 +26,7 @@ from xrecon.outcome import Outcome, ProgressCallback
 from xrecon.progress import json_text
 from xrecon.training.store import CaseEntry, Store, file_digest, open_store, source_digest
 from xrecon.training.subjects import MANIFEST_NAME, SUFFIXES, Subject, find_subjects
-from xrecon.volume import InputError
+from xrecon.volume import InputError, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.drr.cluster import Cluster
@@ -54,14 +54,16 @@ class CtResult:
 
 def drr(ct: Path, output: Path, options: DrrOptions, progress: ProgressCallback) -> Outcome:
     """Radiographs of a CT as DICOM DX, pictures and training case: all files of the CT or none."""
+    films = read_films(options.films)
     _require_writable(output)
+    store = open_store(output / STORE, create=True) if "store" in options.formats else None
     progress("read", 0.0, str(ct))
     projected = project_source(Source(ct, source_digest(ct), read_ct(ct)), options, progress)
-    outcome = write_projected(projected, output, file_stem(ct), options, progress)
-    if "store" in options.formats:
+    outcome = write_projected(projected, output, file_stem(ct), options, progress, films)
+    if store is not None:
         outcome.files["store"] = output / STORE
         entry = write_stored_case(projected, output / STORE, file_stem(ct), options)
-        open_store(output / STORE, create=True).record(entry)
+        store.record(entry)
     return outcome
 
 
@@ -82,10 +84,11 @@ def drr_folder(
         raise InputError("expected one CT for geometries or an isocentre in LPS mm, got a folder of CTs")
     notes: list[str] = []
     subjects = list_cts(data, notes)
+    films = read_films(options.films)
     _require_writable(output)
     store = open_store(output / STORE, create=True) if "store" in options.formats else None
     found: dict[str, CtResult] = {}
-    for result in _results(subjects, output, options, cluster, progress):
+    for result in _results(subjects, output, options, films, cluster, progress):
         found[result.name] = result
         if result.entry is not None:
             store.record(result.entry)
@@ -98,6 +101,7 @@ def _results(
     subjects: Sequence[Subject],
     output: Path,
     options: DrrOptions,
+    films: Sequence[Radiograph],
     cluster: Cluster | None,
     progress: ProgressCallback,
 ) -> Iterator[CtResult]:
@@ -106,11 +110,11 @@ def _results(
     if cluster is None:
         for number, subject in enumerate(subjects):
             progress("project", number / total, f"{subject.name} ({number + 1} of {total})")
-            yield project_ct(subject, output, options)
+            yield project_ct(subject, output, options, films)
         return
     from xrecon.drr.cluster import run_on_cluster
 
-    work = partial(project_ct, output=output.absolute(), options=options)
+    work = partial(project_ct, output=output.absolute(), options=options, films=films)
     progress("project", 0.0, f"{total} CTs on {cluster}")
     for number, (subject, result) in enumerate(run_on_cluster(work, subjects, cluster), start=1):
         if isinstance(result, OSError):  # the output cannot be written: no CT will fare better
@@ -183,7 +187,9 @@ def list_cts(data: Path, notes: list[str]) -> list[Subject]:
 
 
 # -- one CT ------------------------------------------------------------------------------------
-def project_ct(subject: Subject, output: Path, options: DrrOptions) -> CtResult:
+def project_ct(
+    subject: Subject, output: Path, options: DrrOptions, films: Sequence[Radiograph] = ()
+) -> CtResult:
     """Projects and writes a CT of a folder unless that is done; what is wrong with it is in the result.
 
     The case is written, but not recorded in the store, so that many processes can do this at once.
@@ -211,7 +217,7 @@ def project_ct(subject: Subject, output: Path, options: DrrOptions) -> CtResult:
     try:
         if pictures is None:
             _remove_leftovers(folder)
-            pictures = write_projected(projected, folder, subject.name, options, _silent).numbers
+            pictures = write_projected(projected, folder, subject.name, options, _silent, films).numbers
         if not stored:
             about = {name: getattr(subject, name) for name in _ABOUT}
             result.entry = write_stored_case(projected, output / STORE, subject.name, options, about)

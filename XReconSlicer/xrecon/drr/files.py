@@ -17,18 +17,27 @@ from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, ProgressCallback
 from xrecon.progress import json_text
-from xrecon.volume import Radiograph
+from xrecon.volume import InputError, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.training.store import CaseEntry
 
 SUMMARY, COMPARISON, STORE = "drr.json", "comparison.html", "store"
+_SYNTHETIC_DATA = (0x0008, 0x001C)  # by number: pydicom 2 does not know the name
 
 
 def write_projected(
-    projected: Projected, output: Path, stem: str, options: DrrOptions, progress: ProgressCallback
+    projected: Projected,
+    output: Path,
+    stem: str,
+    options: DrrOptions,
+    progress: ProgressCallback,
+    films: Sequence[Radiograph] = (),
 ) -> Outcome:
-    """The pictures of a projected CT, the comparison page and drr.json: all or none."""
+    """The pictures of a projected CT, the comparison page and drr.json: all or none.
+
+    films: `options.films` as `read_films` gives them, for the page.
+    """
     progress("write", 0.0, str(output))
     with output_folder(output) as folder:
         files, numbers = write_drrs(
@@ -41,7 +50,7 @@ def write_projected(
             projected.source_images,
         )
         if options.compare:
-            files["comparison"] = _write_comparison(projected, folder, options)
+            files["comparison"] = _write_comparison(projected, folder, films)
         numbers |= {
             "source_sha256": projected.source_sha256,
             "films": [film.name for film in options.films],
@@ -132,17 +141,38 @@ def write_drrs(
     return files, numbers
 
 
-def _write_comparison(projected: Projected, folder: Path, options: DrrOptions) -> str:
-    from xrecon.evaluation.radiograph_page import write_comparison
+def read_films(paths: Sequence[Path]) -> list[Radiograph]:
+    """Real radiographs to set beside computed ones. Raises InputError for what is none, or synthetic."""
     from xrecon.io.radiograph import read_radiograph
 
-    films = [read_radiograph(film, usual_view="PA") for film in options.films]
+    films = []
+    for path in paths:
+        film = read_radiograph(path, usual_view="PA")
+        if "synthetic" in film.meta or _says_synthetic(path):
+            raise InputError(f"expected a real radiograph as film, got a synthetic one: {path}")
+        films.append(film)
+    return films
+
+
+def _says_synthetic(path: Path) -> bool:
+    """Whether a DICOM file says so itself: Synthetic Data (PS3.3 C.12.1)."""
+    from pydicom import dcmread
+    from pydicom.misc import is_dicom
+
+    if not Path(path).is_file() or not is_dicom(path):
+        return False
+    element = dcmread(path, stop_before_pixels=True).get(_SYNTHETIC_DATA)
+    return element is not None and element.value == "YES"
+
+
+def _write_comparison(projected: Projected, folder: Path, films: Sequence[Radiograph]) -> str:
+    from xrecon.evaluation.radiograph_page import write_comparison
+
     write_comparison(
         folder / COMPARISON,
         projected.rows,
         films,
         subject=projected.source,
-        command=f"xrecon drr --ct {projected.source} --compare",
         warnings=projected.warnings,
         versions=software(),
     )

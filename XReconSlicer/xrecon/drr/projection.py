@@ -173,6 +173,11 @@ def render(
     geometries, presets = [v.geometry for v in views], [v.preset for v in views]
     made = render_radiographs(volume, geometries, settings, names=presets, seed=seed)
     progress("project", 1.0, "done")
+    return _named(made, views)
+
+
+def _named(made: Sequence[Radiograph], views: Sequence[NamedView]) -> list[Radiograph]:
+    """The radiographs with `meta["view_name"]` where a view is called otherwise than its preset."""
     return [
         radiograph
         if view.name == view.preset
@@ -189,10 +194,13 @@ def _comparison(
     progress: ProgressCallback,
 ) -> list[tuple[str, Sequence[Radiograph]]]:
     """A row of the comparison page for each of its settings, and one for the options' own."""
-    wanted, rows = comparison_settings(), []
-    for number, (title, settings) in enumerate(wanted.items()):
-        progress("compare", number / len(wanted), title)
-        rows.append((title, render(volume, views, settings, options.seed, lambda *_: None)))
+    from xrecon.physics.radiography import render_comparison
+
+    wanted = comparison_settings()
+    progress("compare", 0.0, f"{len(wanted)} looks")
+    geometries, presets = [v.geometry for v in views], [v.preset for v in views]
+    taken = render_comparison(volume, geometries, wanted, names=presets, seed=options.seed)
+    rows = [(title, _named(made, views)) for title, made in taken]
     progress("compare", 1.0, "done")
     if options.radiography not in wanted.values():
         rows.append(("as chosen", radiographs))

@@ -222,7 +222,9 @@ def open_store(folder: str | Path, *, create: bool = False) -> Store:
             raise InputError(f"expected schema version {SCHEMA_VERSION} of the store {folder}, got {version}")
         cases = {name: _entry(name, values) for name, values in data["cases"].items()}
         return Store(folder, cases, data.get("failed", {}))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except KeyError as error:
+        raise InputError(f"expected a training store's manifest in {path}: {error} is missing") from error
+    except (ValueError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"expected the manifest of a training store in {path}: {error}") from error
