@@ -95,7 +95,7 @@ def test_numbers_in_options() -> None:
     for reader, wrong in (
         (detector_shape, ("4", "a", "10x", "9000", "10x20x30")),
         (pixel_spacing, ("0", "a", "1x2x3", "-1", "nan")),
-        (point, ("1,2", "1,2,a", "")),
+        (point, ("1,2", "1,2,a", "", "1,nan,2", "inf,0,0")),
     ):
         for text in wrong:
             with pytest.raises(InputError, match="expected"):
@@ -148,6 +148,8 @@ def test_odd_views_come_back_from_every_file(
             assert read.quantity is Quantity.LINE_INTEGRAL
             np.testing.assert_allclose(read.array, of_store.array, atol=np.ptp(read.array) / 32767)
         dataset = pydicom.dcmread(tmp_path / f"ct_{view.slug}.dcm")
+        assert dataset.PatientID == f"SYNTHETIC-{numbers['source_sha256'][:16]}"
+        assert len(str(dataset.PositionerPrimaryAngle)) < 8  # -30.0, not -30.000000000000
         assert dataset.SeriesDescription == f"Synthetic radiograph {view.name}"
         assert dataset.StudyDescription == "Synthetic radiographs of ct"
         assert dataset.SeriesNumber == slugs.index(view.slug) + 1
@@ -267,6 +269,7 @@ def test_wrong_usage_is_told(ct: Path, tmp_path: Path, capfd: pytest.CaptureFixt
         (("--look", "chest", "--energy-kev", "60"), "one energy"),
         (("--geometry", geometry, "--views", "PA"), "--views"),
         (("--geometry", tmp_path / "none.json"), "none.json"),
+        (("--source-to-detector-mm", "nan"), "--source-to-detector-mm"),
         (("--source-to-detector-mm", 1000, "--source-to-isocenter-mm", 1200), "1200"),
     ):
         code, line = refusal(capfd, "--ct", ct, "--output", tmp_path / "o", *wrong)

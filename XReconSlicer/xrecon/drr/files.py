@@ -48,6 +48,7 @@ def write_projected(
             projected.isocenter,
             projected.source,
             projected.source_images,
+            projected.source_sha256,
         )
         if options.compare:
             files["comparison"] = _write_comparison(projected, folder, films)
@@ -96,9 +97,13 @@ def write_drrs(
     isocenter: np.ndarray,
     source: str,
     source_images: Sequence[tuple[str, str]] = (),
+    source_sha256: str = "",
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Writes all views in all formats, the DICOM files as one study; returns file names by role and
-    the numbers of drr.json."""
+    the numbers of drr.json.
+
+    PatientID is "SYNTHETIC-" and the first 16 digits of the CT's SHA-256: one per CT, the same in every run.
+    """
     from pydicom.uid import generate_uid
 
     from xrecon.io.radiograph import write_radiograph, write_radiograph_dicom
@@ -117,6 +122,7 @@ def write_drrs(
                 write_radiograph_dicom(
                     radiograph,
                     folder / name,
+                    patient_id=f"SYNTHETIC-{source_sha256[:16]}" if source_sha256 else "SYNTHETIC",
                     study_uid=study,
                     study_description=f"Synthetic radiographs of {stem}",
                     series_number=number,

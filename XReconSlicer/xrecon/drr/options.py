@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xrecon.drr.projection import DEFAULT_VIEWS, DrrOptions
-from xrecon.drr.views import LARGEST_DETECTOR, views_from_file
+from xrecon.drr.views import LARGEST_DETECTOR, views_about, views_from_file
 from xrecon.physics.radiography_settings import RadiographySettings, unused
 from xrecon.volume import InputError
 
@@ -44,6 +45,8 @@ def point(text: str) -> tuple[float, float, float]:
         x, y, z = (float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"expected a point in LPS mm as x,y,z, got {text!r}") from None
+    if not all(math.isfinite(value) for value in (x, y, z)):
+        raise InputError(f"expected a finite point in LPS mm as x,y,z, got {text!r}")
     return x, y, z
 
 
@@ -122,7 +125,7 @@ def make_options(
         raise InputError(f"expected --geometry alone, since it says where all stands, got {given[0]}, too")
     chosen, of_file = radiography(look, settings_file, settings, energy_kev)
     seed = of_file.get("seed", 0) if seed is None else seed
-    return DrrOptions(
+    options = DrrOptions(
         views=tuple(views or DEFAULT_VIEWS),
         geometries=views_from_file(geometry) if geometry else None,
         formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
@@ -137,3 +140,13 @@ def make_options(
         films=tuple(films or ()),
         **rest,
     )
+    if options.geometries is None:  # told before a CT is read: a view twice, distances that cannot be
+        views_about(
+            options.isocenter or (0.0, 0.0, 0.0),
+            options.views,
+            options.shape,
+            options.pixel_spacing_mm,
+            options.source_to_detector_mm,
+            options.source_to_isocenter_mm,
+        )
+    return options

@@ -45,7 +45,8 @@ def code_item(value: str, scheme: str, meaning: str) -> pydicom.Dataset:
 def _decimal(value: float) -> DSfloat:
     from pydicom.valuerep import DSfloat
 
-    return DSfloat(value, auto_format=True)
+    # what rounding left of an angle goes: -30.0, not -30.000000000000
+    return DSfloat(round(float(value), 9) + 0.0, auto_format=True)
 
 
 # -- geometry ----------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ def write_radiograph_dicom(
     path: str | Path,
     *,
     patient_name: str = "Synthetic^DRR",
+    patient_id: str = "SYNTHETIC",
     study_uid: str | None = None,
     study_description: str = "",
     series_number: int = 1,
@@ -62,6 +63,7 @@ def write_radiograph_dicom(
     0 to 4095 without fractions are stored as they are, in 12 bits; all others in 16 bits, rounded as
     `write_radiograph_png` does it.
 
+    patient_id: at most 64 characters without a backslash (DICOM's LO).
     study_uid: puts several views into one study; series and instance are always new. study_description:
     up to 64 characters of it are kept. series_number: of the view in the study.
     source_images: (SOP class UID, SOP instance UID) of the CT's images, where they are known.
@@ -75,11 +77,13 @@ def write_radiograph_dicom(
         raise InputError(f"expected a file name ending in .dcm, got {path}")
     if radiograph.geometry is None:
         raise InputError("expected a radiograph with a geometry to write as DICOM, got one without")
+    if not 0 < len(patient_id) <= 64 or "\\" in patient_id:
+        raise InputError(f"expected a patient ID of 1 to 64 characters without backslash, got {patient_id!r}")
     stored, scale, offset, bits = _stored(radiograph)
     description = describe(radiograph, scale, offset)
     inverted = radiograph.meta.get("photometric") == "MONOCHROME1"
     dataset = _dataset(study_uid, radiograph.quantity)
-    _put_subject(dataset, patient_name)
+    _put_subject(dataset, patient_name, patient_id)
     dataset.SeriesNumber = series_number
     if study_description:
         dataset.StudyDescription = study_description.replace("\\", "/")[:64]
@@ -136,10 +140,10 @@ def _dataset(study_uid: str | None, quantity: Quantity) -> pydicom.Dataset:
     return dataset
 
 
-def _put_subject(dataset: pydicom.Dataset, patient_name: str) -> None:
+def _put_subject(dataset: pydicom.Dataset, patient_name: str, patient_id: str) -> None:
     """Patient, study, series, equipment and anatomy modules."""
     now = datetime.now()
-    dataset.PatientName, dataset.PatientID = patient_name, "SYNTHETIC"
+    dataset.PatientName, dataset.PatientID = patient_name, patient_id
     dataset.PatientBirthDate = dataset.PatientSex = ""
     for kind in ("Study", "Content"):
         setattr(dataset, f"{kind}Date", now.strftime("%Y%m%d"))
