@@ -72,3 +72,9 @@ def test_what_no_tube_gives_is_refused():
         tube_spectrum(40)
     with pytest.raises(InputError, match="2.5 mm of aluminium on, got 1"):
         tube_spectrum(100, 1.0)
+
+
+def test_no_photon_has_more_energy_than_the_tube_voltage():
+    for kvp in (60.5, 62.5, 77.0, 97.3, 120.0, 149.0):
+        beam = tube_spectrum(kvp)
+        assert beam.energies_kev[beam.photons_per_mm2 > 0].max() <= kvp

@@ -83,7 +83,7 @@ def view_angles(text: str) -> tuple[float, float]:
 
 
 def angle_name(primary: float, secondary: float) -> str:
-    """ "PA" for 0 and 0, "LAO 30 CRA 10" for 30 and 10: what a view at these angles is called."""
+    """"PA" for 0 and 0, "LAO 30 CRA 10" for 30 and 10: what a view at these angles is called."""
     for name, angles in _ANGLES_OF.items():
         if name in VIEWS and angles == (abs(primary) if abs(primary) == 180.0 else primary, secondary):
             return name

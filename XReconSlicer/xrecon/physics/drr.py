@@ -49,9 +49,9 @@ def render_drrs(
 
 
 def nearest_view(view: ViewGeometry) -> str:
-    """The preset whose central ray is nearest, or "" when none is within 30 degrees."""
+    """The preset whose central ray is nearest, or "" when none is within 15 degrees (as DICOM views)."""
     beam = np.array(view.detector_center) - np.array(view.source)
     beam = beam / np.linalg.norm(beam)
     cosines = {name: float(beam @ ViewGeometry.preset(name).normal) for name in VIEWS}
     best = max(cosines, key=cosines.get)
-    return best if cosines[best] > np.cos(np.radians(30.0)) else ""
+    return best if cosines[best] > np.cos(np.radians(15.0)) else ""

@@ -147,8 +147,14 @@ def take_radiograph(
 ) -> Radiograph:
     """One radiograph from what lies in its rays: (2, row, column) of soft tissue and of bone.
 
-    For those who take several pictures of one projection; `render_radiographs` calls it.
+    For those who take several pictures of one projection; `render_radiographs` calls it. Raises
+    InputError for another shape than the view's, or values that are not finite.
     """
+    if tuple(areal_g_per_cm2.shape) != (2, *view.shape) or not torch.isfinite(areal_g_per_cm2).all():
+        raise InputError(
+            f"expected finite areal densities (2, {view.shape[0]}, {view.shape[1]}), "
+            f"got {tuple(areal_g_per_cm2.shape)}, perhaps with NaN"
+        )
     areal = areal_g_per_cm2.to(torch.float64)
     materials = ("water", settings.bone_material)
     meta = {

@@ -96,6 +96,10 @@ def tube_spectrum(kvp: float, aluminium_mm: float = 3.0, copper_mm: float = 0.0)
     low = np.pad(low, (0, len(high) - len(low)))
     share = 0.0 if above == below else (kvp - voltages[below]) / (voltages[above] - voltages[below])
     photons = (low + share * (high - low)) / 100.0
-    beam = Spectrum(data["first_kev"] + np.arange(len(photons)), photons)
+    energies = data["first_kev"] + np.arange(len(photons))
+    # the table above holds photons that this voltage cannot make: their number goes to the others
+    possible = energies <= kvp
+    photons = np.where(possible, photons, 0.0) * (photons.sum() / photons[possible].sum())
+    beam = Spectrum(energies, photons)
     beam = beam.filtered("aluminium", aluminium_mm - data["aluminium_mm"])
     return beam.filtered("copper", copper_mm)
