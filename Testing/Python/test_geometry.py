@@ -148,3 +148,9 @@ def test_bad_matrices_are_refused():
         ViewGeometry.from_matrix(good.matrix, shape=good.shape, pixel_spacing=(3.1, 3.1))
     with pytest.raises(InputError, match="source_to_isocenter_mm"):
         ViewGeometry.pa(source_to_detector_mm=1000, source_to_isocenter_mm=1200)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), 16, "ab", (10.7, 10.2), (4, 4, 4), None])
+def test_a_shape_that_is_none_is_refused_in_one_sentence(shape):
+    with pytest.raises(InputError, match="expected shape as two positive counts"):
+        ViewGeometry.pa(shape=shape)

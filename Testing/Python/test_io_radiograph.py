@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 from radiograph_inputs import SHAPE, geometries, save
-from xrecon.io.radiograph import read_radiograph, write_radiograph
+from xrecon.io.radiograph import read_radiograph, write_radiograph, write_radiograph_dicom
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.volume import InputError, Quantity, Radiograph
 
@@ -95,6 +95,23 @@ def test_png_and_dicom_side_by_side(drr: Radiograph, tmp_path: Path) -> None:
 
 
 # -- pictures ----------------------------------------------------------------------------------
+def test_the_sidecar_of_the_png_beside_a_dicom_file_is_not_told_of(drr: Radiograph, tmp_path: Path) -> None:
+    write_radiograph_dicom(drr, tmp_path / "a.dcm")
+    write_radiograph(drr, tmp_path / "a.png")
+    assert not any("sidecar" in line for line in read_radiograph(tmp_path / "a.dcm").history)
+
+
+def test_films_are_stored_on_one_scale(drr: Radiograph, tmp_path: Path) -> None:
+    """Grey 1000 is the same pixel in a dark and in a bright film."""
+    for name, low, high in (("dark.png", 3, 1000), ("bright.png", 1000, 4095)):
+        array = np.linspace(low, high, drr.array.size).round().reshape(drr.array.shape)
+        film = replace(drr, array=array, quantity=Quantity.DISPLAY)
+        write_radiograph(film, tmp_path / name)
+        stored = np.asarray(Image.open(tmp_path / name))
+        np.testing.assert_array_equal(stored, 16 * array)
+        np.testing.assert_array_equal(read_radiograph(tmp_path / name).array, array)
+
+
 def test_bare_png(grey: np.ndarray, tmp_path: Path) -> None:
     read = read_radiograph(save(grey, tmp_path / "a.png"))
     assert np.array_equal(read.array, grey)

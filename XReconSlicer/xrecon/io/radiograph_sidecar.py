@@ -10,6 +10,7 @@ whole `ViewGeometry.to_dict()`, which wins over the single values. This package 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ _LENGTHS = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm
 _KEYS = {"view", "bright_is_dense", "quantity", "scale", "offset", "geometry", *_LENGTHS}
 _OWN_KEYS = {"file", "history", "meta"}
 _LARGEST_STORED = 65535
+# Grey values of a film have one scale, so that two films look as different in a viewer as they are.
+_FILM_WHITE, _FILM_STEP = 4095, 1 / 16
 
 
 def apply_sidecar(picture: Picture, path: Path) -> Picture:
@@ -37,7 +40,7 @@ def apply_sidecar(picture: Picture, path: Path) -> Picture:
     """
     data, name = read_json(path), sidecar_path(path)
     if not _KEYS & set(data):
-        note = (f"{name.name} is no sidecar of this picture: passed over",) if name.is_file() else ()
+        note = (f"{name.name} is no sidecar of this picture: passed over",) if _is_stray(name) else ()
         return replace(picture, history=(*picture.history, *note))
     unknown = sorted(set(data) - _KEYS - _OWN_KEYS)
     if unknown:
@@ -46,6 +49,17 @@ def apply_sidecar(picture: Picture, path: Path) -> Picture:
         return apply_description(picture, data, "sidecar")
     except (InputError, TypeError, ValueError) as error:
         raise InputError(f"{error} in {name}") from error
+
+
+def _is_stray(name: Path) -> bool:
+    """Whether a JSON file of a picture's name is neither its sidecar nor that of a picture beside it."""
+    try:
+        about = json.loads(name.read_text(encoding="utf-8"))
+        return not (name.parent / about["file"]).is_file()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def apply_description(picture: Picture, data: Mapping[str, Any], origin: str) -> Picture:
@@ -119,12 +133,16 @@ def quantized(radiograph: Radiograph) -> tuple[np.ndarray, float, float]:
 
     The step is the smallest power of two that fits the range into 16 bits, and the offset a
     multiple of it: so rounded values are exact in binary and survive any further round trip, and
-    pictures of whole numbers below 65536 are stored without any loss.
+    pictures of whole numbers below 65536 are stored without any loss. Whole grey values from 0 to
+    4095, those of a film, are always stored as 16 times their value.
 
     Raises InputError when a pixel is not finite.
     """
     array = radiograph.require_finite().array.astype(np.float64)
     low, high = float(array.min()), float(array.max())
+    of_film = radiograph.quantity is Quantity.DISPLAY and 0 <= low and high <= _FILM_WHITE
+    if of_film and np.array_equal(array, np.rint(array)):
+        return np.rint(array / _FILM_STEP).astype(np.uint16), _FILM_STEP, 0.0
     scale = 2.0 ** np.ceil(np.log2((high - low) / _LARGEST_STORED))
     if np.rint(high / scale - np.floor(low / scale)) > _LARGEST_STORED:  # by rounding the offset down
         scale *= 2

@@ -18,7 +18,6 @@ perpendicular, centred detector of the paper this is its equation 28.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,8 @@ from torch.nn.functional import grid_sample
 
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.orbit import orbit_of
-from xrecon.volume import InputError, Volume
+from xrecon.physics.rays import grid_of
+from xrecon.volume import InputError
 
 # Voxels back-projected in one call: little enough to stay near the processor (about 10 MB).
 VOXELS_PER_CALL = 2**18
@@ -62,7 +62,7 @@ def fdk(
     """
     views = check_projections(projections, views)
     orbit = orbit_of(views)
-    to_lps = _voxel_to_lps(volume_shape, spacing, origin, direction)
+    to_lps = grid_of(volume_shape, spacing, origin, direction).to_lps
     result = projections.new_zeros(projections.shape[0], *volume_shape)
     for number, view in enumerate(views):
         picture, factor = projections[:, number], float(orbit.weights[number])
@@ -135,18 +135,6 @@ def _cosines(view: ViewGeometry, central_ray: np.ndarray) -> np.ndarray:
     """(row, column) cosines between the ray of each pixel and the central ray."""
     rays = view.pixel_positions() - np.array(view.source)
     return rays @ central_ray / np.linalg.norm(rays, axis=-1)
-
-
-def _voxel_to_lps(shape: Any, spacing: Any, origin: Any, direction: Any) -> np.ndarray:
-    """4x4 matrix from voxel index (x, y, z, 1) to LPS; the grid is checked as `Volume` does it."""
-    direction = np.eye(3) if direction is None else np.asarray(direction, dtype=np.float64)
-    if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"expected a volume shape of three positive counts (z, y, x), got {shape}")
-    if origin is None:
-        origin = tuple(-(direction * np.array(spacing[::-1])) @ ((np.array(shape[::-1]) - 1) / 2.0))
-    # a view into one number: no memory for the voxels
-    volume = Volume(np.broadcast_to(np.float32(0), tuple(shape)), tuple(spacing), origin, direction)
-    return volume.affine
 
 
 def _accumulate(result: torch.Tensor, picture: torch.Tensor, matrix: np.ndarray, cone: bool) -> None:

@@ -57,6 +57,17 @@ def _vector(value: Any, name: str) -> tuple[float, float, float]:
     return vector
 
 
+def _counts(value: Any) -> tuple[int, int]:
+    try:
+        counts = tuple(int(n) for n in value)
+        whole = counts == tuple(float(n) for n in value)
+    except (TypeError, ValueError, OverflowError):
+        counts, whole = (), False
+    if not whole or len(counts) != 2 or min(counts) < 1:
+        raise InputError(f"expected shape as two positive counts (rows, columns), got {value!r}")
+    return counts
+
+
 @dataclass(frozen=True)
 class ViewGeometry:
     """One view. All positions and directions in LPS mm (x, y, z).
@@ -86,9 +97,7 @@ class ViewGeometry:
     def __post_init__(self) -> None:
         for name in ("source", "detector_center", "row_direction", "column_direction", "isocenter"):
             object.__setattr__(self, name, _vector(getattr(self, name), name))
-        shape = tuple(int(n) for n in self.shape)
-        if len(shape) != 2 or min(shape) < 1:
-            raise InputError(f"expected shape as two positive counts (rows, columns), got {self.shape}")
+        shape = _counts(self.shape)
         spacing = tuple(float(s) for s in self.pixel_spacing)
         if len(spacing) != 2 or not all(np.isfinite(s) and s > 0 for s in spacing):
             raise InputError(f"expected pixel_spacing as two positive mm, got {self.pixel_spacing}")
@@ -126,7 +135,8 @@ class ViewGeometry:
         """
         if view not in _PRESETS:
             raise InputError(f"expected a view out of {VIEWS}, got {view!r}")
-        if not 0 < source_to_isocenter_mm < source_to_detector_mm:
+        shape = _counts(shape)
+        if not 0 < source_to_isocenter_mm < source_to_detector_mm < np.inf:
             raise InputError(
                 "expected 0 < source_to_isocenter_mm < source_to_detector_mm, got "
                 f"{source_to_isocenter_mm} and {source_to_detector_mm}"

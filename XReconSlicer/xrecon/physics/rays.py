@@ -34,6 +34,13 @@ class Grid:
     to_index: np.ndarray
     origin: np.ndarray
 
+    @property
+    def to_lps(self) -> np.ndarray:
+        """4x4 matrix from voxel index (x, y, z, 1) to LPS mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3], matrix[:3, 3] = np.linalg.inv(self.to_index), self.origin
+        return matrix
+
 
 @dataclass(frozen=True)
 class RayGroup:
