@@ -259,3 +259,15 @@ def test_the_manifest_of_the_ct_folder_is_kept(
     assert (entry.source, entry.patient, entry.split) == ("a.nrrd", "p1", "train")
     assert (entry.attribution, entry.licence) == ("Someone, 2020", "CC BY 4.0")
     assert not (tmp_path / "out" / "first").exists()  # no pictures were asked for
+
+
+def test_one_ct_does_not_take_the_place_of_a_folder(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(capfd, data, tmp_path / "o")
+    before = (tmp_path / "o" / "drr.json").read_bytes()
+    ct = sorted(data.iterdir())[0]
+    code, _, err = xrecon(capfd, "drr", "--ct", ct, "--output", tmp_path / "o")
+    assert code == cli.BAD_INPUT
+    assert "expected another output folder for one CT" in err
+    assert (tmp_path / "o" / "drr.json").read_bytes() == before

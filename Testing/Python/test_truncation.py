@@ -112,6 +112,16 @@ def test_the_cut_is_where_it_was_made(whole: Volume):
     assert both.fraction > one.fraction
 
 
+def test_slices_cut_all_around_are_told_to_be_left_as_they_are(whole: Volume):
+    """Tissue fills the circle: no skin tells how the body goes on; nobody shall think it was completed."""
+    filled = through_a_circle(whole.with_array(np.full(whole.shape, 30, np.int16)), 60.0)
+    prepared, warnings = prepare_for_projection(filled)
+    assert find_truncation(filled).slices_without_skin == filled.shape[0]
+    assert f"{filled.shape[0]} slices are cut all around and were not continued" in warnings[-1]
+    _, warnings = prepare_for_projection(cuts(whole)["both sides"])
+    assert not any("all around" in warning for warning in warnings)
+
+
 def test_oblique_grids_are_completed_in_their_own_planes(whole: Volume):
     cut = cuts(whole)["both sides"]
     turned = Volume(cut.array, cut.spacing, (10.0, -20.0, 30.0), rotation_matrix((1.0, 0.3, 2.0), 24.0))

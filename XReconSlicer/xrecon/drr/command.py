@@ -55,6 +55,7 @@ class CtResult:
 def drr(ct: Path, output: Path, options: DrrOptions, progress: ProgressCallback) -> Outcome:
     """Radiographs of a CT as DICOM DX, pictures and training case: all files of the CT or none."""
     films = read_films(options.films)
+    _refuse_folder_run(output)
     _require_writable(output)
     store = open_store(output / STORE, create=True) if "store" in options.formats else None
     progress("read", 0.0, str(ct))
@@ -149,6 +150,16 @@ def _summary(
     lost = [f"{name} was not projected: {reason}" for name, reason in failed.items()]
     numbers = {"subjects": done, "skipped": skipped, "failed": failed}
     return Outcome(files, numbers, text, [*not_used, *warnings, *lost])
+
+
+def _refuse_folder_run(output: Path) -> None:
+    """One CT's summary would take the place of that of all CTs of an earlier run."""
+    try:
+        told = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(told, dict) and "subjects" in told:
+        raise InputError(f"expected another output folder for one CT, got {output} of a run over a folder")
 
 
 def _require_writable(output: Path) -> None:

@@ -32,6 +32,11 @@ def prepare_for_projection(
         if complete:
             prepared = complete_body(prepared, truncation)
             warnings.append(f"{cut}: {prepared.meta['completed']} of tissue were added beyond it, as a guess")
+            if truncation.slices_without_skin:
+                warnings.append(
+                    f"{truncation.slices_without_skin} slices are cut all around and were not continued: "
+                    "projections lack tissue there"
+                )
         else:
             warnings.append(f"{cut}: projections lack the tissue beyond it")
     return prepared, warnings

@@ -56,6 +56,11 @@ class Truncation:
         return int(self.gap.any(axis=1).sum())
 
     @property
+    def slices_without_skin(self) -> int:
+        """Number of slices that are cut all around: nothing tells how they go on, and they are left so."""
+        return int(self.gap.all(axis=1).sum())
+
+    @property
     def fraction(self) -> float:
         """Share of the body's outline that is the edge of the field instead of skin."""
         outline = self.radius_mm > 0
