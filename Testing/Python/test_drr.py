@@ -203,9 +203,7 @@ def test_a_film_is_for_presentation_and_line_integrals_are_not(
     assert all(r.array[middle].mean() > r.array[0].mean() for r in read)  # bright is dense in both
 
 
-def test_a_ct_of_a_dicom_series_is_named_as_source(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_ct_of_a_dicom_series_is_named_as_source(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     series = tmp_path / "series"
     uids = write_ct_series(series, body())
     run(capfd, "--ct", series, "--output", tmp_path / "o", *SMALL, "--formats", "dcm")
@@ -291,3 +289,30 @@ def test_geometries_in_files(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(InputError, match=r"views\.json"):
             views_from_file(file)
+
+
+def test_views_that_miss_the_ct_are_refused(
+    ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--ct", ct, "--output", tmp_path / "o", "--detector-pixels", 32)
+    code, told = refusal(capfd, *arguments, "--isocenter", "100000,0,0", "--views", "PA")
+    assert code == cli.BAD_INPUT and "no ray of PA does" in told
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_source_within_the_patient_is_told_of(
+    ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    near = ("--source-to-isocenter-mm", 60, "--source-to-detector-mm", 500)
+    numbers = run(capfd, "--ct", ct, "--output", tmp_path / "o", "--detector-pixels", 32, *near)["numbers"]
+    assert [w for w in numbers["warnings"] if "PA: the source stands within the CT" in w]
+
+
+def test_a_store_of_two_looks_is_told_of(ct: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    small = ("--output", tmp_path / "o", "--detector-pixels", 32, "--formats", "store")
+    other = tmp_path / "other.nrrd"
+    write_volume(body(), other)
+    first = run(capfd, "--ct", ct, *small)["numbers"]
+    second = run(capfd, "--ct", other, *small, "--look", "chest")["numbers"]
+    assert not [w for w in first["warnings"] if "different looks" in w]
+    assert [w for w in second["warnings"] if "holds radiographs of 2 different looks" in w]

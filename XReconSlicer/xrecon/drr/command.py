@@ -65,6 +65,7 @@ def drr(ct: Path, output: Path, options: DrrOptions, progress: ProgressCallback)
         outcome.files["store"] = output / STORE
         entry = write_stored_case(projected, output / STORE, file_stem(ct), options)
         store.record(entry)
+        outcome.warnings.extend(_mixed_looks(store))
     return outcome
 
 
@@ -141,6 +142,7 @@ def _summary(
         raise InputError(f"expected CTs to project in {data}, found none: {'; '.join(reasons[:3])}")
     if store is not None:
         store.note_failures(failed)
+        not_used += _mixed_looks(store)
     told = {"subjects": list(done), "failed": failed, "not_used": not_used}
     atomic_write_text(output / SUMMARY, json_text(told))
     skipped = [r.name for r in results if r.skipped]
@@ -150,6 +152,14 @@ def _summary(
     lost = [f"{name} was not projected: {reason}" for name, reason in failed.items()]
     numbers = {"subjects": done, "skipped": skipped, "failed": failed}
     return Outcome(files, numbers, text, [*not_used, *warnings, *lost])
+
+
+def _mixed_looks(store: Store) -> list[str]:
+    """A warning when cases of a store were taken in different ways."""
+    looks = {json.dumps(case.settings.get("radiography"), sort_keys=True) for case in store.cases.values()}
+    if len(looks) < 2:
+        return []
+    return [f"the store {store.folder} holds radiographs of {len(looks)} different looks: train from one"]
 
 
 def _refuse_folder_run(output: Path) -> None:

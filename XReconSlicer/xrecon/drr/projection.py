@@ -112,6 +112,7 @@ def project_source(source: Source, options: DrrOptions, progress: ProgressCallba
         source.volume, table=not options.keep_table, complete=options.complete
     )
     views, isocenter, warnings = place_views(prepared, options)
+    warnings += placement_warnings(prepared, views)
     radiographs = render(prepared, views, options.radiography, options.seed, progress)
     return Projected(
         source=source.path.name,
@@ -157,6 +158,32 @@ def place_views(volume: Volume, options: DrrOptions) -> tuple[list[NamedView], n
         options.source_to_isocenter_mm,
     )
     return views, isocenter, warnings
+
+
+def placement_warnings(volume: Volume, views: Sequence[NamedView]) -> list[str]:
+    """What is odd in where sources and detectors stand. Raises InputError for a view that misses the CT."""
+    ends = [(-0.5, n - 0.5) for n in volume.shape[::-1]]
+    corners = volume.index_to_world(np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T)
+    warnings = []
+    for name, geometry in ((view.name, view.geometry) for view in views):
+        places = {"source": geometry.source, "detector": geometry.detector_center}
+        if geometry.beam == "parallel":
+            places = {}  # of a parallel beam only the direction counts
+        within = [what for what, where in places.items() if _is_within(volume, where)]
+        if within:
+            what = " and the ".join(within)
+            warnings.append(f"{name}: the {what} stands within the CT: check the distances")
+            continue
+        seen = geometry.project(corners)
+        beside = (seen.max(axis=0) < -0.5) | (seen.min(axis=0) > np.array(geometry.shape) - 0.5)
+        if beside.any():
+            raise InputError(f"expected views that meet the CT, but no ray of {name} does")
+    return warnings
+
+
+def _is_within(volume: Volume, point: Sequence[float]) -> bool:
+    index = volume.world_to_index(np.asarray(point))
+    return bool(np.all((index > -0.5) & (index < np.array(volume.shape[::-1]) - 0.5)))
 
 
 def render(
