@@ -47,10 +47,12 @@ MAY_IMPORT = {
     "scoring_lungs": _MIDDLE,
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
     "demo_report": _MIDDLE | {"__init__", "demo"},
+    "benchmark": _MIDDLE | {"__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring"},
+    "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
     "cli": {
         "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
-        "cli_drr",
+        "cli_drr", "cli_benchmark",
     },  # fmt: skip
     "__main__": {"cli"},
 }

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_drr
+from xrecon import __version__, cli_benchmark, cli_drr
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -213,6 +213,11 @@ def evaluate(
             tell(report, scoring.score_model(model, data, output, subjects, device.value, report, record))
         else:
             raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
+
+
+app.command(
+    "benchmark", epilog=_example("xrecon benchmark --data cts --test patient7 patient9 --output benchmark")
+)(cli_benchmark.benchmark)
 
 
 @app.command(epilog=_example("xrecon models --progress json"))
