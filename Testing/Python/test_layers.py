@@ -39,6 +39,8 @@ MAY_IMPORT = {
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
     "pipelines": _MIDDLE - {"io"},
     "training": _MIDDLE - {"pneumothorax.segment"},
+    # trained models and methods without training under one call
+    "methods": _MIDDLE | {"pipelines"},
     # the command line in parts: what a command does, its options, its progress
     "outcome": {"progress"},
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
