@@ -13,19 +13,20 @@ from trunk import trunk
 from xrecon.benchmark.cases import AIR_SUFFIX, load_cases, make_cases
 from xrecon.benchmark.command import benchmark
 from xrecon.benchmark.measure import correlations, measure
-from xrecon.benchmark.methods import MEAN, NEAREST, control, kind_of
+from xrecon.benchmark.methods import CONTROLS, kind_of, untrained
 from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan, read_plan
 from xrecon.benchmark.table import flat_rows, markdown
 from xrecon.io.image import write_volume
 from xrecon.training.subjects import Subject, find_subjects
 from xrecon.volume import InputError
 
+MEAN, NEAREST = CONTROLS
 SMALL = {
     "validate_every": 2,
     "options": {"view_widths": [4, 4, 8], "grid_widths": [4, 8, 8, 8]},
     "precision": "float32",
 }
-SETTINGS = {"side": 16, "steps": 2, "device": "cpu", "settings": SMALL}
+SETTINGS = {"side": 16, "steps": 2, "device": "cpu", "lungs": "classical", "settings": SMALL}
 
 
 def silent(*_: object) -> None:
@@ -46,7 +47,12 @@ def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Pa
     """A plan and its projected cases: two patients to train on, two to test on."""
     folder = tmp_path_factory.mktemp("benchmark")
     plan = make_plan(
-        methods=(MEAN,), train=("person0", "person1"), test=("person2", "person3"), side=16, device="cpu"
+        methods=(MEAN,),
+        train=("person0", "person1"),
+        test=("person2", "person3"),
+        side=16,
+        device="cpu",
+        lungs="classical",
     )
     fix_plan(plan, folder)
     assert make_cases(plan, find_subjects(data), folder, silent) == {}
@@ -89,9 +95,11 @@ def test_a_plan_stays_but_for_its_methods(tmp_path: Path):
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
     assert (
-        kind_of("lifting") == "recipe" and kind_of("lifting-64") == "model" and kind_of(NEAREST) == "control"
+        kind_of("lifting") == "recipe"
+        and kind_of("lifting-64") == "model"
+        and kind_of(NEAREST) == "untrained"
     )
-    with pytest.raises(InputError, match=r"mean volume.*lifting.*lifting-64.*got 'x-recom'"):
+    with pytest.raises(InputError, match=r"mean-volume.*lifting.*lifting-64.*got 'x-recom'"):
         kind_of("x-recom")
     with pytest.raises(InputError, match="got 'lungs'"):  # a recipe, but not of a reconstruction
         kind_of("lungs")
@@ -119,7 +127,7 @@ def test_cases_are_made_once(made: tuple[Plan, Path], data: Path):
 
 def test_the_nearest_subject_of_a_training_patient_is_that_patient(made: tuple[Plan, Path]):
     plan, folder = made
-    method = control(NEAREST, plan, folder)
+    method = untrained(NEAREST, plan, folder)
     for case in load_cases(folder, plan.train):
         found = method(case.radiographs)
         assert np.array_equal(found.array, case.truth.array)
@@ -130,7 +138,7 @@ def test_the_mean_volume_is_the_mean(made: tuple[Plan, Path]):
     plan, folder = made
     first, second = (case.truth.array for case in load_cases(folder, plan.train))
     case = next(iter(load_cases(folder, plan.test)))
-    mean = control(MEAN, plan, folder)(case.radiographs)
+    mean = untrained(MEAN, plan, folder)(case.radiographs)
     np.testing.assert_allclose(mean.array, (first + second.astype(float)) / 2.0, atol=1e-2)
 
 
@@ -143,10 +151,10 @@ def test_a_method_that_knows_the_truth_is_told_from_one_that_ignores_its_radiogr
         truth = truths[id(radiographs)]
         return truth.with_array(truth.array + np.float32(25.0))
 
-    rows, _ = measure(knowing, cases, "cpu")
+    rows, _ = measure(knowing, cases)
     assert rows[0]["psnr"] == pytest.approx(40.0, abs=0.3)  # 25 of 2500, but for clipped air
     assert all(row["psnr_exchanged"] < row["psnr"] - 10.0 for row in rows)
-    rows, _ = measure(control(MEAN, plan, folder), cases, "cpu")
+    rows, _ = measure(untrained(MEAN, plan, folder), cases)
     assert rows[0]["psnr_exchanged"] == pytest.approx(rows[0]["psnr"], abs=1e-6)
 
 

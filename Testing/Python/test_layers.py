@@ -39,6 +39,8 @@ MAY_IMPORT = {
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
     "pipelines": _MIDDLE - {"io"},
     "training": _MIDDLE - {"pneumothorax.segment"},
+    # trained models and methods without training under one call
+    "methods": _MIDDLE | {"pipelines"},
     # the command line in parts: what a command does, its options, its progress
     "outcome": {"progress"},
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
@@ -47,7 +49,9 @@ MAY_IMPORT = {
     "scoring_lungs": _MIDDLE,
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
     "demo_report": _MIDDLE | {"__init__", "demo"},
-    "benchmark": _MIDDLE | {"__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring"},
+    "benchmark": _MIDDLE | {
+        "__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring", "methods",
+    },  # fmt: skip
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
     "cli": {

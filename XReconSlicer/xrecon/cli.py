@@ -78,9 +78,17 @@ app.command(
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
 def reconstruct(
-    pa: Annotated[Path, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")],
-    lateral: Annotated[Path, typer.Option(help="Lateral radiograph of the same patient and position.")],
     output: Output,
+    pa: Annotated[
+        Path | None, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")
+    ] = None,
+    lateral: Annotated[
+        Path | None, typer.Option(help="Lateral radiograph of the same patient and position.")
+    ] = None,
+    radiographs: Annotated[
+        list[Path] | None,
+        typer.Option(help="More radiographs, of views that their files tell, for models that take them."),
+    ] = None,
     lateral_side: Annotated[
         Side | None, typer.Option(help="Side against the detector. Default: as recorded, else left.")
     ] = None,
@@ -104,10 +112,11 @@ def reconstruct(
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Reconstruct a CT from a frontal and a lateral chest radiograph.
+    """Reconstruct a CT from a frontal and a lateral chest radiograph, or the views that a model takes.
 
     Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
-    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores.
+    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores; from
+    a model that predicts it also `uncertainty.nrrd`, the standard deviation of the error in HU.
     """
     from xrecon import commands
 
@@ -120,7 +129,8 @@ def reconstruct(
         invert_lateral=invert_lateral,
     )
     with Reporter(progress) as report:
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report))
+        others = tuple(radiographs or ())
+        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --set t_p=-950"))
@@ -166,7 +176,9 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
     ],
-    recipe: Annotated[str, typer.Option(help="Starting values: lifting, x-recon, lungs.")] = "lifting",
+    recipe: Annotated[
+        str, typer.Option(help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs.")
+    ] = "lifting",
     config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,

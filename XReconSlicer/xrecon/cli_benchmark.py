@@ -24,8 +24,9 @@ def benchmark(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="One or more recipes of `xrecon train`, bundled models, model folders. Default: every "
-            "recipe that reconstructs. Mean volume and nearest subject are always there.",
+            help="One or more recipes of `xrecon train`, methods without training, bundled models, model "
+            "folders. Default: every recipe that reconstructs and every method without training. Mean "
+            "volume and nearest subject are always there.",
         ),
     ] = None,
     test: Annotated[
@@ -55,7 +56,7 @@ def benchmark(
     reconstruction. A benchmark that was stopped goes on where it was.
     """
     from xrecon.benchmark.command import benchmark as run
-    from xrecon.benchmark.methods import reconstruction_recipes
+    from xrecon.benchmark.methods import all_methods
 
     if minutes is None:
         minutes = QUICK_MINUTES if quick else 60.0
@@ -64,4 +65,4 @@ def benchmark(
             "minutes": minutes, "steps": steps, "side": side, "pneumothorax": pneumothorax, "seed": seed,
             "device": device.value, "settings": parse_settings(settings),
         }  # fmt: skip
-        tell(report, run(data, output, methods or reconstruction_recipes(), test, report, **values))
+        tell(report, run(data, output, methods or all_methods(), test, report, **values))

@@ -5,6 +5,7 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,19 +33,38 @@ class RadiographOptions:
     invert_lateral: bool | None = None
 
 
-def read_views(pa: Path, lateral: Path, options: RadiographOptions) -> list[Radiograph]:
-    """The frontal and the lateral radiograph.
+def read_views(
+    pa: Path | None, lateral: Path | None, options: RadiographOptions, others: Sequence[Path] = ()
+) -> list[Radiograph]:
+    """The frontal and the lateral radiograph, as far as given, and `others` of any view.
 
     A view recorded in the file is believed: InputError when a lateral is given as frontal or the
-    other way round, or when both paths name one file.
+    other way round, when two paths name one file, and when there is no radiograph at all.
     """
-    if pa.exists() and lateral.exists() and pa.samefile(lateral):
+    if pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral):
         raise InputError(f"expected two different radiographs, got {pa} as both --pa and --lateral")
     side = f"{options.lateral_side.upper()} LATERAL" if options.lateral_side else ""
-    return [
-        _read_view(pa, "frontal", "", "PA", options.invert_pa, options),
-        _read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options),
-    ]
+    views = []
+    if pa:
+        views.append(_read_view(pa, "frontal", "", "PA", options.invert_pa, options))
+    if lateral:
+        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options))
+    views += [_read_other(path, options) for path in others]
+    if not views:
+        raise InputError("expected radiographs (--pa, --lateral or --radiographs), got none")
+    return views
+
+
+def _read_other(path: Path, options: RadiographOptions) -> Radiograph:
+    from xrecon.io.radiograph import read_radiograph
+
+    radiograph = read_radiograph(path, **_given(options, None))
+    if radiograph.geometry is None:
+        raise InputError(
+            f"expected a radiograph that says how its view stands (view or angles), got {path}: give a "
+            "frontal one with --pa, a lateral one with --lateral"
+        )
+    return radiograph
 
 
 def _read_view(
@@ -53,13 +73,7 @@ def _read_view(
     from xrecon.io.radiograph import read_radiograph
     from xrecon.preprocess.views import view_kind
 
-    spacing = options.pixel_spacing_mm
-    given = {
-        "invert": invert,
-        "source_to_detector_mm": options.source_to_detector_mm,
-        "source_to_isocenter_mm": options.source_to_isocenter_mm,
-        "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
-    }
+    given = _given(options, invert)
     radiograph = read_radiograph(path, **given)
     if radiograph.view and view_kind(radiograph.view) != kind:
         raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
@@ -68,33 +82,51 @@ def _read_view(
     return radiograph
 
 
+def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
+    """What the user says of every radiograph, as `read_radiograph` takes it."""
+    spacing = options.pixel_spacing_mm
+    return {
+        "invert": invert,
+        "source_to_detector_mm": options.source_to_detector_mm,
+        "source_to_isocenter_mm": options.source_to_isocenter_mm,
+        "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
+    }
+
+
 def reconstruct(
-    pa: Path,
-    lateral: Path,
+    pa: Path | None,
+    lateral: Path | None,
     output: Path,
     model: str,
     device: str,
     options: RadiographOptions,
     progress: ProgressCallback,
+    others: Sequence[Path] = (),
 ) -> Outcome:
-    """A CT from two radiographs, with its reprojections and the inputs as the network saw them."""
+    """A CT from radiographs, with its reprojections and the inputs as the network saw them.
+
+    others: radiographs of further views, for models that take them.
+    """
     from xrecon import pipelines
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
-    from xrecon.preprocess.views import view_kind
 
     with output_folder(output) as folder:
         progress("read", 0.0, "radiographs")
-        result = pipelines.reconstruct(read_views(pa, lateral, options), model, device, progress)
+        views = read_views(pa, lateral, options, others)
+        result = pipelines.reconstruct(views, model, device, progress)
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
+        if result.uncertainty is not None:
+            files["uncertainty"] = "uncertainty.nrrd"
+            write_volume(result.uncertainty, folder / files["uncertainty"])
         for picture, projected in zip(result.inputs, result.reprojections, strict=True):
-            short = "pa" if view_kind(picture.view) == "frontal" else "lateral"
+            short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
                 files[f"{role}_{short}"] = f"{role}_{short}.nrrd"
                 write_radiograph(radiograph, folder / files[f"{role}_{short}"])
-        numbers = {**result.to_dict(), "inputs": {"pa": pa.name, "lateral": lateral.name}}
+        numbers = {**result.to_dict(), "inputs": _names(pa, lateral, others)}
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(
@@ -102,6 +134,21 @@ def reconstruct(
         for view, scores in result.scores.items()
     )
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+
+
+def _short_view(view: str, files: Mapping[str, str]) -> str:
+    """How a view is called in file names, the first frontal one "pa", the first lateral one "lateral"."""
+    from xrecon.preprocess.views import view_kind
+
+    short = {"frontal": "pa", "lateral": "lateral"}.get(view_kind(view), "")
+    if not short or f"input_{short}" in files:
+        short = re.sub(r"[^a-z0-9-]+", "_", view.lower().replace(".", "p")).strip("_")
+    return short
+
+
+def _names(pa: Path | None, lateral: Path | None, others: Sequence[Path]) -> dict[str, Any]:
+    names: dict[str, Any] = {k: p.name for k, p in (("pa", pa), ("lateral", lateral)) if p}
+    return {**names, "others": [path.name for path in others]} if others else names
 
 
 # -- segment -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ Importing this file loads no torch; the functions that need it do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,8 @@ class Reconstruction:
     scores: for each view how well the reprojection explains the input, beside two controls, and only
         what the views can tell (see `xrecon.evaluation.reprojection`).
     device: what it was computed on; warnings: one sentence each, for the user.
+    uncertainty: the error to expect of each voxel as a standard deviation in HU, on the grid of `volume`,
+        from networks that predict it. It knows errors of the kind seen in training only.
     """
 
     volume: Volume
@@ -53,6 +55,7 @@ class Reconstruction:
     model: str
     device: str
     warnings: list[str] = field(default_factory=list)
+    uncertainty: Volume | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and texts for a JSON file."""
@@ -68,7 +71,15 @@ class Reconstruction:
                 for r in self.inputs
             ],
             "warnings": self.warnings,
+            **({} if self.uncertainty is None else {"expected_rmse_hu": self.expected_rmse_hu}),
         }
+
+    @property
+    def expected_rmse_hu(self) -> float | None:
+        """Root mean square of the uncertainty over the volume, HU: the RMSE that the network expects."""
+        if self.uncertainty is None:
+            return None
+        return float(np.sqrt(np.mean(self.uncertainty.array.astype(np.float64) ** 2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,35 +109,61 @@ def reconstruct(
 ) -> Reconstruction:
     """A CT in HU from the radiographs of one patient position.
 
-    radiographs: as many as the model's card asks for, in any order, each with its view geometry.
+    radiographs: as the model's card asks for them, in any order, each with its view geometry: exactly its
+    views, or some of them or others when the card has a `view_count`.
     model: name of a bundled model or a model folder. device: "auto", "cpu" or "cuda"; what cannot
     be used falls back to the CPU, and the result's warnings say so.
-    Raises InputError for missing geometry, the same view twice, another number of views than the
-    card's, non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
+    Raises InputError for missing geometry, the same view twice, views that the model cannot take (and says
+    which it can), non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
     """
     from xrecon.evaluation.reprojection import reproject, score_reprojections
     from xrecon.nets.registry import load_card
-    from xrecon.preprocess.views import common_isocenter, order_views
+    from xrecon.preprocess.views import common_isocenter, take_views
 
     say = progress or _silent
     say("load", 0.0, f"model {model}")
     card = load_card(model)
     if card.input.kind != "radiographs" or card.output.kind != "volume":
         raise InputError(f"expected a model that makes a volume from radiographs, got {card.name}")
-    ordered, warnings = order_views(radiographs, card.input.views)
+    any_direction = card.input.directions == "any"
+    if any_direction:
+        radiographs = _named_by_angles(radiographs)
+    ordered, warnings = take_views(radiographs, card.input.views, card.input.view_count, any_direction)
     isocenter = common_isocenter(ordered)
     warnings += _geometry_warnings(ordered, card)
     say("prepare", 0.0, "radiographs onto the network's detector")
     inputs = [_network_input(r, card) for r in ordered]
     unit, used = _run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
-    volume = _output_volume(unit, card, isocenter, used.name, views=", ".join(r.view for r in ordered))
+    volume = _output_volume(unit[0], card, isocenter, used.name, views=", ".join(r.view for r in ordered))
+    uncertainty = _standard_deviation(unit[1], volume, card) if len(unit) > 1 else None
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
     mean = mean_training_volume(model)
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
-    return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings)
+    return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty)
+
+
+def _named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
+    """The radiographs, those that are no preset view called by their angles, each name once."""
+    from xrecon.physics.poses import positioner_angles
+    from xrecon.physics.view_names import angle_name
+
+    named: list[Radiograph] = []
+    for radiograph in radiographs:
+        name = radiograph.view
+        if not name and radiograph.geometry is not None:
+            name = angle_name(*(round(a, 1) + 0.0 for a in positioner_angles(radiograph.geometry)))
+        count = sum(r.view.partition(" (")[0] == name for r in named)
+        named.append(replace(radiograph, view=f"{name} ({count + 1})" if name and count else name))
+    return named
+
+
+def _standard_deviation(log_variance: np.ndarray, volume: Volume, card: ModelCard) -> Volume:
+    low, high = card.output.hu_window
+    deviation = (np.exp(0.5 * log_variance) * (high - low)).astype(np.float32)
+    return volume.with_array(deviation, statistic="standard deviation of the error, HU")
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
@@ -177,7 +214,7 @@ def _run_network(
     device: str,
     say: ProgressCallback,
 ) -> tuple[np.ndarray, Device]:
-    """The network's output (z, y, x) in [0, 1] units and the device used."""
+    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used."""
     import torch
 
     from xrecon.nets.device import run_on_device, save_memory
@@ -199,7 +236,7 @@ def _run_network(
                 torch.as_tensor(matrices, dtype=torch.float32, device=place),
             )
         say("reconstruct", 1.0, "done")
-        return output[0, 0].float().cpu().numpy()
+        return output[0].float().cpu().numpy()
 
     unit, used = run_on_device(compute, device, partial(compute, low_memory=True))
     if not np.all(np.isfinite(unit)):

@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from xrecon import __version__
-from xrecon.benchmark.plan import Plan
+from xrecon.benchmark.plan import Plan, read_plan
 from xrecon.drr.projection import DrrOptions, project
 from xrecon.training.store import Store, open_store, source_digest
 from xrecon.training.subjects import Subject
-from xrecon.volume import InputError, Radiograph, Volume
+from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
-CASES = "cases"
+CASES, LABELS = "cases", "labels"
 AIR_SUFFIX = "+pneumothorax"
 # Pictures of 430 mm on twice as many pixels as the networks' usual detector.
 DETECTOR = (256, 256)
@@ -27,13 +29,18 @@ SIDES = ("right", "left")
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """truth: HU on the benchmark's grid. subject: the CT it was made from; air: with a pneumothorax."""
+    """truth: HU on the benchmark's grid. subject: the CT it was made from; air: with a pneumothorax.
+
+    labels: of PTX-Seg on the truth with the lung model `lungs`; on a training CT all 0.
+    """
 
     name: str
     subject: str
     air: bool
     truth: Volume
     radiographs: Sequence[Radiograph]
+    labels: Volume
+    lungs: str
 
 
 def make_cases(
@@ -60,6 +67,8 @@ def make_cases(
         try:
             for air, volume in _volumes(subject, plan, missing, number):
                 _put(store, subject, digest, missing[air], volume, _settings(plan, air, number), plan)
+                if tested:
+                    _label(folder, missing[air], plan)
         except InputError as error:
             left_out[subject.name] = str(error)
     return left_out
@@ -67,12 +76,31 @@ def make_cases(
 
 def load_cases(folder: Path, names: Sequence[str]) -> Iterator[Case]:
     """The cases of these CTs that the store holds, in their order."""
-    store = open_store(folder / CASES)
+    from xrecon.io.image import read_volume
+
+    store, lungs = open_store(folder / CASES), read_plan(folder).lungs
     for subject in names:
         for name in (subject, subject + AIR_SUFFIX):
             if name in store.cases:
-                stored = store.load(name)
-                yield Case(name, subject, name != subject, stored.volume, stored.radiographs)
+                stored, path = store.load(name), _labels_path(folder, name)
+                truth = stored.volume
+                empty = truth.with_array(np.zeros(truth.shape, np.uint8), Quantity.LABEL)
+                labels = read_volume(path, Quantity.LABEL) if path.is_file() else empty
+                yield Case(name, subject, name != subject, truth, stored.radiographs, labels, lungs)
+
+
+def ptx_labels(volume: Volume, lungs: str) -> Volume:
+    """Labels of PTX-Seg on a CT with a lung model; all 0 where no lungs are found."""
+    from xrecon.pipelines import segment
+
+    try:
+        return segment(volume, lung_models=(lungs,), device="cpu").labels
+    except InputError:
+        return volume.with_array(np.zeros(volume.shape, np.uint8), Quantity.LABEL)
+
+
+def _labels_path(folder: Path, name: str) -> Path:
+    return folder / LABELS / f"{name}.nrrd"
 
 
 def _settings(plan: Plan, air: bool, number: int) -> dict[str, object]:
@@ -96,11 +124,12 @@ def _volumes(
     if False in wanted:
         yield False, volume
     if True in wanted:
-        from xrecon.pneumothorax.lungs import segment_lungs
         from xrecon.pneumothorax.synthesize import add_pneumothorax
 
         side = SIDES[number % 2]
-        lungs = segment_lungs(volume)
+        from xrecon.pneumothorax.lungs import classical_lungs
+
+        lungs = classical_lungs(volume)
         yield True, add_pneumothorax(volume, lungs, side, plan.pneumothorax, seed=plan.seed)[0]
 
 
@@ -129,3 +158,13 @@ def _put(
         licence=subject.licence,
         made_by={"xrecon": __version__},
     )
+
+
+def _label(folder: Path, name: str, plan: Plan) -> None:
+    """PTX-Seg on a test case's truth, once for all methods."""
+    from xrecon.io.image import write_volume
+
+    truth = open_store(folder / CASES).load(name).volume
+    path = _labels_path(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(ptx_labels(truth, plan.lungs), path)

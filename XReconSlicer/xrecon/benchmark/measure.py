@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from xrecon.benchmark.cases import Case
-from xrecon.benchmark.methods import Method
 from xrecon.evaluation.comparison import label_metrics
-from xrecon.pipelines import evaluate, segment
+from xrecon.evaluation.methods import Method
+from xrecon.pipelines import evaluate
 from xrecon.scoring import evaluate_with_body
 from xrecon.volume import Volume
 
@@ -20,7 +20,7 @@ EXCHANGED = "_exchanged"
 STRUCTURES = {"right_lung": (1,), "left_lung": (2,), "air": (3, 4)}
 
 
-def measure(method: Method, cases: Sequence[Case], device: str) -> tuple[list[dict[str, Any]], list[Volume]]:
+def measure(method: Method, cases: Sequence[Case]) -> tuple[list[dict[str, Any]], list[Volume]]:
     """A row of figures for each case, and the reconstructions.
 
     Names end in "_body" for figures inside the patient, in "_exchanged" for the reconstruction from the
@@ -34,7 +34,7 @@ def measure(method: Method, cases: Sequence[Case], device: str) -> tuple[list[di
         seconds = time.perf_counter() - began
         made.append(volume)
         row = {"case": case.name, "subject": case.subject, "air": case.air, "seconds": seconds}
-        rows.append(row | evaluate_with_body(volume, case.truth) | ptx_figures(volume, case.truth, device))
+        rows.append(row | evaluate_with_body(volume, case.truth) | ptx_figures(volume, case))
     for row, case in zip(rows, cases, strict=True):
         other = _of_another(case, cases)
         if other is not None:
@@ -56,27 +56,28 @@ def centred_on(volume: Volume, case: Case) -> Volume:
     return case.truth.with_array(volume.array) if volume.shape == case.truth.shape else volume
 
 
-def ptx_figures(volume: Volume, truth: Volume, device: str) -> dict[str, float | None]:
-    """PTX-Seg of a reconstruction against PTX-Seg of the truth on the same grid.
+def ptx_figures(volume: Volume, case: Case) -> dict[str, float | None]:
+    """PTX-Seg of a reconstruction against PTX-Seg of the truth, on the same grid and with the same lungs.
 
     For right_lung, left_lung and air (both sides): dice, jaccard, hd95_mm, assd_mm, and ml of both; also
     occupancy_percent of both. None where a figure has no meaning, such as a distance to an empty mask.
     """
+    from xrecon.benchmark.cases import ptx_labels
+    from xrecon.pneumothorax.quantify import quantify
     from xrecon.preprocess.ct import resample_like
 
-    found = segment(resample_like(volume, truth), device=device)
-    wanted = segment(truth, device=device)
+    found, wanted = ptx_labels(resample_like(volume, case.truth), case.lungs), case.labels
     figures: dict[str, float | None] = {}
     for name, labels in STRUCTURES.items():
-        p, r = (np.isin(s.labels.array, labels).astype(np.uint8) for s in (found, wanted))
-        figures[f"{name}_ml"] = float(p.sum()) * truth.voxel_ml
-        figures[f"{name}_true_ml"] = float(r.sum()) * truth.voxel_ml
-        metrics = label_metrics(p, r, truth.spacing)
+        p, r = (np.isin(v.array, labels).astype(np.uint8) for v in (found, wanted))
+        figures[f"{name}_ml"] = float(p.sum()) * wanted.voxel_ml
+        figures[f"{name}_true_ml"] = float(r.sum()) * wanted.voxel_ml
+        metrics = label_metrics(p, r, wanted.spacing)
         for metric in ("dice", "jaccard", "hd95_mm", "assd_mm"):
             value = metrics.get(f"{metric}_1")
             figures[f"{name}_{metric}"] = None if value is None or not np.isfinite(value) else float(value)
-    figures["occupancy_percent"] = found.quantities.occupancy_percent
-    figures["occupancy_true_percent"] = wanted.quantities.occupancy_percent
+    figures["occupancy_percent"] = quantify(found).occupancy_percent
+    figures["occupancy_true_percent"] = quantify(wanted).occupancy_percent
     return figures
 
 

@@ -37,6 +37,7 @@ class Plan(BaseModel):
     steps: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     pneumothorax: Fraction = 0.35
+    lungs: str = Field("lungs-unet", description='lung model of PTX-Seg, or "classical"')
     device: str = "auto"
     settings: dict[str, Any] = Field(default_factory=dict, description="of training, for every recipe")
 

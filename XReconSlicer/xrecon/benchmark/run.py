@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from xrecon.benchmark.cases import load_cases
-from xrecon.benchmark.methods import control, kind_of, model_method
+from xrecon.benchmark.methods import kind_of, untrained
 from xrecon.benchmark.plan import Plan, read_plan
 from xrecon.io.atomic import atomic_write_text
 from xrecon.progress import json_text
@@ -29,7 +29,7 @@ Progress = Callable[[str, float, str], None]
 
 def result_path(folder: Path, name: str) -> Path:
     """Where a method's figures are stored; a model folder's name is its last part."""
-    return folder / METHODS / (Path(name).name.replace(" ", "-")) / RESULT
+    return folder / METHODS / Path(name).name / RESULT
 
 
 def read_result(folder: Path, name: str) -> dict[str, Any] | None:
@@ -89,22 +89,24 @@ def run_method(folder: Path, name: str, progress: Progress) -> dict[str, Any]:
     if not cases:
         raise InputError("expected test cases, got none that could be projected")
     progress("measure", 0.0, f"{len(cases)} cases")
-    rows, volumes = measure(method, cases, plan.device)
+    rows, volumes = measure(method, cases)
     _write_volumes(folder, name, cases, volumes)
     return {**about, **more, "peak_gib": _peak_gib(), "cases": rows, "correlations": correlations(rows)}
 
 
 def _method(name: str, plan: Plan, folder: Path, progress: Progress) -> tuple[Any, dict[str, Any]]:
     kind = kind_of(name)
-    if kind == "control":
-        return control(name, plan, folder), {}
-    if kind == "model":
-        return model_method(name, plan.device), {"parameters": _parameters(name)}
+    if kind == "untrained":
+        return untrained(name, plan, folder), {}
     from xrecon.benchmark.trained import train_within
+    from xrecon.methods import reconstruction_method
+
+    if kind == "model":
+        return reconstruction_method(name, device=plan.device), {"parameters": _parameters(name)}
 
     model, steps, minutes = train_within(name, plan, folder, progress)
     about = {"steps": steps, "train_minutes": minutes, "parameters": _parameters(model)}
-    return model_method(model, plan.device), about
+    return reconstruction_method(model, device=plan.device), about
 
 
 def _parameters(model: str | Path) -> int:

@@ -20,6 +20,7 @@ from xrecon.training.reconstruction import (
     ReconstructionTask,
     create_discriminator,
     create_reconstructor,
+    require_fitting_network,
     switch_on_checkpointing,
 )
 from xrecon.training.store import MANIFEST, open_store
@@ -97,6 +98,7 @@ def require_network(config: TrainConfig) -> None:
             network = create_model(config.architecture, **config.options)
         else:
             network = create_reconstructor(config)
+            require_fitting_network(network, config)
             create_discriminator(config)
     if config.checkpointing:
         switch_on_checkpointing(network, config.architecture)
@@ -113,6 +115,11 @@ def make_task(data: Path, output: Path, manifest: Manifest, config: TrainConfig,
     cache: MemoryCache = MemoryCache(config.memory_budget_gb * 1e9)
     if is_store(data):
         store = open_store(data)
+        if config.geometry.any_angle_probability:
+            raise InputError(
+                "geometry.any_angle_probability: expected a folder of CTs to project from any direction, "
+                f"got the store {data}, whose radiographs are as they are"
+            )
         return ReconstructionTask(*(StoredPairs(store, s, config, cache) for s in chosen), config, device)
     prepared = [PreparedSubjects(s, config, output / PREPARED_NAME, cache) for s in chosen]
     if config.task == "lungs":
