@@ -22,6 +22,7 @@ from xrecon.volume import InputError, Quantity, Radiograph, Volume
 if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
     from xrecon.nets.device import Device
+    from xrecon.pneumothorax.measures import PtxMeasures
     from xrecon.pneumothorax.quantify import PtxQuantities
     from xrecon.pneumothorax.segment import PtxParameters
 
@@ -78,11 +79,13 @@ class Segmentation:
     labels: 1 right lung, 2 left lung, 3 right pneumothorax, 4 left pneumothorax.
     lungs: the lung masks that were used, 1 right and 2 left, air included.
     quantities: volumes in ml and occupancy in percent, per side and together.
+    measures: these and density, distances, mediastinal shift and radiograph indices, with intervals.
     """
 
     labels: Volume
     lungs: Volume
     quantities: PtxQuantities
+    measures: PtxMeasures
     parameters: PtxParameters
     lung_source: str
     device: str
@@ -260,6 +263,7 @@ def segment(
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
     from xrecon.pneumothorax.quantify import quantify
+    from xrecon.pneumothorax.quantify_all import measure
     from xrecon.pneumothorax.segment import ptx_seg
 
     say = progress or _silent
@@ -277,9 +281,10 @@ def segment(
                 f"with spacing {lungs.spacing} mm"
             )
     labels = ptx_seg(volume, lungs, settings, say)
-    quantities = quantify(labels)
+    say("measure", 0.0, "measuring")
+    quantities, measures = quantify(labels), measure(volume, labels)
     warnings = [*notes, *quantities.warnings]
-    return Segmentation(labels, lungs, quantities, settings, source, used, warnings)
+    return Segmentation(labels, lungs, quantities, measures, settings, source, used, warnings)
 
 
 def _ptx_parameters(parameters: PtxParameters | Mapping[str, Any] | None) -> PtxParameters:
