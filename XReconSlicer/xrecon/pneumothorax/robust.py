@@ -150,7 +150,7 @@ def _accepted(scene: Scene, settings: RobustParameters) -> tuple[np.ndarray, lis
         piece = labels == number
         box = morphology.grown_box(piece, [int(np.ceil(8.0 / s)) + 1 for s in scene.spacing])
         region = robust_regions.describe(
-            piece[box], scene.g[box], scene.room[box], scene.wall[box], scene.levels, scene.spacing
+            piece[box], scene.g[box], scene.room[box], scene.wall[box], scene.spacing
         )
         if robust_regions.is_free_air(region, scene.levels):
             air |= piece
@@ -165,13 +165,12 @@ def _labels(
     """Lung and air on the fine grid."""
     found = np.zeros(given.shape, bool)
     if air.any():
-        box = morphology.grown_box(air, [int(np.ceil(20.0 / s)) for s in scene.spacing])
-        share = np.zeros(air.shape, np.float32)
-        share[box] = robust_edge.refine(
-            air[box], scene.hu[box], scene.g[box], scene.room[box], scene.wall[box],
-            scene.levels, scene.spacing,
+        box = morphology.grown_box(air, [int(np.ceil(12.0 / s)) for s in scene.spacing])
+        field = np.full(air.shape, robust_edge.FAR_OUT, np.float32)
+        field[box] = robust_edge.margin(
+            air[box], scene.hu[box], scene.room[box], scene.wall[box], scene.spacing
         )
-        fine = robust_grid.interpolated(share, scene.factors, found[scene.box].shape) >= 0.5
+        fine = robust_grid.interpolated(field, scene.factors, found[scene.box].shape) >= 0.0
         found[scene.box] = morphology.drop_small(
             fine, settings.minimum_air_ml, float(np.prod(spacing)) / 1000.0
         )
