@@ -26,6 +26,7 @@ from xrecon.options import (
     DeviceOption,
     Output,
     ProgressOption,
+    PtxMode,
     Settings,
     Side,
     SourceToDetector,
@@ -138,6 +139,13 @@ def segment(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    mode: Annotated[
+        PtxMode | None,
+        typer.Option(
+            help="robust (default), or reference: the paper's Algorithm 1, also taken when --set names its "
+            "parameters (t_p, K_b, ...)."
+        ),
+    ] = None,
     settings: Settings = None,
     report_page: Annotated[
         bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
@@ -156,8 +164,9 @@ def segment(
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
+        chosen = mode.value if mode else None
         done = commands.segment(
-            ct, output, lungs, models, parameters, device.value, report, report_page=report_page
+            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
         )
         tell(report, done)
 

@@ -115,6 +115,7 @@ def segment(
     parameters: Mapping[str, Any],
     device: str,
     progress: ProgressCallback,
+    mode: str | None = None,
     *,
     report_page: bool = False,
 ) -> Outcome:
@@ -127,22 +128,27 @@ def segment(
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, parameters, device, progress)
+        result = pipelines.segment(volume, given, lung_models, parameters, device, progress, mode)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)
         numbers = segmentation_numbers(result, ct.name)
         if report_page:
-            command = _segment_command(ct, output, lungs, lung_models, parameters)
+            command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
             files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
     text = segmentation_report.text(result.measures)
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
 
 
 def _segment_command(
-    ct: Path, output: Path, lungs: Path | None, lung_models: Sequence[str], parameters: Mapping[str, Any]
+    ct: Path,
+    output: Path,
+    lungs: Path | None,
+    lung_models: Sequence[str],
+    parameters: Mapping[str, Any],
+    mode: str,
 ) -> str:
     """The command line that makes the same again."""
-    words = ["xrecon", "segment", "--ct", str(ct), "--output", str(output)]
+    words = ["xrecon", "segment", "--ct", str(ct), "--output", str(output), "--mode", mode]
     words += ["--lungs", str(lungs)] if lungs else ["--lung-model", *lung_models]
     settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
     return shlex.join([*words, *(["--set", *settings] if settings else []), "--report"])
@@ -158,6 +164,7 @@ def segmentation_numbers(result: Segmentation, source: str) -> dict[str, Any]:
         "source": source,
         "quantities": result.quantities.to_dict(),
         "measures": result.measures.to_dict(),
+        "mode": result.mode,
         "parameters": result.parameters.model_dump(mode="json"),
         "lungs": result.lung_source,
         "device": result.device,
