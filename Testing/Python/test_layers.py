@@ -44,7 +44,8 @@ MAY_IMPORT = {
     # the command line in parts: what a command does, its options, its progress
     "outcome": {"progress"},
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
-    "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
+    "segmentation_report": _MIDDLE | {"__init__", "pipelines"},
+    "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome", "segmentation_report"},
     "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
     "scoring_lungs": _MIDDLE,
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},

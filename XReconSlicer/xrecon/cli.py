@@ -26,6 +26,7 @@ from xrecon.options import (
     DeviceOption,
     Output,
     ProgressOption,
+    PtxMode,
     Settings,
     Side,
     SourceToDetector,
@@ -148,21 +149,36 @@ def segment(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    mode: Annotated[
+        PtxMode | None,
+        typer.Option(
+            help="robust (default), or reference: the paper's Algorithm 1, also taken when --set names its "
+            "parameters (t_p, K_b, ...)."
+        ),
+    ] = None,
     settings: Settings = None,
+    report_page: Annotated[
+        bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
+    ] = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them in ml.
+    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them.
 
     Writes `segmentation.seg.nrrd` (1 right lung, 2 left lung, 3 right pneumothorax, 4 left
-    pneumothorax), `segmentation.json` and `segmentation.csv`.
+    pneumothorax), `segmentation.json` and `segmentation.csv`: volumes, occupancy, density,
+    interpleural distances, mediastinal shift, radiograph indices.
     """
     from xrecon import commands
 
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
-        tell(report, commands.segment(ct, output, lungs, models, parameters, device.value, report))
+        chosen = mode.value if mode else None
+        done = commands.segment(
+            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
+        )
+        tell(report, done)
 
 
 @app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))

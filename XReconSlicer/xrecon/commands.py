@@ -5,7 +5,9 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,9 +162,12 @@ def segment(
     parameters: Mapping[str, Any],
     device: str,
     progress: ProgressCallback,
+    mode: str | None = None,
+    *,
+    report_page: bool = False,
 ) -> Outcome:
-    """Lungs and pneumothorax of a CT as a segmentation, with their volumes as JSON and CSV."""
-    from xrecon import pipelines
+    """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page."""
+    from xrecon import pipelines, segmentation_report
     from xrecon.io.image import read_volume
     from xrecon.io.segmentation import uncropped_labels
 
@@ -170,13 +175,30 @@ def segment(
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, parameters, device, progress)
+        result = pipelines.segment(volume, given, lung_models, parameters, device, progress, mode)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)
         numbers = segmentation_numbers(result, ct.name)
-    rows = result.quantities.rows()
-    text = "\n".join(", ".join(f"{name} {_short(value)}" for name, value in row.items()) for row in rows)
+        if report_page:
+            command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
+            files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
+    text = segmentation_report.text(result.measures)
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+
+
+def _segment_command(
+    ct: Path,
+    output: Path,
+    lungs: Path | None,
+    lung_models: Sequence[str],
+    parameters: Mapping[str, Any],
+    mode: str,
+) -> str:
+    """The command line that makes the same again."""
+    words = ["xrecon", "segment", "--ct", str(ct), "--output", str(output), "--mode", mode]
+    words += ["--lungs", str(lungs)] if lungs else ["--lung-model", *lung_models]
+    settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
+    return shlex.join([*words, *(["--set", *settings] if settings else []), "--report"])
 
 
 def _short(value: Any) -> str:
@@ -188,6 +210,8 @@ def segmentation_numbers(result: Segmentation, source: str) -> dict[str, Any]:
     return {
         "source": source,
         "quantities": result.quantities.to_dict(),
+        "measures": result.measures.to_dict(),
+        "mode": result.mode,
         "parameters": result.parameters.model_dump(mode="json"),
         "lungs": result.lung_source,
         "device": result.device,
@@ -202,7 +226,7 @@ def write_segmentation_files(result: Segmentation, folder: Path, stem: str, sour
     files = {"segmentation": f"{stem}.seg.nrrd", "summary": f"{stem}.json", "table": f"{stem}.csv"}
     write_segmentation(result.labels, folder / files["segmentation"])
     atomic_write_text(folder / files["summary"], json_text(segmentation_numbers(result, source)))
-    atomic_write_text(folder / files["table"], table_text(result.quantities.rows()))
+    atomic_write_text(folder / files["table"], table_text(result.measures.rows()))
     return files
 
 

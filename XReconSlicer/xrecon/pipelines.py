@@ -22,8 +22,9 @@ from xrecon.volume import InputError, Quantity, Radiograph, Volume
 if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
     from xrecon.nets.device import Device
+    from xrecon.pneumothorax.measures import PtxMeasures
     from xrecon.pneumothorax.quantify import PtxQuantities
-    from xrecon.pneumothorax.segment import PtxParameters
+    from xrecon.pneumothorax.segment import PtxParameters, RobustParameters
 
 ProgressCallback = Callable[[str, float, str], None]
 
@@ -89,15 +90,24 @@ class Segmentation:
     labels: 1 right lung, 2 left lung, 3 right pneumothorax, 4 left pneumothorax.
     lungs: the lung masks that were used, 1 right and 2 left, air included.
     quantities: volumes in ml and occupancy in percent, per side and together.
+    measures: these and density, distances, mediastinal shift and radiograph indices, with intervals.
     """
 
     labels: Volume
     lungs: Volume
     quantities: PtxQuantities
-    parameters: PtxParameters
+    measures: PtxMeasures
+    parameters: PtxParameters | RobustParameters
     lung_source: str
     device: str
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def mode(self) -> str:
+        """How PTX-Seg worked: "robust" or "reference"."""
+        from xrecon.pneumothorax.segment import mode_of
+
+        return mode_of(self.parameters)
 
 
 # -- reconstruct ---------------------------------------------------------------------------------
@@ -285,23 +295,26 @@ def segment(
     volume: Volume,
     lungs: Volume | None = None,
     lung_models: Sequence[str | Path] = DEFAULT_LUNG_MODELS,
-    parameters: PtxParameters | Mapping[str, Any] | None = None,
+    parameters: PtxParameters | RobustParameters | Mapping[str, Any] | None = None,
     device: str = "auto",
     progress: ProgressCallback | None = None,
+    mode: str | None = None,
 ) -> Segmentation:
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
     lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
     the union of `lung_models`, names of bundled models or model folders, of which one may be
-    "classical". parameters: of PTX-Seg, as a `PtxParameters` or by name.
+    "classical". parameters: of PTX-Seg, as an object or by name. mode: "robust" or "reference" (the
+    paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
     from xrecon.pneumothorax.quantify import quantify
+    from xrecon.pneumothorax.quantify_all import measure
     from xrecon.pneumothorax.segment import ptx_seg
 
     say = progress or _silent
     volume.require_hounsfield("the CT")
-    settings = _ptx_parameters(parameters)
+    settings = _ptx_parameters(parameters, mode)
     used, notes, source = "cpu", (), "given"
     if lungs is None:
         say("lungs", 0.0, "finding the lungs")
@@ -314,17 +327,22 @@ def segment(
                 f"with spacing {lungs.spacing} mm"
             )
     labels = ptx_seg(volume, lungs, settings, say)
-    quantities = quantify(labels)
+    say("measure", 0.0, "measuring")
+    quantities, measures = quantify(labels), measure(volume, labels)
     warnings = [*notes, *quantities.warnings]
-    return Segmentation(labels, lungs, quantities, settings, source, used, warnings)
+    return Segmentation(labels, lungs, quantities, measures, settings, source, used, warnings)
 
 
-def _ptx_parameters(parameters: PtxParameters | Mapping[str, Any] | None) -> PtxParameters:
-    from xrecon.pneumothorax.segment import PtxParameters
+def _ptx_parameters(
+    parameters: PtxParameters | RobustParameters | Mapping[str, Any] | None, mode: str | None
+) -> PtxParameters | RobustParameters:
+    from xrecon.pneumothorax.segment import MODES, parameters_of
 
-    if isinstance(parameters, PtxParameters):
-        return parameters
-    return PtxParameters.from_settings(parameters or {})
+    if parameters is None or isinstance(parameters, Mapping):
+        return parameters_of(mode, parameters or {})
+    if mode is not None and not isinstance(parameters, MODES.get(mode, ())):
+        raise InputError(f"expected parameters of the mode {mode!r}, got {type(parameters).__name__}")
+    return parameters
 
 
 def _find_lungs(
