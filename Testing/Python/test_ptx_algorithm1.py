@@ -24,17 +24,17 @@ def scene(seed: int) -> tuple[Volume, Volume, PtxParameters]:
 
     z, y, x = (np.linspace(-1, 1, n).reshape([-1 if a == k else 1 for a in range(3)])
                for k, n in enumerate(shape))
-    body = (x / 0.9) ** 2 + (y / 0.85) ** 2 + 0.25 * blobs(2.0) < 1.0
+    body = (x / 0.9) ** 2 + (y / 0.9) ** 2 + 0.15 * blobs(2.0) < 1.0
     right, left = (
-        ((x - c) / 0.38) ** 2 + (y / 0.6) ** 2 + (z / 0.9) ** 2 + 0.3 * blobs(1.5) < 1.0 for c in (-0.4, 0.4)
+        ((x - c) / 0.35) ** 2 + (y / 0.55) ** 2 + (z / 0.8) ** 2 + 0.2 * blobs(1.5) < 1.0 for c in (-0.38, 0.38)
     )
     lungs = np.where(right & body, 1, np.where(left & body, 2, 0)).astype(np.uint8)
     hu = np.where(body, 40.0, -1000.0) - 880.0 * (lungs > 0)
     hu[(lungs > 0) & (blobs(1.5) > 0.6)] = -985.0
-    hu[(blobs(1.0) > 2.2) & body] = -1000.0  # pipes and pits, some of them up to the skin
+    hu[(blobs(1.0) > 2.5) & body] = -1000.0  # pipes and pits, some of them up to the skin
     hu += rng.normal(0.0, 25.0, shape)
     lungs[blobs(1.0) > 1.4] = 0  # what a network misses
-    lungs[:, :, -3:] = np.where(rng.random((*shape[:2], 3)) < 0.05, 2, 0)  # and finds outside, at the border
+    lungs[:, :, -3:] = np.where(rng.random((*shape[:2], 3)) < 0.01, 2, 0)  # and finds outside, at the border
     parameters = PtxParameters(
         k_b=float(rng.choice([0.0, 1.5, 4.0])), k_l=float(rng.choice([0.0, 2.0, 5.0])),
         k_p=float(rng.choice([0.0, 1.0, 2.5])), v_t=float(rng.choice([0.0, 0.02, 0.1])),
