@@ -26,7 +26,8 @@ def scene(seed: int) -> tuple[Volume, Volume, PtxParameters]:
                for k, n in enumerate(shape))
     body = (x / 0.9) ** 2 + (y / 0.9) ** 2 + 0.15 * blobs(2.0) < 1.0
     right, left = (
-        ((x - c) / 0.35) ** 2 + (y / 0.55) ** 2 + (z / 0.8) ** 2 + 0.2 * blobs(1.5) < 1.0 for c in (-0.38, 0.38)
+        ((x - c) / 0.35) ** 2 + (y / 0.55) ** 2 + (z / 0.8) ** 2 + 0.2 * blobs(1.5) < 1.0
+        for c in (-0.38, 0.38)
     )
     lungs = np.where(right & body, 1, np.where(left & body, 2, 0)).astype(np.uint8)
     hu = np.where(body, 40.0, -1000.0) - 880.0 * (lungs > 0)
