@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from xrecon.nets.biplanar import PAIR
 from xrecon.nets.registry import register_model
 from xrecon.nets.xrecon_discriminator import XReconDiscriminator
 from xrecon.nets.xrecon_generator import XReconGenerator
@@ -22,9 +23,12 @@ register_model("x-recon-discriminator")(XReconDiscriminator)
 class XReconModel(nn.Module):
     """Options as `XReconGenerator`."""
 
+    view_sets = PAIR
+
     def __init__(self, **options: Any) -> None:
         super().__init__()
         self.generator = XReconGenerator(**options)
+        self.side = self.generator.side
 
     def forward(self, pictures: torch.Tensor, matrices: torch.Tensor | None = None) -> torch.Tensor:
         """pictures (b, 2, S, S): PA and left lateral, row 0 superior -> (b, 1, z, y, x), z to superior."""

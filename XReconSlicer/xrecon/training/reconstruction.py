@@ -15,14 +15,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from xrecon.nets.biplanar import PAIR, view_sets_text
 from xrecon.nets.card import ModelCard, RadiographInput, TrainingData, VolumeOutput
+from xrecon.nets.outputs import TrainingOutputs, segments
 from xrecon.nets.registry import create_model, load_model, record_quality, save_model
 from xrecon.preprocess.ct import HU_WINDOW, unit_to_hu
+from xrecon.preprocess.views import view_kind
 from xrecon.training.config import TrainConfig
 from xrecon.training.datasets import Batch, PairSource, Prefetched, mean_target
 from xrecon.training.distributed import Processes
-from xrecon.training.order import pose_generator
+from xrecon.training.labels import dice_by_name
 from xrecon.training.subjects import Subject
+from xrecon.training.terms import LossTerms, require_outputs
 from xrecon.volume import InputError, Volume
 
 if TYPE_CHECKING:
@@ -40,13 +44,38 @@ def reconstructor_options(config: TrainConfig) -> dict[str, Any]:
     options: dict[str, Any] = {"side": config.grid.side}
     if config.architecture == "lifting":
         options["field_mm"] = config.grid.side * config.grid.spacing_mm
+    if config.architecture in _TAKE_VIEWS:
         options["views"] = len(config.geometry.views)
+    if config.architecture in _TAKE_CLASSES:
+        options["classes"] = 1 + len(config.segmentation.names) if config.needs_labels else 0
     return {**options, **config.options}
 
 
+# Architectures whose options follow from the number of views, and from the classes that are learnt.
+_TAKE_VIEWS = ("lifting", "sit", "psr", "x2ct-cnn", "x2ct-gan")
+_TAKE_CLASSES = ("x-ctrsnet", "ear")
+
+
 def create_reconstructor(config: TrainConfig) -> nn.Module:
-    """The network with fresh weights; raises InputError for an architecture or options that do not exist."""
-    return create_model(config.architecture, **reconstructor_options(config))
+    """The network with fresh weights.
+
+    Raises InputError for an architecture or options that do not exist, views that it cannot take, and
+    losses that it cannot have.
+    """
+    network = create_model(config.architecture, **reconstructor_options(config))
+    view_sets, kinds = getattr(network, "view_sets", None), tuple(map(view_kind, config.geometry.views))
+    if view_sets is not None and kinds not in view_sets:
+        raise InputError(
+            f"geometry.views: the architecture {config.architecture!r} takes {view_sets_text(view_sets)}, "
+            f"got {' + '.join(config.geometry.views)}"
+        )
+    if config.loss.adversarial and kinds[:2] != PAIR[0]:
+        raise InputError(
+            f"loss.adversarial: the discriminator takes {view_sets_text(PAIR)}, "
+            f"got {' + '.join(config.geometry.views)}"
+        )
+    require_outputs(config, network)
+    return network
 
 
 def create_discriminator(config: TrainConfig) -> nn.Module:
@@ -85,15 +114,7 @@ class ReconstructionTask:
 
             self.critic = create_discriminator(config).to(self.device, self._dtype)
             self.gan = LeastSquaresGANLoss()
-        if weights.projection:
-            from xrecon.training.losses import ProjectionLoss
-
-            self.projection = ProjectionLoss(
-                side=config.grid.side,
-                jitter_deg=weights.projection_jitter_deg,
-                jitter_fraction=weights.projection_jitter_fraction,
-                geometry=weights.projection_geometry,
-            ).to(self.device)
+        self.terms = LossTerms(config, self.device)
 
     def distribute(self, processes: Processes) -> tuple[nn.Module, nn.Module | None]:
         """Network and discriminator as the losses call them when several processes work together."""
@@ -112,6 +133,14 @@ class ReconstructionTask:
             prediction = network(pictures, matrices)
         return prediction.to(self._dtype)
 
+    def _outputs(self, batch: Batch) -> TrainingOutputs:
+        """What the losses see: the volume, and whatever else the network can give."""
+        if not getattr(self.network, "wants_reference", False):
+            return TrainingOutputs(self._predict(self._network, batch))
+        with self._autocast():
+            outputs = self._network(*self._on_device(batch))
+        return outputs._replace(volume=outputs.volume.to(self._dtype))
+
     def _on_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         parts = (batch.pictures, batch.matrices, batch.target)
         return tuple(part.to(self.device, self._dtype) for part in parts)
@@ -122,15 +151,10 @@ class ReconstructionTask:
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Weighted sum of the terms that are switched on, and each term before weighting."""
         batch, weights = self.data.sample(items, following), self.config.loss
-        prediction, target = self._predict(self._network, batch), self._on_device(batch)[2]
-        terms: dict[str, torch.Tensor] = {}
-        if weights.reconstruction:
-            terms["reconstruction"] = nn.functional.mse_loss(prediction, target)
-        if weights.absolute:
-            terms["absolute"] = nn.functional.l1_loss(prediction, target)
-        if weights.projection:
-            rng = pose_generator(self.config.seed, step)
-            terms["projection"] = self.projection(prediction, target, rng)
+        target = self._on_device(batch)[2]
+        outputs = self._outputs(batch)
+        labels = None if batch.labels is None else batch.labels.to(self.device)
+        terms, prediction = self.terms(outputs, target, labels, step), outputs.volume
         if self.critic is not None:
             # only the generator learns here, so the discriminator's own gradients are spared
             self.critic.requires_grad_(False)
@@ -171,9 +195,21 @@ class ReconstructionTask:
                     "mae_hu": mae(prediction, truth) * (HU_WINDOW[1] - HU_WINDOW[0]),
                     "psnr_mean_volume": psnr(mean, truth, data_range=1.0),
                     "ssim_mean_volume": ssim(mean, truth, data_range=1.0),
+                    **self._class_dice(network, index),
                 }
             )
-        return _means(rows)
+        return mean_rows(rows)
+
+    def _class_dice(self, network: nn.Module, index: int) -> dict[str, float]:
+        """Dice of each class of a validation patient, when the network gives classes."""
+        if not segments(network):
+            return {}
+        batch = self.validation.reference(index)
+        pictures, matrices, _ = self._on_device(batch)
+        with torch.no_grad(), self._autocast():
+            _, logits = network.reconstruct_and_segment(pictures, matrices)
+        found = logits.argmax(dim=1)[0].cpu().numpy()
+        return dice_by_name(found, batch.labels[0].cpu().numpy(), self.config.segmentation.names)
 
     def validate_shuffled(self, network: nn.Module) -> dict[str, float]:
         """PSNR and SSIM of each validation patient's volume against that from the next one's radiographs.
@@ -190,7 +226,7 @@ class ReconstructionTask:
             prediction = pairs[(index + 1) % len(pairs)][0]
             row = {"psnr": psnr(prediction, truth, data_range=1.0)}
             rows.append({**row, "ssim": ssim(prediction, truth, data_range=1.0)})
-        return {f"{name}_shuffled": value for name, value in _means(rows).items()}
+        return {f"{name}_shuffled": value for name, value in mean_rows(rows).items()}
 
     def picture(self, network: nn.Module) -> Image | None:
         """Truth, reconstruction and error of the first validation patient (else training patient)."""
@@ -237,7 +273,12 @@ class ReconstructionTask:
                 source_to_detector_mm=(low, high),
                 source_to_isocenter_mm=(low - far, high - near),
             ),
-            output=VolumeOutput(side=grid.side, spacing_mm=grid.spacing_mm, hu_window=HU_WINDOW),
+            output=VolumeOutput(
+                side=grid.side,
+                spacing_mm=grid.spacing_mm,
+                hu_window=HU_WINDOW,
+                labels=["background", *config.segmentation.names] if segments(self.network) else [],
+            ),
             licence=LICENCE,
             intended_use=INTENDED_USE,
             limitations=(
@@ -270,5 +311,12 @@ def switch_on_checkpointing(network: nn.Module, architecture: str) -> None:
         module.checkpointing = True
 
 
-def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}
+def mean_rows(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means of the metrics of several subjects, by name."""
+    means = {}
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        if name.startswith("dice_"):  # a class that neither volume has gives no Dice
+            values = [v for v in values if not np.isnan(v)] or [np.nan]
+        means[name] = float(np.mean(values))
+    return means
