@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from xrecon.nets.cost import RECONSTRUCTOR, example_inputs
+from xrecon.nets.cost import RECONSTRUCTOR, SLICES, example_inputs
 from xrecon.nets.registry import create_model, list_models
 from xrecon.physics.geometry import ViewGeometry
 
@@ -44,6 +45,7 @@ def tiny_network(name: str, seed: int = 0, **changes: Any) -> nn.Module:
     return create_model(name, **{**options, **changes})
 
 
+@cache
 def kind_of(name: str) -> str:
     """What a network is; see `xrecon.nets.cost`."""
     return getattr(tiny_network(name), "kind", RECONSTRUCTOR)
@@ -65,9 +67,11 @@ def matrices(count: int, field_mm: float = 358.4, pixels: int = SIDE) -> torch.T
 def sample(network: nn.Module, seed: int = 1, batch: int = 1) -> tuple[torch.Tensor, ...]:
     """Inputs of a network: random, but for the matrices."""
     torch.manual_seed(seed)
-    inputs = example_inputs(network, "cpu", SIDE)
+    kind = getattr(network, "kind", RECONSTRUCTOR)
+    # a slice network halves its side four times
+    inputs = example_inputs(network, "cpu", 2 * SIDE if kind == SLICES else SIDE)
     inputs = tuple(torch.rand(batch, *each.shape[1:]) for each in inputs)
-    if getattr(network, "kind", RECONSTRUCTOR) != RECONSTRUCTOR:
+    if kind != RECONSTRUCTOR:
         return inputs
     pictures = inputs[0]
     known = matrices(pictures.shape[1], pixels=pictures.shape[2])

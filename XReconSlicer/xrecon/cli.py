@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_drr
+from xrecon import __version__, cli_drr, cli_vertebrae
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -74,6 +74,7 @@ def _top(
 app.command(
     "drr", epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL" LAO')
 )(cli_drr.drr)
+app.add_typer(cli_vertebrae.app, name="vertebrae")
 
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
@@ -166,7 +167,9 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
     ],
-    recipe: Annotated[str, typer.Option(help="Starting values: lifting, x-recon, lungs.")] = "lifting",
+    recipe: Annotated[
+        str, typer.Option(help="Starting values: lifting, x-recon, lungs, x-ctrsnet, ear, x2ct-gan, sit, ...")
+    ] = "lifting",
     config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
@@ -216,12 +219,21 @@ def evaluate(
 
 
 @app.command(epilog=_example("xrecon models --progress json"))
-def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
+def models(
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs",
+            help="Count parameters, FLOP and memory of each architecture too, with its default options.",
+        ),
+    ] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
     """List the bundled models with what their cards say, and the architectures for training."""
     from xrecon import commands
 
     with Reporter(progress) as report:
-        tell(report, commands.models())
+        tell(report, commands.models(costs))
 
 
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))

@@ -10,7 +10,7 @@ Importing this file loads no torch; the functions that need it do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,8 @@ class Reconstruction:
     scores: for each view how well the reprojection explains the input, beside two controls, and only
         what the views can tell (see `xrecon.evaluation.reprojection`).
     device: what it was computed on; warnings: one sentence each, for the user.
+    labels: what a model that also segments found, on the grid of `volume`; the label 1 is the first of
+        `label_names`. None for a model that does not.
     """
 
     volume: Volume
@@ -53,6 +55,8 @@ class Reconstruction:
     model: str
     device: str
     warnings: list[str] = field(default_factory=list)
+    labels: Volume | None = None
+    label_names: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and texts for a JSON file."""
@@ -63,6 +67,7 @@ class Reconstruction:
             "volume": {"shape_zyx": self.volume.shape, "spacing_zyx_mm": self.volume.spacing},
             "provenance": dict(self.volume.meta),
             "scores": self.scores,
+            "labels": {name: number for number, name in enumerate(self.label_names, start=1)},
             "views": [
                 {"view": r.view, "history": r.history, "geometry": r.geometry.to_dict(), "meta": dict(r.meta)}
                 for r in self.inputs
@@ -120,13 +125,20 @@ def reconstruct(
     inputs = [_network_input(r, card) for r in ordered]
     unit, used = _run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
-    volume = _output_volume(unit, card, isocenter, used.name, views=", ".join(r.view for r in ordered))
+    volume = _output_volume(unit[0], card, isocenter, used.name, views=", ".join(r.view for r in ordered))
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
     mean = mean_training_volume(model)
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
-    return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings)
+    result = Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings)
+    return _with_classes(result, unit[-1], card.output.labels) if card.output.labels else result
+
+
+def _with_classes(result: Reconstruction, classes: np.ndarray, names: Sequence[str]) -> Reconstruction:
+    """The reconstruction with its classes (z, y, x), of which the first of `names` is background."""
+    labels = result.volume.with_array(classes.astype(np.uint8), Quantity.LABEL)
+    return replace(result, labels=labels, label_names=tuple(names[1:]))
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
@@ -177,10 +189,14 @@ def _run_network(
     device: str,
     say: ProgressCallback,
 ) -> tuple[np.ndarray, Device]:
-    """The network's output (z, y, x) in [0, 1] units and the device used."""
+    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used.
+
+    The last channel holds the class of each voxel, for a model that also segments.
+    """
     import torch
 
     from xrecon.nets.device import run_on_device, save_memory
+    from xrecon.nets.outputs import segments, volume_and_classes
     from xrecon.nets.registry import load_model
     from xrecon.preprocess.radiograph import normalize
 
@@ -193,13 +209,14 @@ def _run_network(
         if low_memory:
             save_memory(network)
         say("reconstruct", 0.0, f"on {place}")
+        call = partial(volume_and_classes, network) if segments(network) else network
         with torch.inference_mode():
-            output = network(
+            output = call(
                 torch.as_tensor(pictures, dtype=torch.float32, device=place),
                 torch.as_tensor(matrices, dtype=torch.float32, device=place),
             )
         say("reconstruct", 1.0, "done")
-        return output[0, 0].float().cpu().numpy()
+        return output[0].float().cpu().numpy()
 
     unit, used = run_on_device(compute, device, partial(compute, low_memory=True))
     if not np.all(np.isfinite(unit)):

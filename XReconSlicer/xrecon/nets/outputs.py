@@ -31,3 +31,9 @@ class TrainingOutputs(NamedTuple):
 def segments(network: nn.Module) -> bool:
     """Whether a reconstruction network, as it was made, also gives classes."""
     return bool(getattr(network, "classes", 0)) and hasattr(network, "reconstruct_and_segment")
+
+
+def volume_and_classes(network: nn.Module, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """(b, 2, z, y, x) of a network that segments: the volume, and the class of each voxel."""
+    volume, logits = network.reconstruct_and_segment(pictures, matrices)
+    return torch.cat([volume, logits.argmax(dim=1, keepdim=True).to(volume.dtype)], dim=1)

@@ -94,5 +94,5 @@ class PatientSpecificReconstruction(nn.Module):
         state = self.turn_3d(self.turn_2d(state).unflatten(1, (-1, BOTTOM_DEPTH)))
         for layer in self.up:
             state = layer(state)
-        slices = self.to_slices(torch.relu(self.to_one(state))[:, 0])
+        slices = self.to_slices(self.to_one(state)[:, 0])
         return to_volume(slices[:, None], FRONTAL)

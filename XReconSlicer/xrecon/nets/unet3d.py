@@ -18,8 +18,9 @@ from xrecon.volume import InputError
 class UNet3d(nn.Module):
     """(b, 1, z, y, x) unit volume -> logits (b, classes, z, y, x).
 
-    classes: background included. widths: channels of the levels; the first two have the full
-    resolution, each further one halves it, so sides must be multiples of 2 ** (levels - 2).
+    classes: background included. widths: channels of the levels; the first has the full resolution, each
+    further one half of that before, but for the last, which keeps it: sides must be multiples of
+    2 ** (levels - 2).
     Raises InputError for options that do not fit.
     """
 

@@ -126,7 +126,7 @@ class LossConfig(_Strict):
     edge: float = Field(0.0, ge=0, description="cross-entropy of surface maps (EAR)")
     edge_hu: float = Field(150.0, description="HU of the surface")
     edge_width_hu: PositiveFloat = Field(100.0, description="HU over which a voxel becomes inside")
-    segmentation: float = Field(0.0, ge=0, description="Dice and cross-entropy of the classes")
+    classes: float = Field(0.0, ge=0, description="Dice and cross-entropy of the network's own classes")
     consistency: float = Field(
         0.0, ge=0, description="RSC: classes of the true CT, and the reconstruction's like them (X-CTRSNet)"
     )
@@ -142,7 +142,7 @@ class LossConfig(_Strict):
 
 
 class SegmentationConfig(_Strict):
-    """Which classes a network learns beside the CT, when the loss has a segmentation term."""
+    """Which classes a network learns beside the CT, when the loss has a term of classes."""
 
     source: Literal["lungs", "files"] = Field(
         "lungs", description="lungs: found in each CT; files: label maps, column 'labels' of subjects.csv"
@@ -229,7 +229,7 @@ class TrainConfig(_Strict):
     @property
     def needs_labels(self) -> bool:
         """Whether training samples need the class of each voxel."""
-        return self.task == "segmentation" or bool(self.loss.segmentation or self.loss.consistency)
+        return self.task == "segmentation" or bool(self.loss.classes or self.loss.consistency)
 
 
 # Settings that are replaced as a whole, not merged.

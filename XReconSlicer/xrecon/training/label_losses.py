@@ -13,7 +13,7 @@ from torch import nn
 TINY = 1e-5
 
 
-class SegmentationLoss(nn.Module):
+class ClassLoss(nn.Module):
     """1 - Dice (mean of the classes but background, over the batch) + cross-entropy, from MONAI.
 
     The paper has Dice alone; the cross-entropy gives classes that are not found yet a slope.
@@ -55,7 +55,7 @@ class ConsistencyLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.criterion = SegmentationLoss()
+        self.criterion = ClassLoss()
 
     def forward(
         self, logits: torch.Tensor, reference: torch.Tensor, labels: torch.Tensor, detached: bool = False

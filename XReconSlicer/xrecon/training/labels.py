@@ -74,3 +74,12 @@ def dice_by_name(found: np.ndarray, truth: np.ndarray, names: Sequence[str]) -> 
         f"dice_{name.replace(' ', '_')}": dice(found == number, truth == number)
         for number, name in enumerate(names, start=1)
     }
+
+
+def mean_dice(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means over subjects, by name, of those that have the class; NaN when none has it."""
+    means = {}
+    for name in rows[0] if rows else ():
+        known = [row[name] for row in rows if not np.isnan(row[name])]
+        means[name] = float(np.mean(known)) if known else float("nan")
+    return means

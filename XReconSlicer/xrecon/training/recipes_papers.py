@@ -64,7 +64,7 @@ PAPER_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "x-ctrsnet": _recipe(
         "x-ctrsnet",
         {"features": 4, "width": 0.5, "segmenter_options": {"width": 4, "convs": 1}},
-        {"absolute": 1.0, "perceptual": 1.0, "segmentation": 1.0, "consistency": 1.0},
+        {"absolute": 1.0, "perceptual": 1.0, "classes": 1.0, "consistency": 1.0},
     ),
     "ear": _recipe(
         "ear",
@@ -74,7 +74,7 @@ PAPER_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "ear-vertebrae": _recipe(
         "ear",
         {"widths": [16, 32, 64, 128]},
-        {"absolute": 1.0, "edge": 0.1, "frequency": 0.1, "mip": 0.1, "segmentation": 0.5},
+        {"absolute": 1.0, "edge": 0.1, "frequency": 0.1, "mip": 0.1, "classes": 0.5},
         name="ear-vertebrae-64",
         pneumothorax_variants=0,
         grid=_VERTEBRA_GRID,

@@ -24,9 +24,10 @@ from xrecon.preprocess.views import view_kind
 from xrecon.training.config import TrainConfig
 from xrecon.training.datasets import Batch, PairSource, Prefetched, mean_target
 from xrecon.training.distributed import Processes
-from xrecon.training.labels import dice_by_name
+from xrecon.training.labels import dice_by_name, mean_dice
+from xrecon.training.order import pose_generator
 from xrecon.training.subjects import Subject
-from xrecon.training.terms import LossTerms, require_outputs
+from xrecon.training.terms import PaperTerms, require_outputs
 from xrecon.volume import InputError, Volume
 
 if TYPE_CHECKING:
@@ -114,7 +115,16 @@ class ReconstructionTask:
 
             self.critic = create_discriminator(config).to(self.device, self._dtype)
             self.gan = LeastSquaresGANLoss()
-        self.terms = LossTerms(config, self.device)
+        if weights.projection:
+            from xrecon.training.losses import ProjectionLoss
+
+            self.projection = ProjectionLoss(
+                side=config.grid.side,
+                jitter_deg=weights.projection_jitter_deg,
+                jitter_fraction=weights.projection_jitter_fraction,
+                geometry=weights.projection_geometry,
+            ).to(self.device)
+        self.paper_terms = PaperTerms(config, self.device)
 
     def distribute(self, processes: Processes) -> tuple[nn.Module, nn.Module | None]:
         """Network and discriminator as the losses call them when several processes work together."""
@@ -151,10 +161,18 @@ class ReconstructionTask:
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Weighted sum of the terms that are switched on, and each term before weighting."""
         batch, weights = self.data.sample(items, following), self.config.loss
-        target = self._on_device(batch)[2]
-        outputs = self._outputs(batch)
+        outputs, target = self._outputs(batch), self._on_device(batch)[2]
+        prediction = outputs.volume
+        terms: dict[str, torch.Tensor] = {}
+        if weights.reconstruction:
+            terms["reconstruction"] = nn.functional.mse_loss(prediction, target)
+        if weights.absolute:
+            terms["absolute"] = nn.functional.l1_loss(prediction, target)
+        if weights.projection:
+            rng = pose_generator(self.config.seed, step)
+            terms["projection"] = self.projection(prediction, target, rng)
         labels = None if batch.labels is None else batch.labels.to(self.device)
-        terms, prediction = self.terms(outputs, target, labels, step), outputs.volume
+        terms |= self.paper_terms(outputs, target, labels, step)
         if self.critic is not None:
             # only the generator learns here, so the discriminator's own gradients are spared
             self.critic.requires_grad_(False)
@@ -185,7 +203,7 @@ class ReconstructionTask:
         """Means over the validation patients: PSNR 3D (dB), SSIM, MAE (HU); "_mean_volume" in its place."""
         from xrecon.evaluation.metrics import mae, psnr, ssim  # loads scikit-image
 
-        rows, mean = [], self.mean_volume[0, 0].numpy()
+        rows, classes, mean = [], [], self.mean_volume[0, 0].numpy()
         for index in range(len(self.validation.subjects)):
             prediction, truth = self._pair(network, index)
             rows.append(
@@ -195,10 +213,10 @@ class ReconstructionTask:
                     "mae_hu": mae(prediction, truth) * (HU_WINDOW[1] - HU_WINDOW[0]),
                     "psnr_mean_volume": psnr(mean, truth, data_range=1.0),
                     "ssim_mean_volume": ssim(mean, truth, data_range=1.0),
-                    **self._class_dice(network, index),
                 }
             )
-        return mean_rows(rows)
+            classes.append(self._class_dice(network, index))
+        return {**_means(rows), **mean_dice(classes)}
 
     def _class_dice(self, network: nn.Module, index: int) -> dict[str, float]:
         """Dice of each class of a validation patient, when the network gives classes."""
@@ -226,7 +244,7 @@ class ReconstructionTask:
             prediction = pairs[(index + 1) % len(pairs)][0]
             row = {"psnr": psnr(prediction, truth, data_range=1.0)}
             rows.append({**row, "ssim": ssim(prediction, truth, data_range=1.0)})
-        return {f"{name}_shuffled": value for name, value in mean_rows(rows).items()}
+        return {f"{name}_shuffled": value for name, value in _means(rows).items()}
 
     def picture(self, network: nn.Module) -> Image | None:
         """Truth, reconstruction and error of the first validation patient (else training patient)."""
@@ -311,12 +329,5 @@ def switch_on_checkpointing(network: nn.Module, architecture: str) -> None:
         module.checkpointing = True
 
 
-def mean_rows(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means of the metrics of several subjects, by name."""
-    means = {}
-    for name in rows[0] if rows else ():
-        values = [row[name] for row in rows]
-        if name.startswith("dice_"):  # a class that neither volume has gives no Dice
-            values = [v for v in values if not np.isnan(v)] or [np.nan]
-        means[name] = float(np.mean(values))
-    return means
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}

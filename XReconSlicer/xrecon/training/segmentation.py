@@ -20,10 +20,10 @@ from xrecon.preprocess.ct import HU_WINDOW, unit_to_hu
 from xrecon.training.config import TrainConfig
 from xrecon.training.datasets import Batch, ProjectedPairs, stack, to_target
 from xrecon.training.distributed import Processes
-from xrecon.training.label_losses import SegmentationLoss
-from xrecon.training.labels import dice_by_name, to_label_target
+from xrecon.training.label_losses import ClassLoss
+from xrecon.training.labels import dice_by_name, mean_dice, to_label_target
 from xrecon.training.prepared import PreparedSubjects
-from xrecon.training.reconstruction import LICENCE, mean_rows, training_data
+from xrecon.training.reconstruction import LICENCE, training_data
 from xrecon.volume import InputError, Quantity, Volume
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class SegmentationTask:
         torch.manual_seed(config.seed)
         self._dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.network = create_segmenter(config).to(self.device, self._dtype)
-        self.criterion = SegmentationLoss()
+        self.criterion = ClassLoss()
         self.distribute(Processes())
 
     def distribute(self, processes: Processes) -> tuple[nn.Module, None]:
@@ -115,7 +115,7 @@ class SegmentationTask:
             batch = self.validation.reference(index)
             found = self._segment(network, batch)
             rows.append(dice_by_name(found, batch.labels[0].cpu().numpy(), self.config.segmentation.names))
-        return mean_rows(rows)
+        return mean_dice(rows)
 
     def _segment(self, network: nn.Module, batch: Batch) -> np.ndarray:
         """Classes (z, y, x), uint8."""
