@@ -224,7 +224,8 @@ def models(
         bool,
         typer.Option(
             "--costs",
-            help="Count parameters, FLOP and memory of each architecture too, with its default options.",
+            help="Count parameters, FLOP and memory of each architecture too, with its default options "
+            "(takes a minute).",
         ),
     ] = False,
     progress: ProgressOption = ProgressMode.AUTO,

@@ -47,19 +47,10 @@ class Cost:
         if self.flops is not None:
             parts.append(f"{self.flops / 1e9:.1f} GFLOP")
         if self.activations_mb is not None:
-            parts.append(
-                f"{self.activations_mb:.0f} MB to reconstruct"
-                if self.is_reconstructor
-                else f"{self.activations_mb:.0f} MB to apply"
-            )
+            parts.append(f"{self.activations_mb:.0f} MB for a call")
         if self.training_mb is not None:
-            parts.append(f"{self.training_mb:.0f} MB to train (counted)")
+            parts.append(f"{self.training_mb:.0f} MB with gradients (counted)")
         return f"{', '.join(parts)}, for {self.input}"
-
-    @property
-    def is_reconstructor(self) -> bool:
-        """Whether it makes a volume out of pictures."""
-        return "pictures" in self.input
 
 
 def example_inputs(network: nn.Module, device: str = "meta", side: int = SIDE) -> tuple[torch.Tensor, ...]:

@@ -21,7 +21,7 @@ _CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 
 class Exchange(nn.Module):
     """Features of several scales, finest first, each summed with all others: same shapes out, but for the
-    widths of `outputs`. `only`: the scales wanted."""
+    widths of `outputs`."""
 
     def __init__(self, dims: int, widths: list[int], outputs: list[int], norm: str) -> None:
         super().__init__()

@@ -1,7 +1,10 @@
 """Starting values for the methods of other papers, at a size that two cores can train at 64^3.
 
-Learning rates, losses and weights follow the papers where they say; steps and widths are for a trial (the
-published widths are the defaults of each architecture). Imports nothing of xrecon.
+Losses and their weights follow the papers, with the voxel losses of `lifting` where a paper was made for
+something else than CT values. Steps and widths are for a trial: published widths are the defaults of each
+architecture. All but the GAN share one optimiser, so that a comparison under one budget is fair; the papers'
+learning rates are 1e-2 (EAR, BX2S-Net; batch norm), 1e-3 (X-CTRSNet) and 2e-4 (X2CT). Imports nothing of
+xrecon.
 """
 
 from __future__ import annotations
