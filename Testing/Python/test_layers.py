@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome", "segmentation_report"},
     "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
     "scoring_lungs": _MIDDLE,
+    "vertebrae": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
     "demo_report": _MIDDLE | {"__init__", "demo"},
     "benchmark": _MIDDLE | {
@@ -55,9 +56,10 @@ MAY_IMPORT = {
     },  # fmt: skip
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
+    "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
     "cli": {
         "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
-        "cli_drr", "cli_benchmark",
+        "cli_drr", "cli_benchmark", "cli_vertebrae",
     },  # fmt: skip
     "__main__": {"cli"},
 }

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_benchmark, cli_drr
+from xrecon import __version__, cli_benchmark, cli_drr, cli_vertebrae
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -75,6 +75,7 @@ def _top(
 app.command(
     "drr", epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL" LAO')
 )(cli_drr.drr)
+app.add_typer(cli_vertebrae.app, name="vertebrae")
 
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
@@ -193,7 +194,11 @@ def train(
         Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
     ],
     recipe: Annotated[
-        str, typer.Option(help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs.")
+        str,
+        typer.Option(
+            help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs, x-ctrsnet, ear, x2ct-gan, "
+            "sit, ... (a wrong name is answered with all of them)."
+        ),
     ] = "lifting",
     config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
     settings: Settings = None,
@@ -249,12 +254,22 @@ app.command(
 
 
 @app.command(epilog=_example("xrecon models --progress json"))
-def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
+def models(
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs",
+            help="Count parameters, FLOP and memory of each architecture too, with its default options "
+            "(takes a minute).",
+        ),
+    ] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
     """List the bundled models with what their cards say, and the architectures for training."""
     from xrecon import commands
 
     with Reporter(progress) as report:
-        tell(report, commands.models())
+        tell(report, commands.models(costs))
 
 
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))

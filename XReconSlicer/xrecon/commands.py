@@ -128,6 +128,12 @@ def reconstruct(
             for role, radiograph in (("input", picture), ("reprojection", projected)):
                 files[f"{role}_{short}"] = f"{role}_{short}.nrrd"
                 write_radiograph(radiograph, folder / files[f"{role}_{short}"])
+        if result.labels is not None:
+            from xrecon.io.segmentation import numbered_segments, write_segmentation
+
+            files["segmentation"] = "segmentation.seg.nrrd"
+            segments = numbered_segments(result.label_names)
+            write_segmentation(result.labels, folder / files["segmentation"], segments)
         numbers = {**result.to_dict(), "inputs": _names(pa, lateral, others)}
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
@@ -252,8 +258,11 @@ def train(
     return Outcome(files, {"metrics": metrics, "name": settings.name}, text, warnings)
 
 
-def models() -> Outcome:
-    """The cards of the bundled models and the names of the architectures."""
+def models(costs: bool = False) -> Outcome:
+    """The cards of the bundled models and the names of the architectures.
+
+    costs: also count parameters, FLOP and memory of every architecture with its default options.
+    """
     from xrecon.nets.registry import bundled_models, list_models, load_card
 
     cards = {name: load_card(name) for name in bundled_models()}
@@ -263,4 +272,10 @@ def models() -> Outcome:
         "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
         "architectures": list_models(),
     }
+    if costs:
+        from xrecon.nets.cost import count_cost
+
+        counted = {name: count_cost(name) for name in list_models()}
+        lines += [f"{name}: {cost.text()}" for name, cost in counted.items()]
+        numbers["costs"] = {name: cost.to_dict() for name, cost in counted.items()}
     return Outcome({}, numbers, "\n".join(lines))

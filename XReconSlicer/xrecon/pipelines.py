@@ -47,6 +47,8 @@ class Reconstruction:
     device: what it was computed on; warnings: one sentence each, for the user.
     uncertainty: the error to expect of each voxel as a standard deviation in HU, on the grid of `volume`,
         from networks that predict it. It knows errors of the kind seen in training only.
+    labels: what a model that also segments found, on the grid of `volume`; the label 1 is the first of
+        `label_names`. None for a model that does not.
     """
 
     volume: Volume
@@ -57,6 +59,8 @@ class Reconstruction:
     device: str
     warnings: list[str] = field(default_factory=list)
     uncertainty: Volume | None = None
+    labels: Volume | None = None
+    label_names: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and texts for a JSON file."""
@@ -67,6 +71,7 @@ class Reconstruction:
             "volume": {"shape_zyx": self.volume.shape, "spacing_zyx_mm": self.volume.spacing},
             "provenance": dict(self.volume.meta),
             "scores": self.scores,
+            "labels": {name: number for number, name in enumerate(self.label_names, start=1)},
             "views": [
                 {"view": r.view, "history": r.history, "geometry": r.geometry.to_dict(), "meta": dict(r.meta)}
                 for r in self.inputs
@@ -152,7 +157,16 @@ def reconstruct(
     mean = mean_training_volume(model)
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
-    return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty)
+    result = Reconstruction(
+        volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty
+    )
+    return _with_classes(result, unit[-1], card.output.labels) if card.output.labels else result
+
+
+def _with_classes(result: Reconstruction, classes: np.ndarray, names: Sequence[str]) -> Reconstruction:
+    """The reconstruction with its classes (z, y, x), of which the first of `names` is background."""
+    labels = result.volume.with_array(classes.astype(np.uint8), Quantity.LABEL)
+    return replace(result, labels=labels, label_names=tuple(names[1:]))
 
 
 def _named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
@@ -224,10 +238,14 @@ def _run_network(
     device: str,
     say: ProgressCallback,
 ) -> tuple[np.ndarray, Device]:
-    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used."""
+    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used.
+
+    The last channel holds the class of each voxel, for a model that also segments.
+    """
     import torch
 
     from xrecon.nets.device import run_on_device, save_memory
+    from xrecon.nets.outputs import segments, volume_and_classes
     from xrecon.nets.registry import load_model
     from xrecon.preprocess.radiograph import normalize
 
@@ -240,8 +258,9 @@ def _run_network(
         if low_memory:
             save_memory(network)
         say("reconstruct", 0.0, f"on {place}")
+        call = partial(volume_and_classes, network) if segments(network) else network
         with torch.inference_mode():
-            output = network(
+            output = call(
                 torch.as_tensor(pictures, dtype=torch.float32, device=place),
                 torch.as_tensor(matrices, dtype=torch.float32, device=place),
             )

@@ -96,6 +96,10 @@ def require_network(config: TrainConfig) -> None:
     with torch.device("meta"):
         if config.task == "lungs":
             network = create_model(config.architecture, **config.options)
+        elif config.task == "segmentation":
+            from xrecon.training.segmentation import create_segmenter
+
+            network = create_segmenter(config)
         else:
             network = create_reconstructor(config)
             require_fitting_network(network, config)
@@ -126,6 +130,10 @@ def make_task(data: Path, output: Path, manifest: Manifest, config: TrainConfig,
         from xrecon.training.lungs import LungTask
 
         return LungTask(*prepared, config, device)
+    if config.task == "segmentation":
+        from xrecon.training.segmentation import SegmentationTask
+
+        return SegmentationTask(*prepared, config, device)
     pairs: list[PairSource] = [ProjectedPairs(p, config, device) for p in prepared]
     return ReconstructionTask(*pairs, config, device)
 
@@ -164,6 +172,8 @@ def _from_store(
 ) -> tuple[list[Subject], Callable[[Subject], object]]:
     if config.task != "reconstruction":
         raise InputError(f"expected a folder of CTs for the task {config.task!r}, got the store {data}")
+    if config.needs_labels:
+        raise InputError(f"expected a folder of CTs for training with classes, got the store {data}")
     store = open_store(data)
     notes.extend(f"{name} is not in the store: {why}" for name, why in store.failed.items())
     return stored_subjects(store), lambda subject: make_pair(store.load(subject.name), config)
