@@ -175,7 +175,6 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         follow(self, parameterNode)
 
-    # -- choices
     def _onSettingsChanged(self, recipe: str, changes: dict) -> None:
         if self._parameterNode:
             self._parameterNode.recipe = recipe
@@ -232,7 +231,6 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             button.enabled = not problem
             button.toolTip = problem or ready
 
-    # -- jobs
     def _data(self) -> Path:
         return self.ctChoice.folder(self._parameterNode.source == CtSource.SCENE, self._output())
 
@@ -267,6 +265,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _watch(self, prepare: Callable[[], object]) -> None:
         from XReconSlicerLib import training
+        from XReconSlicerLib.training_results import describeMetrics
 
         output = self._output()
 
@@ -276,7 +275,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if "stopped" in numbers:
                 return _("Stopped: {message}").format(message=numbers["stopped"])
             self.ui.modelFolderEdit.currentPath = str(output / training.MODEL_FOLDER)
-            self.ui.resultLabel.text = training.describeMetrics(numbers)
+            self.ui.resultLabel.text = describeMetrics(numbers)
             self.ui.modelCollapsibleButton.collapsed = False
             return _("Trained: {folder}").format(folder=output / training.MODEL_FOLDER)
 
@@ -307,15 +306,12 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from XReconSlicerLib import training
         from XReconSlicerLib.training_results import loadEvaluation
 
-        output, model = self._output(), Path(self.ui.modelFolderEdit.currentPath)
-        device = self.ui.deviceComboBox.currentData
-
-        def load(result: dict) -> str:
-            self.ui.resultLabel.text = training.describeMetrics(result["numbers"])
-            return loadEvaluation(result)
-
+        model, device = Path(self.ui.modelFolderEdit.currentPath), self.ui.deviceComboBox.currentData
+        load = functools.partial(loadEvaluation, self.ui.resultLabel)
         self.jobPanel.run(
-            lambda: training.evaluationJob(model, self._data(), output, device), load, training.GRACE_MS
+            lambda: training.evaluationJob(model, self._data(), self._output(), device),
+            load,
+            training.GRACE_MS,
         )
 
     def onExportButton(self, _clicked: bool = False) -> None:

@@ -279,7 +279,7 @@ def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_p
     wait(widget)
     assert slicerhost.messages == []
     assert (run / "evaluation" / "evaluation.csv").is_file()
-    assert "psnr" in ui.resultLabel.text and "these figures are no test" in ui.resultLabel.text
+    assert "PSNR" in ui.resultLabel.text and "these figures are no test" in ui.resultLabel.text
     assert slicer.util.getNode("Evaluation of tiny").GetNumberOfRows() == 2
 
     (tmp_path / "shelf").mkdir()

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import qt
 import slicer
+import slicerhost
 from PIL import Image
+from slicerhost import plots, views
 from trunk import trunk
 from xrecon.io.image import read_volume
 from xrecon.volume import InputError
@@ -18,7 +20,7 @@ from XReconSlicerLib import training_curves
 from XReconSlicerLib.mrml import volumeToNode
 from XReconSlicerLib.studies import fileName, writeSceneVolumes
 from XReconSlicerLib.training_curves import TrainingCurves, available, curves, latest
-from XReconSlicerLib.training_results import loadEvaluation
+from XReconSlicerLib.training_results import describeMetrics, loadEvaluation
 
 ROWS = [
     {"step": 20, "loss": 0.5, "validation_psnr": "", "validation_psnr_mean_volume": ""},
@@ -99,6 +101,13 @@ def test_the_panel_shows_the_run_that_is_chosen(openModule: object, tmp_path: Pa
     assert ui.numbersLabel.text == "loss 0.25, psnr 19.5 dB" and ui.curveButton.enabled
     assert [ui.curveComboBox.itemData(i) for i in range(ui.curveComboBox.count)] == ["loss", "psnr"]
     assert ui.sampleComboBox.currentText == "step 200" and ui.sampleLabel.pixmap.width() == 420
+    with views.layout(64):
+        slicerhost.click(ui.curveButton)
+        (chart,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+        assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
+    picture = qt.QImage(str(plots.savePlot(chart, "trainer-loss")))
+    pixels = (qt.QColor(picture.pixel(x, y)) for x in range(80, 600) for y in range(30, 280))
+    assert sum(each.blue() > each.red() + 60 for each in pixels) > 200, "the curve is drawn, in its blue"
     ui.sampleComboBox.currentIndex = 0
     assert qt.QColor(ui.sampleLabel.pixmap.toImage().pixel(5, 5)).red() == 100
     ui.outputFolderEdit.currentPath = str(tmp_path)
@@ -123,9 +132,20 @@ def test_volumes_of_the_scene_become_files_with_their_geometry(tmp_path: Path) -
 
 def test_an_evaluation_becomes_a_table_of_the_scene(tmp_path: Path) -> None:
     (tmp_path / "evaluation.csv").write_text("subject,psnr\nfirst,20.5\nsecond,21\n")
-    told = loadEvaluation(
-        {"files": {"table": str(tmp_path / "evaluation.csv")}, "numbers": {"model": "mine"}}
-    )
+    label, numbers = qt.QLabel(), {"model": "mine", "mean": {"psnr": 20.75}}
+    told = loadEvaluation(label, {"files": {"table": str(tmp_path / "evaluation.csv")}, "numbers": numbers})
+    assert label.text == "PSNR: 20.75 dB"
     (node,) = slicer.util.getNodesByClass("vtkMRMLTableNode")
     assert node.GetName() == "Evaluation of mine" in told
     assert slicer.util.arrayFromTableColumn(node, "psnr").tolist() == [20.5, 21.0]
+
+
+def test_figures_have_the_names_and_units_of_the_field() -> None:
+    metrics = {"psnr": 20.25, "psnr_mean_volume": 16.5, "mae_hu_body": 150.0, "my_own": 1.0, "ssim": None}
+    assert describeMetrics({"metrics": metrics, "warnings": ["look"]}).splitlines() == [
+        "PSNR: 20.25 dB; the mean training volume has 16.5 dB",
+        "mean absolute error inside the body: 150 HU",
+        "my own: 1",
+        "look",
+    ]
+    assert describeMetrics({}) == ""

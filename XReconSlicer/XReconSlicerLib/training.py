@@ -218,10 +218,3 @@ def describeRadiographs(folder: Path, result: Mapping[str, Any]) -> str:
     text = _("{count} CTs projected into {folder}").format(count=len(result["files"]), folder=folder)
     more = _("; {count} failed, drr.json says why").format(count=failed) if failed else ""
     return text + more
-
-
-def describeMetrics(numbers: Mapping[str, Any]) -> str:
-    """Metrics of a training or an evaluation, and warnings, a line each."""
-    metrics = numbers.get("metrics") or numbers.get("mean") or {}
-    lines = [f"{name.replace('_', ' ')}: {value:.4g}" for name, value in metrics.items() if value is not None]
-    return "\n".join([*lines, *numbers.get("warnings", [])])

@@ -39,7 +39,10 @@ class GeometryBox:
         ui.viewsEdit.connect("editingFinished()", lambda: self._tell(self._views()))
 
     def show(self, values: Mapping[str, str]) -> None:
-        """Shows settings, given as JSON text by dotted name; what is no number leaves its box as it was."""
+        """Shows settings, given as JSON text by dotted name; what is no number leaves its box as it was.
+
+        There are none while packages are missing.
+        """
         ui = self.ui
         self._isShowing = True
         try:
@@ -50,10 +53,10 @@ class GeometryBox:
             for name, box in self._ranges().items():
                 box.setValues(*_read(values, name))
             ui.viewsEdit.text = ", ".join(_read(values, "geometry.views"))
-            ui.extentLabel.text = _("A cube of {mm:.0f} mm; {voxels:.1f} million voxels").format(
-                mm=side * spacing, voxels=side**3 / 1e6
+            ui.extentLabel.text = _("A cube of {mm:.0f} mm; {voxels:,} voxels").format(
+                mm=side * spacing, voxels=int(side) ** 3
             )
-        except (ValueError, TypeError):  # the table below says what is wrong with a setting
+        except (KeyError, ValueError, TypeError):  # the table below says what is wrong with a setting
             ui.extentLabel.text = ""
         finally:
             self._isShowing = False
