@@ -153,7 +153,7 @@ def test_a_method_that_knows_the_truth_is_told_from_one_that_ignores_its_radiogr
 
     rows, _ = measure(knowing, cases)
     assert rows[0]["psnr"] == pytest.approx(40.0, abs=0.3)  # 25 of 2500, but for clipped air
-    assert all(row["psnr_exchanged"] < row["psnr"] - 10.0 for row in rows)
+    assert all(row["psnr_exchanged"] < row["psnr"] - 3.0 for row in rows)
     rows, _ = measure(untrained(MEAN, plan, folder), cases)
     assert rows[0]["psnr_exchanged"] == pytest.approx(rows[0]["psnr"], abs=1e-6)
 

@@ -63,7 +63,9 @@ MAY_IMPORT = {
     },  # fmt: skip
     "__main__": {"cli"},
 }
-SLICER_MAY_IMPORT = {"__init__", "volume", "io", "pipelines", "training.config", "physics.geometry"}
+SLICER_MAY_IMPORT = {
+    "__init__", "volume", "io", "pipelines", "training.config", "training.status", "physics.geometry",
+}  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.
 ANNOTATIONS_ONLY = "TYPE_CHECKING"
@@ -188,6 +190,7 @@ LIGHT = (
     "xrecon.physics.poses",
     "xrecon.pipelines",
     "xrecon.training.config",
+    "xrecon.training.status",
     "xrecon.cli",
 )
 

@@ -207,8 +207,9 @@ def train(
 ) -> None:
     """Train a model on a folder of CTs, split by patient; radiographs are made on the fly.
 
-    A run that was stopped continues with --resume. The exported model is `<output>/model`. Several
-    GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon train ...`.
+    A run that was stopped (by Ctrl+C, or by a file `stop` in its folder) continues with --resume. The
+    exported model is `<output>/model`. Several GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon
+    train ...`.
     """
     from xrecon import commands
 
@@ -216,6 +217,18 @@ def train(
     with Reporter(progress if os.environ.get("RANK", "0") == "0" else ProgressMode.NONE) as report:
         overrides = parse_settings(settings)
         tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
+
+
+@app.command(epilog=_example("xrecon scan --data cts"))
+def scan(
+    data: Annotated[Path, typer.Option(help="Folder of CTs, as `xrecon train` takes it.")],
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """List the CTs of a folder with size, voxel size, and what keeps each from being trained on."""
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        tell(report, commands.scan(data, report))
 
 
 @app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))

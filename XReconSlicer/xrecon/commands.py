@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ from xrecon.volume import InputError, Quantity, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
+    from xrecon.training.scan import Study
+
 
 # -- reconstruct ---------------------------------------------------------------------------------
 @dataclass(frozen=True)
@@ -246,16 +248,43 @@ def train(
     resume: bool,
     progress: ProgressCallback,
 ) -> Outcome:
-    """A training run in its folder; the run keeps its own files, so that it can be resumed."""
+    """A training run in its folder; the run keeps its own files, so that it can be resumed.
+
+    One that was asked to stop is no failure; its numbers say "stopped".
+    """
     from xrecon.training.config import make_config
     from xrecon.training.run import train as run
+    from xrecon.training.status import StopRequested
 
     settings, warnings = make_config(recipe, config, overrides), []
-    metrics = run(data, output, settings, resume, progress, warnings)
-    names = {"model": "model", "log": "log.csv", "config": "config.json", "subjects": "subjects.json"}
-    files = {role: output / name for role, name in {**names, "splits": "splits.json"}.items()}
+    names = {"log": "log.csv", "config": "config.json", "subjects": "subjects.json", "splits": "splits.json"}
+    files = {role: output / name for role, name in names.items()}
+    try:
+        metrics = run(data, output, settings, resume, progress, warnings)
+    except StopRequested as request:
+        left = {role: path for role, path in files.items() if path.exists()}
+        return Outcome(left, {"stopped": str(request), "name": settings.name}, str(request), warnings)
+    files = {"model": output / "model", **files}
     text = "\n".join(f"{name}: {_short(value)}" for name, value in metrics.items())
     return Outcome(files, {"metrics": metrics, "name": settings.name}, text, warnings)
+
+
+def scan(data: Path, progress: ProgressCallback) -> Outcome:
+    """The CTs of a folder, and what is wrong with each. Nothing is written."""
+    from xrecon.training.scan import scan as look_through
+
+    studies = look_through(data, progress)
+    usable = sum(not study.problem for study in studies)
+    text = "\n".join(_study_line(study) for study in studies)
+    numbers = {"studies": [asdict(study) for study in studies], "usable": usable}
+    return Outcome({}, numbers, f"{text}\n{usable} of {len(studies)} can be trained on")
+
+
+def _study_line(study: Study) -> str:
+    size = " x ".join(map(str, study.size))
+    spacing = " x ".join(f"{s:g}" for s in study.spacing_mm)
+    verdict = f"not usable: {study.problem}" if study.problem else "; ".join(study.notes) or "ok"
+    return f"{study.name}: {size} voxels of {spacing} mm, {verdict}"
 
 
 def models(costs: bool = False) -> Outcome:

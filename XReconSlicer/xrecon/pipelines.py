@@ -327,6 +327,7 @@ def segment(
     paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
+    from xrecon.pneumothorax.lungs_chosen import find_lungs
     from xrecon.pneumothorax.quantify import quantify
     from xrecon.pneumothorax.quantify_all import measure
     from xrecon.pneumothorax.segment import ptx_seg
@@ -337,7 +338,7 @@ def segment(
     used, notes, source = "cpu", (), "given"
     if lungs is None:
         say("lungs", 0.0, "finding the lungs")
-        lungs, used, notes = _find_lungs(volume, lung_models, device, say)
+        lungs, used, notes = find_lungs(volume, lung_models, device, say)
         source = " + ".join(Path(m).name for m in lung_models)
     else:
         if not lungs.same_grid(volume):
@@ -362,30 +363,6 @@ def _ptx_parameters(
     if mode is not None and not isinstance(parameters, MODES.get(mode, ())):
         raise InputError(f"expected parameters of the mode {mode!r}, got {type(parameters).__name__}")
     return parameters
-
-
-def _find_lungs(
-    volume: Volume, models: Sequence[str | Path], device: str, say: ProgressCallback
-) -> tuple[Volume, str, tuple[str, ...]]:
-    """Lung masks, the device used and notes on it."""
-    from xrecon.nets.device import run_on_device
-    from xrecon.pneumothorax.lungs import classical_lungs, segment_lungs, unite_lungs
-
-    if not models:
-        raise InputError("expected one or more lung models, or lungs, got neither")
-    networks = [m for m in models if str(m) != CLASSICAL_LUNGS]
-    masks, used, notes = [], "cpu", ()
-    if networks:
-
-        def compute(place: str) -> Volume:
-            return segment_lungs(volume, networks, device=place, progress=say)
-
-        found, device_used = run_on_device(compute, device)
-        used, notes = device_used.name, device_used.notes
-        masks.append(found)
-    if len(networks) < len(models):
-        masks.append(classical_lungs(volume))
-    return masks[0] if len(masks) == 1 else unite_lungs(masks), used, notes
 
 
 # -- evaluate ------------------------------------------------------------------------------------
