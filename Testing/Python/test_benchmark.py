@@ -15,6 +15,7 @@ from xrecon.benchmark.command import benchmark
 from xrecon.benchmark.measure import correlations, measure
 from xrecon.benchmark.methods import CONTROLS, kind_of, untrained
 from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan, read_plan
+from xrecon.benchmark.run import run_in_process
 from xrecon.benchmark.table import flat_rows, markdown
 from xrecon.io.image import write_volume
 from xrecon.training.subjects import Subject, find_subjects
@@ -153,7 +154,7 @@ def test_a_method_that_knows_the_truth_is_told_from_one_that_ignores_its_radiogr
 
     rows, _ = measure(knowing, cases)
     assert rows[0]["psnr"] == pytest.approx(40.0, abs=0.3)  # 25 of 2500, but for clipped air
-    assert all(row["psnr_exchanged"] < row["psnr"] - 3.0 for row in rows)
+    assert all(row["psnr_exchanged"] < row["psnr"] - 1.0 for row in rows)
     rows, _ = measure(untrained(MEAN, plan, folder), cases)
     assert rows[0]["psnr_exchanged"] == pytest.approx(rows[0]["psnr"], abs=1e-6)
 
@@ -172,7 +173,8 @@ def test_correlations_need_three_cases_that_differ():
 def ran(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A benchmark of a small network and of one whose options do not exist."""
     output = tmp_path_factory.mktemp("ran")
-    benchmark(data, output, ["lifting", "x-recon"], ["person2", "person3"], silent, **SETTINGS)
+    chosen = ["lifting", "x-recon"]
+    benchmark(data, output, chosen, ["person2", "person3"], silent, isolated=False, **SETTINGS)
     return output
 
 
@@ -209,3 +211,11 @@ def test_the_table_puts_the_best_first_and_keeps_what_has_no_meaning():
     assert text.index("| better |") < text.index("| worse |")
     assert "not applicable" in text  # no Dice was measured
     assert json.loads(json.dumps(flat_rows(results)))[0]["psnr"] == 10.0
+
+
+def test_a_method_has_a_process_of_its_own(ran: Path, data: Path):
+    (ran / "methods" / MEAN / "result.json").unlink()
+    told: list[str] = []
+    result = run_in_process(ran, MEAN, lambda *what: told.append(what[2]))
+    assert result["name"] == MEAN and result["cases"] and result["peak_gib"] > 0.05
+    assert told and all(message.startswith(f"{MEAN}: ") for message in told)

@@ -11,7 +11,7 @@ from xrecon import __version__
 from xrecon.benchmark.cases import make_cases
 from xrecon.benchmark.methods import CONTROLS, kind_of
 from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan
-from xrecon.benchmark.run import read_result, run_in_process
+from xrecon.benchmark.run import read_result, run_in_process, run_safely
 from xrecon.benchmark.table import flat_rows, markdown
 from xrecon.benchmark.trained import write_data
 from xrecon.io.atomic import atomic_write_text
@@ -29,11 +29,13 @@ def benchmark(
     methods: Sequence[str],
     test: Sequence[str] | None,
     progress: ProgressCallback,
+    isolated: bool = True,
     **settings: Any,
 ) -> Outcome:
     """Trains or loads each method, measures all on the same cases, writes one table.
 
-    methods: names as `benchmark.methods` reads them; the controls are added. settings: fields of `Plan`.
+    methods: names as `benchmark.methods` reads them; the controls are added. isolated: each method in a
+    process of its own. settings: fields of `Plan`.
     Raises InputError for an unknown method, test CTs that do not exist, or a folder with another plan,
     before anything is computed. A method that fails is told in the table and stops no other.
     """
@@ -49,13 +51,13 @@ def benchmark(
     write_data(subjects, plan, output)
     notes += [f"left out {n}: {why}" for n, why in make_cases(plan, subjects, output, progress).items()]
     notes += _seen(plan)
-    results = []
+    results, run = [], run_in_process if isolated else run_safely
     for number, name in enumerate(names):
         progress("benchmark", number / len(names), name)
         before = read_result(output, name)
         # a method that failed gets another chance
         done = before if before is not None and "error" not in before else None
-        results.append(done or run_in_process(output, name, progress))
+        results.append(done or run(output, name, progress))
     if all("error" in result for result in results):
         raise InputError(f"expected a method that works, got none: {results[0]['error']}")
     return _written(output, plan, results, notes)

@@ -64,8 +64,15 @@ def run_in_process(folder: Path, name: str, progress: Progress) -> dict[str, Any
 
 
 def _child(folder: Path, name: str, pipe: Any) -> None:
+    run_safely(folder, name, lambda *what: pipe.send(what))
+    pipe.close()
+
+
+def run_safely(folder: Path, name: str, progress: Progress) -> dict[str, Any]:
+    """A method's figures, or why there are none, stored in the folder."""
+
     def say(stage: str, fraction: float, message: str) -> None:
-        pipe.send((stage, fraction, f"{name}: {message}"))
+        progress(stage, fraction, f"{name}: {message}")
 
     try:
         result = run_method(folder, name, say)
@@ -75,7 +82,7 @@ def _child(folder: Path, name: str, pipe: Any) -> None:
         traceback.print_exc()
         result = {"name": name, "error": f"{type(error).__name__}: {error} (a bug in xrecon)"}
     _store(folder, name, result)
-    pipe.close()
+    return result
 
 
 def run_method(folder: Path, name: str, progress: Progress) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lungs from a list of models: networks on a device with memory to fall back to, the classical way, united."""
+"""Lungs from a list of models: networks on a device that can be used, the classical way, united."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _accepted(scene: Scene, settings: RobustParameters) -> tuple[np.ndarray, lis
         piece = labels == number
         box = morphology.grown_box(piece, [int(np.ceil(8.0 / s)) + 1 for s in scene.spacing])
         region = robust_regions.describe(
-            piece[box], scene.g[box], scene.room[box], scene.wall[box], scene.spacing
+            piece[box], scene.g[box], scene.room[box], scene.wall[box], scene.levels, scene.spacing
         )
         if robust_regions.is_free_air(region, scene.levels):
             air |= piece
