@@ -26,6 +26,7 @@ from xrecon.options import (
     DeviceOption,
     Output,
     ProgressOption,
+    PtxMode,
     Settings,
     Side,
     SourceToDetector,
@@ -138,6 +139,13 @@ def segment(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    mode: Annotated[
+        PtxMode | None,
+        typer.Option(
+            help="robust (default), or reference: the paper's Algorithm 1, also taken when --set names its "
+            "parameters (t_p, K_b, ...)."
+        ),
+    ] = None,
     settings: Settings = None,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
@@ -152,7 +160,8 @@ def segment(
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
-        tell(report, commands.segment(ct, output, lungs, models, parameters, device.value, report))
+        chosen = mode.value if mode else None
+        tell(report, commands.segment(ct, output, lungs, models, parameters, device.value, report, chosen))
 
 
 @app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))

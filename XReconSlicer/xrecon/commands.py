@@ -113,6 +113,7 @@ def segment(
     parameters: Mapping[str, Any],
     device: str,
     progress: ProgressCallback,
+    mode: str | None = None,
 ) -> Outcome:
     """Lungs and pneumothorax of a CT as a segmentation, with their volumes as JSON and CSV."""
     from xrecon import pipelines
@@ -123,7 +124,7 @@ def segment(
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, parameters, device, progress)
+        result = pipelines.segment(volume, given, lung_models, parameters, device, progress, mode)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)
         numbers = segmentation_numbers(result, ct.name)
@@ -141,6 +142,7 @@ def segmentation_numbers(result: Segmentation, source: str) -> dict[str, Any]:
     return {
         "source": source,
         "quantities": result.quantities.to_dict(),
+        "mode": result.mode,
         "parameters": result.parameters.model_dump(mode="json"),
         "lungs": result.lung_source,
         "device": result.device,

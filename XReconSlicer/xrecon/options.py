@@ -30,6 +30,13 @@ class Side(StrEnum):
     RIGHT = "right"
 
 
+class PtxMode(StrEnum):
+    """How PTX-Seg works."""
+
+    ROBUST = "robust"
+    REFERENCE = "reference"
+
+
 GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
 _CT = typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
 Ct = Annotated[Path, _CT]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
     from xrecon.nets.device import Device
     from xrecon.pneumothorax.quantify import PtxQuantities
-    from xrecon.pneumothorax.segment import PtxParameters
+    from xrecon.pneumothorax.segment import PtxParameters, RobustParameters
 
 ProgressCallback = Callable[[str, float, str], None]
 
@@ -83,10 +83,17 @@ class Segmentation:
     labels: Volume
     lungs: Volume
     quantities: PtxQuantities
-    parameters: PtxParameters
+    parameters: PtxParameters | RobustParameters
     lung_source: str
     device: str
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def mode(self) -> str:
+        """How PTX-Seg worked: "robust" or "reference"."""
+        from xrecon.pneumothorax.segment import mode_of
+
+        return mode_of(self.parameters)
 
 
 # -- reconstruct ---------------------------------------------------------------------------------
@@ -248,15 +255,17 @@ def segment(
     volume: Volume,
     lungs: Volume | None = None,
     lung_models: Sequence[str | Path] = DEFAULT_LUNG_MODELS,
-    parameters: PtxParameters | Mapping[str, Any] | None = None,
+    parameters: PtxParameters | RobustParameters | Mapping[str, Any] | None = None,
     device: str = "auto",
     progress: ProgressCallback | None = None,
+    mode: str | None = None,
 ) -> Segmentation:
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
     lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
     the union of `lung_models`, names of bundled models or model folders, of which one may be
-    "classical". parameters: of PTX-Seg, as a `PtxParameters` or by name.
+    "classical". parameters: of PTX-Seg, as an object or by name. mode: "robust" or "reference" (the
+    paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
     from xrecon.pneumothorax.quantify import quantify
@@ -264,7 +273,7 @@ def segment(
 
     say = progress or _silent
     volume.require_hounsfield("the CT")
-    settings = _ptx_parameters(parameters)
+    settings = _ptx_parameters(parameters, mode)
     used, notes, source = "cpu", (), "given"
     if lungs is None:
         say("lungs", 0.0, "finding the lungs")
@@ -282,12 +291,16 @@ def segment(
     return Segmentation(labels, lungs, quantities, settings, source, used, warnings)
 
 
-def _ptx_parameters(parameters: PtxParameters | Mapping[str, Any] | None) -> PtxParameters:
-    from xrecon.pneumothorax.segment import PtxParameters
+def _ptx_parameters(
+    parameters: PtxParameters | RobustParameters | Mapping[str, Any] | None, mode: str | None
+) -> PtxParameters | RobustParameters:
+    from xrecon.pneumothorax.segment import MODES, parameters_of
 
-    if isinstance(parameters, PtxParameters):
-        return parameters
-    return PtxParameters.from_settings(parameters or {})
+    if parameters is None or isinstance(parameters, Mapping):
+        return parameters_of(mode, parameters or {})
+    if mode is not None and not isinstance(parameters, MODES.get(mode, ())):
+        raise InputError(f"expected parameters of the mode {mode!r}, got {type(parameters).__name__}")
+    return parameters
 
 
 def _find_lungs(
