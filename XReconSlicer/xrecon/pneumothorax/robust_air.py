@@ -1,4 +1,4 @@
-"""Candidates of free air: deep dark cores, grown to the half-way surfaces towards lung and wall."""
+"""Candidates of free air: dark layers a few millimetres thick, grown to about half-way towards lung."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ import numpy as np
 from xrecon.pneumothorax import morphology
 from xrecon.pneumothorax.robust_levels import Levels
 
-CORE_SHARE = 0.35
+Spacing = tuple[float, float, float]
+# Thresholds between air (0) and lung (1): where a layer may begin, and how far it grows.
+CORE_SHARE, GROWN_SHARE = 0.50, 0.55
 CORE_FLOOR_HU = 18.0
-REACH_MM = 15.0
-TISSUE_HU = 40.0
+REACH_MM = 25.0
+WALL_HU = -300.0
 
 
-def wall_of(hu: np.ndarray, lungs: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def wall_of(hu: np.ndarray, lungs: np.ndarray, spacing: Spacing) -> np.ndarray:
     """Chest wall, mediastinum and diaphragm: tissue without the vessels of the lungs."""
-    tissue = hu > -300.0
+    tissue = hu > WALL_HU
     return tissue & ~(lungs & ~morphology.dilate(morphology.open_(tissue, 4.0, spacing), 2.0, spacing))
 
 
 def candidates(
-    g: np.ndarray, room: np.ndarray, levels: Levels, core_mm: float, spacing: tuple[float, float, float]
+    g: np.ndarray, room: np.ndarray, levels: Levels, layer_mm: float, spacing: Spacing
 ) -> tuple[np.ndarray, int]:
-    """Labels 1..n of dark regions with a core, and n."""
+    """Labels 1..n (6 neighbours) of dark regions of which some part is a box of `layer_mm` thick, and n."""
+    from scipy import ndimage
+
     strong = room & (g < levels.air + max(CORE_SHARE * levels.contrast, CORE_FLOOR_HU))
-    core = morphology.open_(strong, core_mm, spacing)
+    size = [max(1, round(layer_mm / s)) for s in spacing]
+    core = ndimage.binary_opening(strong, np.ones(size, bool))
     if not core.any():
         return np.zeros(g.shape, np.int32), 0
-    dark = room & (g < levels.air + 0.5 * levels.contrast) & morphology.dilate(core, REACH_MM, spacing)
+    dark = room & (g < levels.air + GROWN_SHARE * levels.contrast)
+    dark &= morphology.dilate(core, REACH_MM, spacing)
     labels, sizes = morphology.label_components(dark, connectivity=6)
     keep = np.zeros(sizes.size, bool)
     keep[np.unique(labels[core])] = True
