@@ -25,8 +25,8 @@ from xrecon.pneumothorax.grids import (
     require_hu,
     require_lungs,
 )
-from xrecon.pneumothorax.robust_levels import Levels
 from xrecon.pneumothorax.robust_judge import Judge
+from xrecon.pneumothorax.robust_levels import Levels
 from xrecon.pneumothorax.robust_parameters import RobustParameters
 from xrecon.pneumothorax.robust_room import Surroundings
 from xrecon.volume import InputError, Quantity, Volume
@@ -152,11 +152,11 @@ def _labels(
     """Lung and air on the fine grid."""
     found = np.zeros(given.shape, bool)
     if air.any():
-        box = morphology.grown_box(air, [int(np.ceil(12.0 / s)) for s in scene.spacing])
+        box = morphology.grown_box(air, [int(np.ceil(24.0 / s)) for s in scene.spacing])
+        hu, room, wall = scene.hu[box], scene.room[box], scene.wall[box]
+        whole = robust_air.along_the_wall(air[box], hu, room, wall, scene.levels, scene.spacing)
         field = np.full(air.shape, robust_edge.FAR_OUT, np.float32)
-        field[box] = robust_edge.margin(
-            air[box], scene.hu[box], scene.room[box], scene.wall[box], scene.spacing
-        )
+        field[box] = robust_edge.margin(whole, hu, room, wall, scene.spacing)
         fine = robust_grid.interpolated(field, scene.factors, found[scene.box].shape) >= 0.0
         found[scene.box] = morphology.drop_small(
             fine, settings.minimum_air_ml, float(np.prod(spacing)) / 1000.0

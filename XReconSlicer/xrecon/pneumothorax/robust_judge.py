@@ -59,9 +59,10 @@ class Judge:
         return float(np.prod(self.spacing)) / 1000.0
 
     def _around(self, box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+        margins = [int(np.ceil(MARGIN_MM / s)) + 1 for s in self.spacing]
         return tuple(
             slice(max(0, s.start - m), min(n, s.stop + m))
-            for s, n, m in zip(box, shape, [int(np.ceil(MARGIN_MM / q)) + 1 for q in self.spacing], strict=True)
+            for s, n, m in zip(box, shape, margins, strict=True)
         )
 
     def _describe(self, piece: np.ndarray, box: tuple[slice, ...]) -> Region:
