@@ -21,7 +21,7 @@ from pneumothorax_benchmark.making import Made, make
 
 MODES = ("reference", "robust")
 # Sources whose change does not change the figures of the reference mode, or of any.
-ROBUST_SOURCES, FREE_SOURCES = "robust", ("quantify", "report", "doubts")
+ROBUST_SOURCES, FREE_SOURCES = "robust", ("quantify", "measures", "doubts")
 
 
 def mode_parameters() -> dict[str, Any]:
