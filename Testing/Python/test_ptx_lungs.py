@@ -283,7 +283,7 @@ def test_a_real_ct_against_its_lobes(data_dir):
     """lidc_0001 with TotalSegmentator lobes (pseudo-labels): classical lungs, and PTX-Seg on a healthy CT."""
     from xrecon.io.image import read_volume
     from xrecon.pneumothorax.quantify import quantify
-    from xrecon.pneumothorax.segment import ptx_seg
+    from xrecon.pneumothorax.segment import PtxParameters, ptx_seg
     from xrecon.pneumothorax.synthesize import add_pneumothorax
 
     hu = read_volume(data_dir / "lidc_0001.nii.gz")
@@ -296,13 +296,17 @@ def test_a_real_ct_against_its_lobes(data_dir):
         assert dice(found == label, truth == label) > 0.975
     trachea = lobes.array == 16
     assert (found[trachea] > 0).mean() < 0.01
-    quantities = quantify(ptx_seg(hu, hu.with_array(truth, Quantity.LABEL)))
+    lungs = hu.with_array(truth, Quantity.LABEL)
+    quantities = quantify(ptx_seg(hu, lungs, PtxParameters()))
     # no pneumothorax here: what the paper's settings call air is noise and emphysema (reference figure)
     assert quantities.pneumothorax_ml == pytest.approx(28.0, abs=3.0)
     assert quantities.occupancy_percent < 1.0
-    # the same patient with 30 % synthetic pneumothorax; at 1.6 mm the rim's partial volume is lost
-    air, labels = add_pneumothorax(hu, hu.with_array(truth, Quantity.LABEL), "right", 0.3, seed=1)
-    measured = ptx_seg(air, classical_lungs(air))
-    assert dice(measured.array == 3, labels.array == 3) > 0.85
-    assert 20.0 < quantify(measured).right_occupancy_percent < 30.0
-    assert quantify(measured).left_occupancy_percent < 1.0
+    assert quantify(ptx_seg(hu, lungs)).pneumothorax_ml < 10.0
+    # the same patient with 30 % synthetic pneumothorax; the reference mode loses the rim's partial volumes
+    air, labels = add_pneumothorax(hu, lungs, "right", 0.3, seed=1)
+    found = classical_lungs(air)
+    for parameters, least, low, high in ((PtxParameters(), 0.85, 20.0, 30.0), (None, 0.93, 28.0, 32.0)):
+        measured = ptx_seg(air, found, parameters)
+        assert dice(measured.array == 3, labels.array == 3) > least
+        assert low < quantify(measured).right_occupancy_percent < high
+        assert quantify(measured).left_occupancy_percent < 1.0
