@@ -1,4 +1,4 @@
-"""PTX-Seg's reference mode on a chest of formulas: known millilitres, every parameter's effect, sides, warnings."""
+"""PTX-Seg's reference mode on a chest of formulas: known ml, every parameter's effect, sides, warnings."""
 
 from __future__ import annotations
 
