@@ -255,7 +255,7 @@ def segment(
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
     lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
-    the union of `lung_models`, names of bundled models or model folders, of which one may be
+    the union of `lung_models`: names of bundled models, model folders, files of lungmask weights, or
     "classical". parameters: of PTX-Seg, as a `PtxParameters` or by name.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
@@ -311,7 +311,8 @@ def _find_lungs(
         masks.append(found)
     if len(networks) < len(models):
         masks.append(classical_lungs(volume))
-    return masks[0] if len(masks) == 1 else unite_lungs(masks), used, notes
+    lungs = masks[0] if len(masks) == 1 else unite_lungs(masks)
+    return lungs, used, (*notes, *lungs.meta.get("lungs_note", "").splitlines())
 
 
 # -- evaluate ------------------------------------------------------------------------------------

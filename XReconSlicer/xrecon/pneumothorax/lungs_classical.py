@@ -8,6 +8,7 @@ from xrecon.pneumothorax import airways, morphology, sides
 from xrecon.pneumothorax.grids import LEFT_LUNG, RIGHT_LUNG, anatomical_view, require_hu
 from xrecon.volume import InputError, Quantity, Volume
 
+NOTE = "Lungs by thresholds and morphology, a fallback for a lung network: dense lung can be missed."
 LUNG_AIR_HU = -400.0
 WORKING_SPACING_MM = 2.0
 CLOSING_MM = 7.0
@@ -37,7 +38,7 @@ def classical_lungs(volume: Volume, threshold_hu: float = LUNG_AIR_HU) -> Volume
     fine = _refine(labels, hu, factors, threshold_hu)
     return volume.with_array(
         view.restore(fine), Quantity.LABEL,
-        lungs="classical", lungs_note="threshold and morphology, a fallback for a lung network",
+        lungs="classical", lungs_note=NOTE,
     )
 
 
