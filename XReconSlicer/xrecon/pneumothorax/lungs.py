@@ -12,7 +12,7 @@ import numpy as np
 
 from xrecon.pneumothorax import morphology, sides
 from xrecon.pneumothorax.grids import LEFT_LUNG, RIGHT_LUNG, anatomical_view, require_hu, require_lungs
-from xrecon.pneumothorax.lungs_classical import classical_lungs
+from xrecon.pneumothorax.lungs_classical import classical_lungs, trachea_and_main_bronchi
 from xrecon.volume import InputError, Quantity, Volume
 
 __all__ = ["classical_lungs", "segment_lungs", "split_left_right", "unite_lungs"]
@@ -73,6 +73,9 @@ def segment_lungs(
 ) -> Volume:
     """The union of what lung networks find: labels 1 right, 2 left on the grid of `volume`.
 
+    Trachea and main bronchi are taken out where a trachea is found: networks often keep some of them, and
+    PTX-Seg would count their air.
+
     volume: HU, any grid. models: names of bundled models; model folders whose card takes axial slices and
     gives background, right lung, left lung; files of lungmask weights (.pth); or "R231", "LTRCLobes",
     "R231CovidWeb" where the `lungmask` package has put them. device: "cpu" or "cuda".
@@ -95,4 +98,6 @@ def segment_lungs(
 
         by_network = network_lungs if file is None else lungmask_lungs
         found.append(by_network(volume, file or model, device, say))
-    return unite_lungs(found)
+    lungs = unite_lungs(found)
+    lungs.array[trachea_and_main_bronchi(volume)] = 0
+    return lungs
