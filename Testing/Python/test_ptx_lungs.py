@@ -263,6 +263,20 @@ def test_a_network_sees_the_patient_the_right_way_round(toy_model, grid):
     assert (moved.array != again).sum() <= 0.001 * (again > 0).sum()
 
 
+def test_what_networks_keep_of_the_airways_is_taken_out(toy_model):
+    hu, lungs, _ = chest(Grid((80, 88, 125), (3.0, 3.0, 3.0)), airway=True)
+    pipe = (hu.array == -1000.0) & (lungs.array == 0)
+    x, y, z = np.moveaxis(points(hu), -1, 0)
+    pipe &= (x**2 + (y - 10.0) ** 2 < 9.0**2) & (z > 0.0) & (z < 60.0)
+    kept = lungs_network.network_lungs(hu, toy_model, "cpu", lambda share, text: None).array
+    found = segment_lungs(hu, [toy_model]).array
+    assert pipe.sum() > 100 and (kept[pipe] > 0).mean() > 0.5
+    assert not (found[pipe] > 0).any()
+    for label in (1, 2):
+        assert dice(found == label, lungs.array == label) > 0.95
+    assert ((kept > 0) & (found == 0)).sum() < 0.05 * (kept > 0).sum()
+
+
 def test_models_that_are_not_lung_models_are_refused(toy_model):
     hu, _, _ = chest()
     with pytest.raises(InputError, match="at least one"):

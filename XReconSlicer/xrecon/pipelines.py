@@ -322,7 +322,7 @@ def segment(
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
     lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
-    the union of `lung_models`, names of bundled models or model folders, of which one may be
+    the union of `lung_models`: names of bundled models, model folders, files of lungmask weights, or
     "classical". parameters: of PTX-Seg, as an object or by name. mode: "robust" or "reference" (the
     paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.

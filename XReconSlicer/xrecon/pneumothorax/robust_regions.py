@@ -12,6 +12,7 @@ from xrecon.pneumothorax.robust_levels import Levels
 # Free air: much of its surface on chest wall or mediastinum, a sharp edge to the lung, no vessels.
 MIN_WALL_SHARE = 0.30
 MIN_STEP_HU = 60.0
+ALONE_ML = 150.0
 MAX_VESSEL_SHARE = 0.03
 MAX_OFFSET_SHARE = 0.35
 PART_WALL_SHARE = 0.35
@@ -70,7 +71,8 @@ def describe(
 
 def is_free_air(region: Region, levels: Levels) -> bool:
     """The decision on one candidate."""
-    sharp = np.isnan(region.step) or region.step >= MIN_STEP_HU
+    # Without lung beside it, it may be a trachea, or a hemithorax with hardly any lung left.
+    sharp = region.ml >= ALONE_ML if np.isnan(region.step) else region.step >= MIN_STEP_HU
     return bool(
         region.wall >= MIN_WALL_SHARE
         and sharp
