@@ -21,7 +21,13 @@ from ptx_chest import (
 )
 from xrecon.nets.card import SliceInput
 from xrecon.pneumothorax import lungs_network
-from xrecon.pneumothorax.lungs import classical_lungs, segment_lungs, split_left_right, unite_lungs
+from xrecon.pneumothorax.lungs import (
+    classical_lungs,
+    given_lungs,
+    segment_lungs,
+    split_left_right,
+    unite_lungs,
+)
 from xrecon.pneumothorax.lungs_network import clean_sides, labels_on_grid, slices_to_network
 from xrecon.volume import InputError, Quantity, Volume
 
@@ -160,6 +166,22 @@ def test_one_lung_is_told_by_the_body():
     for label in (1, 2):
         alone = lungs.with_array((lungs.array == label).astype(np.uint8))
         assert np.unique(split_left_right(alone, hu).array).tolist() == [0, label]
+
+
+def test_a_given_mask_of_one_label_is_split_when_it_holds_both_lungs():
+    hu, lungs, _ = chest()
+    for label in (1, 2):
+        one = lungs.with_array(np.where(lungs.array > 0, label, 0).astype(np.uint8))
+        found = given_lungs(one, hu)
+        np.testing.assert_array_equal(found.array, lungs.array)
+        assert "by position" in found.meta["lungs_note"]
+        alone = lungs.with_array(np.where(lungs.array == 1, label, 0).astype(np.uint8))
+        np.testing.assert_array_equal(given_lungs(alone, hu).array, alone.array)  # the label says the side
+    assert given_lungs(lungs, hu) is lungs
+    speck = lungs.with_array((np.arange(lungs.array.size) == 5).reshape(lungs.shape).astype(np.uint8))
+    assert given_lungs(speck, hu) is speck
+    with pytest.raises(InputError, match="labels"):
+        given_lungs(lungs.with_array(lungs.array * 3), hu)
 
 
 # -- networks ------------------------------------------------------------------------------------

@@ -321,12 +321,13 @@ def segment(
 ) -> Segmentation:
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
-    lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
+    lungs: masks to use (1 right, 2 left, or one label for both, on the grid of `volume`); None finds them as
     the union of `lung_models`: names of bundled models, model folders, files of lungmask weights, or
     "classical". parameters: of PTX-Seg, as an object or by name. mode: "robust" or "reference" (the
     paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
+    from xrecon.pneumothorax.lungs import given_lungs
     from xrecon.pneumothorax.lungs_chosen import find_lungs
     from xrecon.pneumothorax.quantify import quantify
     from xrecon.pneumothorax.quantify_all import measure
@@ -346,6 +347,8 @@ def segment(
                 f"expected lung masks on the grid of the CT {volume.shape}, got {lungs.shape} "
                 f"with spacing {lungs.spacing} mm"
             )
+        lungs = given_lungs(lungs, volume)
+        notes = tuple(lungs.meta.get("lungs_note", "").splitlines())
     labels = ptx_seg(volume, lungs, settings, say)
     say("measure", 0.0, "measuring")
     quantities, measures = quantify(labels), measure(volume, labels)
