@@ -14,7 +14,7 @@ import numpy as np
 
 from xrecon.pneumothorax import morphology
 from xrecon.pneumothorax.measures import FrontalLine
-from xrecon.pneumothorax.quantify_volumes import SIDE_LABELS
+from xrecon.pneumothorax.quantify_volumes import SIDE_LABELS, beside
 from xrecon.volume import Volume
 
 SHELL_MM = 3.0
@@ -119,10 +119,11 @@ def _without_shell(
     rest, sizes = morphology.label_components(lung & ~shell)
     sizes[0] = 0
     small = sizes < PIECE_SHARE * sizes.max()
-    near = np.zeros(sizes.size, bool)
-    near[np.unique(rest[morphology.dilate(air | shell, min(spacing), spacing)])] = True
-    near[0] = False
-    shell |= (small & near)[rest]
+    if np.count_nonzero(small[1:]):
+        near = np.zeros(sizes.size, bool)
+        near[rest[beside(air | shell)]] = True
+        near[0] = False
+        shell |= (small & near)[rest]
     return lung & ~shell, air | shell
 
 
