@@ -12,6 +12,8 @@ in frontal projection, the measure of the British Thoracic Society (MacDuff et a
 2:ii18-31: 2 cm and more is large). Air in front of the lung does not count in it, and on a CT most air
 lies there: patients are supine. Both measures were made for erect patients.
 
+Fluid is not segmented: where it lies between lung and wall, its surface counts as wall.
+
 Intervals: each of the two surfaces lies within half a voxel of where the labels change, so a distance has
 the size of a voxel in its direction to either side.
 """
