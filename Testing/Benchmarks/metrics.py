@@ -104,12 +104,15 @@ def main() -> None:
     """Prints a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", default="", help="only cases whose name begins so")
     parser.add_argument("--medpy", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     columns = ("case", "metric", "method", "value", "error", "CPU s", "MONAI / method")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for case, (p, r) in cases().items():
+        if not case.startswith(options.cases):
+            continue
         for metric, by_name in methods(options.medpy).items():
             seconds: dict[str, list[float]] = {name: [] for name in by_name}
             values: dict[str, float] = {}

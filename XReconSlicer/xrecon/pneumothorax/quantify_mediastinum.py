@@ -21,7 +21,7 @@ ROW_MM = 5.0
 HEIGHTS = (0.5, 0.85)
 DEPTHS = (0.2, 0.6)
 MIN_ROWS = 5
-# Least and greatest on eight CTs without pneumothorax, of which two had a mass or volume loss in the right lung.
+# Least and greatest on eight CTs without pneumothorax; two had a mass or volume loss in the right lung.
 USUAL_SHIFT_MM = (-13.0, 12.0)
 # The tension hint asks for both. Judgement: a shift beyond those CTs, and a large pneumothorax.
 TENSION_SHIFT_MM = 15.0
