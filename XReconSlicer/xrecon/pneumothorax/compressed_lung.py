@@ -36,7 +36,7 @@ def render(
     lung = np.minimum(_step(-state.gap_mm / sigma), 1.0 - face.wall)
     space = 1.0 - face.wall - lung
     dry = _wide_step(state.above_mm, sigma)
-    air, fluid = space * dry, space * (1.0 - dry)
+    fluid = space * (1.0 - dry)
     moved, kept_variance = _sampled(face.lung, index, state.ratio)
     before = float(((1.0 - face.wall) * (face.lung - AIR_HU))[face.inside].sum())
     density, gain = _compressed(moved - AIR_HU, state.ratio, np.where(face.inside, lung, 0.0), before)
@@ -49,8 +49,8 @@ def render(
     missing = 1.0 - lung * np.minimum(gain**2 * kept_variance, 1.0)
     missing = np.clip(missing - face.taken, 0.0, 1.0) * (face.wall < 1.0)
     new = new + np.sqrt(missing) * make_noise(grain, hu.shape, generator)
-    # The sharp share, without the scanner's blur, is what the truth is made of.
     after = float((lung * density)[face.inside].sum())
+    # The truth is made of shares without the scanner's blur.
     return new.astype(np.float32), _sharp_air(state, normal, spacing), after / max(before, 1e-6)
 
 
@@ -87,10 +87,7 @@ def _sampled(lung: np.ndarray, index: np.ndarray, ratio: np.ndarray) -> tuple[np
     wanted = 0.5 * np.sqrt(np.maximum(ratio ** (2.0 / 3.0) - 1.0, 0.0))
     out, kept = np.zeros(lung.shape, np.float32), np.zeros(lung.shape, np.float32)
     for number, blur in enumerate(COARSER):
-        lower = COARSER[number - 1] if number else -1.0
-        upper = COARSER[number + 1] if number + 1 < len(COARSER) else np.inf
-        weight = np.clip(np.minimum((wanted - lower) / (blur - lower), (upper - wanted) / (upper - blur))
-                         if np.isfinite(upper) else (wanted - lower) / (blur - lower), 0.0, 1.0)  # fmt: skip
+        weight = np.interp(wanted, COARSER, np.eye(len(COARSER))[number]).astype(np.float32)
         used = weight > 0.0
         if not used.any():
             continue
@@ -104,9 +101,10 @@ def _sampled(lung: np.ndarray, index: np.ndarray, ratio: np.ndarray) -> tuple[np
 def _compressed(
     density: np.ndarray, ratio: np.ndarray, share: np.ndarray, mass: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """HU + 1000 after compression, and by what small differences in it were multiplied: density x sqrt(ratio)
-    x k, levelling off at tissue; k keeps the mass. What was denser than tissue before (contrast, calcification)
-    stays as it was.
+    """HU + 1000 after compression, and by what small differences in it were multiplied.
+
+    Density x sqrt(ratio) x k, levelling off at tissue; k keeps the mass. What was denser than tissue before
+    (contrast, calcification) stays as it was.
     """
     cap = TISSUE_HU - AIR_HU
     base = np.maximum(density, 0.0) * np.sqrt(ratio)

@@ -7,7 +7,7 @@ import numpy as np
 from xrecon.pneumothorax import morphology
 from xrecon.pneumothorax.collapse_rays import positions
 from xrecon.pneumothorax.grids import SIDES, require_hu, require_lungs
-from xrecon.pneumothorax.scanner import AIR_HU, measure_grain, make_noise
+from xrecon.pneumothorax.scanner import make_noise, measure_grain
 from xrecon.volume import InputError, Quantity, Volume
 
 LAA_HU = -950.0
@@ -89,7 +89,7 @@ def _clusters(
 def _bullae(
     sides: np.ndarray, where: np.ndarray, number: int, step: float, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(Share of bulla, share of its wall) per voxel: overlapping round spaces, mostly apical and subpleural."""
+    """(Share of bulla, share of its wall) per voxel: round spaces at the pleura, mostly apical."""
     from scipy import ndimage
 
     blebs, walls = np.zeros(sides.shape, np.float32), np.zeros(sides.shape, np.float32)
@@ -104,9 +104,10 @@ def _bullae(
         for center in where[tuple(centers.T)]:
             radius = float(np.exp(generator.uniform(*np.log(BULLA_RADII_MM))))
             stretch = np.exp(generator.normal(0.0, 0.2, 3)).astype(np.float32)
-            distance = np.linalg.norm((where - center) * stretch, axis=-1) - radius
-            here = np.clip(0.5 - distance / step, 0.0, 1.0)
-            blebs = np.where(side, np.maximum(blebs, here), blebs)
+            reach = radius / float(stretch.min()) + 3.0 * step
+            near = np.nonzero(side & (np.abs(where - center) <= reach).all(axis=-1))
+            distance = np.linalg.norm((where[near] - center) * stretch, axis=-1) - radius
+            blebs[near] = np.maximum(blebs[near], np.clip(0.5 - distance / step, 0.0, 1.0))
             wall = np.exp(-0.5 * ((distance - 0.3 * step) / (0.5 * step)) ** 2)
-            walls = np.where(side, np.maximum(walls, wall), walls)
+            walls[near] = np.maximum(walls[near], wall)
     return blebs, walls * (blebs < 0.5)

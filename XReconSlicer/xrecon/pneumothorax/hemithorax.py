@@ -60,7 +60,9 @@ def whole_sides(labels: np.ndarray, hu: np.ndarray, spacing: tuple[float, float,
     return out
 
 
-def find_face(hu: np.ndarray, inside: np.ndarray, blur_mm: tuple[float, ...], spacing: tuple[float, ...]) -> Face:
+def find_face(
+    hu: np.ndarray, inside: np.ndarray, blur_mm: tuple[float, ...], spacing: tuple[float, ...]
+) -> Face:
     """The face of one side `inside` in its box; blur_mm as `scanner.measure_blur` gives it."""
     from scipy import ndimage
 

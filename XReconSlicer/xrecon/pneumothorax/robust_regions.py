@@ -14,6 +14,9 @@ MIN_WALL_SHARE = 0.30
 MIN_STEP_HU = 60.0
 MAX_VESSEL_SHARE = 0.03
 MAX_OFFSET_SHARE = 0.35
+PART_WALL_SHARE = 0.35
+PART_VESSEL_SHARE = 0.015
+PART_SPREAD_HU = 16.0
 
 
 @dataclass(frozen=True)
@@ -73,4 +76,14 @@ def is_free_air(region: Region, levels: Levels) -> bool:
         and sharp
         and region.vessels <= MAX_VESSEL_SHARE
         and region.offset <= MAX_OFFSET_SHARE * levels.contrast
+    )
+
+
+def is_free_part(region: Region, levels: Levels) -> bool:
+    """The decision on a part cut out of a refused region: stricter, for there are many parts."""
+    return bool(
+        region.wall >= PART_WALL_SHARE
+        and region.vessels <= PART_VESSEL_SHARE
+        and region.spread <= PART_SPREAD_HU
+        and is_free_air(region, levels)
     )

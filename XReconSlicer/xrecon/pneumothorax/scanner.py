@@ -39,9 +39,9 @@ def measure_blur(hu: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, 
     """Standard deviation in mm of the Gaussian along each array axis that the edge of a lung shows.
 
     hu, mask: (z, y, x). At an edge of D HU blurred by sigma, the voxels at a distance of h to either side
-    differ by D erf(h / (sqrt(2) sigma)); D is the difference at three times that distance. The upper quartile
-    over the faces across an axis decides. The voxel's own size is part of it. Between 0.3 and 1.5 voxels, but 0 for
-    an ideal step.
+    differ by D erf(h / (sqrt(2) sigma)); D is the difference at three times that distance. The upper
+    quartile over the faces across an axis decides. The voxel's own size is part of it. 0.3 to 1.5 voxels, 0
+    for an ideal step.
     """
     from scipy import ndimage, special
 

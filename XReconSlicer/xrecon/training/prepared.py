@@ -106,7 +106,7 @@ class PreparedSubjects(Sequence[Prepared]):
 def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
     """What a stored subject was made from: other content under the same name is another CT."""
     return {
-        "version": 2,
+        "version": 3,
         "source": subject.sha256 or source_digest(subject.path),
         "side": config.grid.source_side,
         "spacing": config.grid.source_spacing_mm,
