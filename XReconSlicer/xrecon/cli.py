@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_drr
+from xrecon import __version__, cli_benchmark, cli_drr, cli_vertebrae
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -75,13 +75,22 @@ def _top(
 app.command(
     "drr", epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL" LAO')
 )(cli_drr.drr)
+app.add_typer(cli_vertebrae.app, name="vertebrae")
 
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
 def reconstruct(
-    pa: Annotated[Path, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")],
-    lateral: Annotated[Path, typer.Option(help="Lateral radiograph of the same patient and position.")],
     output: Output,
+    pa: Annotated[
+        Path | None, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")
+    ] = None,
+    lateral: Annotated[
+        Path | None, typer.Option(help="Lateral radiograph of the same patient and position.")
+    ] = None,
+    radiographs: Annotated[
+        list[Path] | None,
+        typer.Option(help="More radiographs, of views that their files tell, for models that take them."),
+    ] = None,
     lateral_side: Annotated[
         Side | None, typer.Option(help="Side against the detector. Default: as recorded, else left.")
     ] = None,
@@ -105,10 +114,11 @@ def reconstruct(
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Reconstruct a CT from a frontal and a lateral chest radiograph.
+    """Reconstruct a CT from a frontal and a lateral chest radiograph, or the views that a model takes.
 
     Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
-    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores.
+    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores; from
+    a model that predicts it also `uncertainty.nrrd`, the standard deviation of the error in HU.
     """
     from xrecon import commands
 
@@ -121,7 +131,8 @@ def reconstruct(
         invert_lateral=invert_lateral,
     )
     with Reporter(progress) as report:
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report))
+        others = tuple(radiographs or ())
+        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --set t_p=-950"))
@@ -182,7 +193,13 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
     ],
-    recipe: Annotated[str, typer.Option(help="Starting values: lifting, x-recon, lungs.")] = "lifting",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs, x-ctrsnet, ear, x2ct-gan, "
+            "sit, ... (a wrong name is answered with all of them)."
+        ),
+    ] = "lifting",
     config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
@@ -190,8 +207,9 @@ def train(
 ) -> None:
     """Train a model on a folder of CTs, split by patient; radiographs are made on the fly.
 
-    A run that was stopped continues with --resume. The exported model is `<output>/model`. Several
-    GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon train ...`.
+    A run that was stopped (by Ctrl+C, or by a file `stop` in its folder) continues with --resume. The
+    exported model is `<output>/model`. Several GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon
+    train ...`.
     """
     from xrecon import commands
 
@@ -199,6 +217,18 @@ def train(
     with Reporter(progress if os.environ.get("RANK", "0") == "0" else ProgressMode.NONE) as report:
         overrides = parse_settings(settings)
         tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
+
+
+@app.command(epilog=_example("xrecon scan --data cts"))
+def scan(
+    data: Annotated[Path, typer.Option(help="Folder of CTs, as `xrecon train` takes it.")],
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """List the CTs of a folder with size, voxel size, and what keeps each from being trained on."""
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        tell(report, commands.scan(data, report))
 
 
 @app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))
@@ -231,13 +261,28 @@ def evaluate(
             raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
 
 
+app.command(
+    "benchmark", epilog=_example("xrecon benchmark --data cts --test patient7 patient9 --output benchmark")
+)(cli_benchmark.benchmark)
+
+
 @app.command(epilog=_example("xrecon models --progress json"))
-def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
+def models(
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs",
+            help="Count parameters, FLOP and memory of each architecture too, with its default options "
+            "(takes a minute).",
+        ),
+    ] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
     """List the bundled models with what their cards say, and the architectures for training."""
     from xrecon import commands
 
     with Reporter(progress) as report:
-        tell(report, commands.models())
+        tell(report, commands.models(costs))
 
 
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))

@@ -50,7 +50,7 @@ class PtxParameters(BaseModel):
         description="where the outside air is flooded from: corners, or voxel indices (z, y, x) of the array",
     )
     stay_inside: bool = Field(
-        True, description="cut the closed air back to lung and body, which closing may leave"
+        False, description="departs from the paper: cut the closed air back to lung and body"
     )
     smooth_mm: float = Field(
         0.0, ge=0.0, le=20.0, allow_inf_nan=False,
