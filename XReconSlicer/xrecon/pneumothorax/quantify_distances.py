@@ -2,7 +2,8 @@
 
 Largest interpleural distance: of all points of the chest wall beside air the greatest distance to the
 nearest point of the lung, in three dimensions, along a straight way through the pleural space. On a
-radiograph it would be measured in one plane and perpendicular to the wall; that is never less.
+radiograph it would be measured in one plane and perpendicular to the wall; from the same point of the wall
+that is never less.
 
 Apex distance: from the highest point of the lung up to the cupola, along the body's axis, the measure of
 the American College of Chest Physicians (Baumann et al., Chest 2001;119:590-602: 3 cm and more is large).

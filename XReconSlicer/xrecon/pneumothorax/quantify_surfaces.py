@@ -1,9 +1,9 @@
 """The two pleurae of a side as clouds of points in LPS mm: what distances are measured between.
 
 Points are the centres of surface voxels, so that any order, flip or turn of the array gives the same.
-Segmentations leave a shell of partial volume between air and chest wall that counts as lung (3 to 5 mm in
-Algorithm 1 at 1.6 mm voxels). What a ball of radius `SHELL_MM` does not fit into, beside air, and small
-pieces that lie in air, are taken for air here: in distances only, never in volumes.
+Segmentations leave a shell of partial volume between air and chest wall that counts as lung, a few voxels
+thick in Algorithm 1. What a ball of radius `SHELL_MM` does not fit into, beside air, and small pieces that
+lie in air, are taken for air here: in distances only, never in volumes.
 """
 
 from __future__ import annotations
