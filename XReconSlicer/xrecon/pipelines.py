@@ -132,13 +132,10 @@ def reconstruct(
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
     result = Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings)
-    return _with_classes(result, unit[-1], card.output.labels) if card.output.labels else result
-
-
-def _with_classes(result: Reconstruction, classes: np.ndarray, names: Sequence[str]) -> Reconstruction:
-    """The reconstruction with its classes (z, y, x), of which the first of `names` is background."""
-    labels = result.volume.with_array(classes.astype(np.uint8), Quantity.LABEL)
-    return replace(result, labels=labels, label_names=tuple(names[1:]))
+    if not card.output.labels:
+        return result
+    labels = volume.with_array(unit[-1].astype(np.uint8), Quantity.LABEL)
+    return replace(result, labels=labels, label_names=tuple(card.output.labels[1:]))
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:

@@ -172,7 +172,7 @@ class ReconstructionTask:
             rng = pose_generator(self.config.seed, step)
             terms["projection"] = self.projection(prediction, target, rng)
         labels = None if batch.labels is None else batch.labels.to(self.device)
-        terms |= self.paper_terms(outputs, target, labels, step)
+        terms |= self.paper_terms(outputs._replace(volume=prediction), target, labels, step)
         if self.critic is not None:
             # only the generator learns here, so the discriminator's own gradients are spared
             self.critic.requires_grad_(False)
