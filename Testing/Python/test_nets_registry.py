@@ -23,13 +23,17 @@ def test_the_methods_of_the_papers_are_there():
 
 @pytest.mark.parametrize("name", RECONSTRUCTORS)
 def test_shape_table(name):
-    """(b, view, rows, columns) of any size and matrices -> (b, 1, z, y, x), finite."""
+    """(b, view, rows, columns) of any size and matrices -> (b, 1, z, y, x), finite.
+
+    Networks that also say how far they may be wrong give a second channel.
+    """
     network = tiny_network(name).eval()
     pictures, matrices = sample(network, batch=2)
     side = network.side
     with torch.no_grad():
         out = network(pictures, matrices)
-        assert out.shape == (2, 1, side, side, side) and torch.isfinite(out).all()
+        channels = 2 if getattr(network, "predicts_uncertainty", False) else 1
+        assert out.shape == (2, channels, side, side, side) and torch.isfinite(out).all()
         # a detector of another size, with matrices to match
         scale = torch.diag(torch.tensor([1.5, 1.25, 1.0]))
         other = network(torch.rand(2, pictures.shape[1], side * 5 // 4, side * 3 // 2), scale @ matrices)
@@ -90,7 +94,7 @@ def test_one_pair_can_be_learnt_by_heart(name):
     target = torch.sigmoid(12 * (0.6 - ((x - 0.2) ** 2 + 1.5 * y**2 + 0.8 * z**2).sqrt()))[None, None]
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(60):
-        loss = (network(*inputs) - target).square().mean()
+        loss = (network(*inputs)[:, :1] - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
