@@ -181,3 +181,15 @@ def test_costs_agree_with_the_network_that_computes():
     assert cost.parameters == sum(p.numel() for p in network.parameters())
     assert cost.flops > 0 and cost.training_mb > cost.activations_mb > 4 * cost.parameters / 1e6
     assert "2 pictures of 16x16" in cost.text()
+
+
+def test_models_tells_the_costs_when_asked(monkeypatch):
+    from xrecon import commands
+    from xrecon.nets import registry
+
+    monkeypatch.setattr(registry, "list_models", lambda: ["unet3d"])
+    assert "parameters" not in commands.models().text
+    told = commands.models(costs=True)
+    cost = told.numbers["costs"]["unet3d"]
+    assert cost["input"] == "a volume of 64x64x64" and f"{cost['flops'] / 1e9:.1f} GFLOP" in told.text
+    assert 0 < cost["activations_mb"] < cost["training_mb"] and "MB with gradients (counted)" in told.text
