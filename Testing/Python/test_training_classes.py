@@ -149,7 +149,13 @@ def test_labels_of_a_file_stand_in_the_middle_of_the_prepared_cube(labelled, tmp
     box = np.argwhere(classes)
     middle = (box.min(axis=0) + box.max(axis=0)) / 2
     np.testing.assert_allclose(middle, (classes.shape[0] - 1) / 2, atol=1.5)
-    # other names make another subject, not the stored one
+    # the same names in another order are other classes, not the stored ones
+    for order, expected in ((("spine", "other"), 1), (("other", "spine"), 2)):
+        named = {name: {"spine": [7], "other": [9]}[name] for name in order}
+        ordered = tiny_recipe("ear-vertebrae", **{"segmentation.labels": named})
+        _, classes = prepare_subject(subject, ordered, tmp_path).variants[0]
+        assert classes.max() == expected
+    # other values make another subject
     other = tiny_recipe("ear-vertebrae", **{"segmentation.labels": {"spine": [8]}})
     with pytest.raises(InputError, match="expected labels"):
         prepare_subject(subject, other, tmp_path)
