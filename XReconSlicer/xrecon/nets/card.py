@@ -19,7 +19,13 @@ class RadiographInput(_Strict):
     """
 
     kind: Literal["radiographs"] = "radiographs"
-    views: list[str] = Field(min_length=1, description="views in the network's order")
+    views: list[str] = Field(min_length=1, description="views it was trained on, in the network's order")
+    view_count: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="least and most radiographs at once, in any order; none: exactly `views`"
+    )
+    directions: Literal["named", "any"] = Field(
+        "named", description="named: each radiograph is one of `views`; any: from any side of the patient"
+    )
     shape: tuple[PositiveInt, PositiveInt]
     pixel_spacing: tuple[PositiveFloat, PositiveFloat]
     normalization: Literal["percentile"] = "percentile"

@@ -31,6 +31,8 @@ _HOMES = {
     "x-recon": "xrecon.nets.xrecon_model",
     "x-recon-discriminator": "xrecon.nets.xrecon_model",
     "lifting": "xrecon.nets.lifting",
+    "any-view": "xrecon.nets.any_view",
+    "pixel-inr": "xrecon.nets.pixel_inr",
     "lungs-unet": "xrecon.nets.lungs_unet",
     "bx2s-net": "xrecon.nets.bx2s",
     "e2e": "xrecon.nets.e2e",

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from xrecon.physics.view_names import EXPECTED, named_angles
 from xrecon.training.recipes import RECIPES
 from xrecon.volume import InputError
 
@@ -65,9 +66,21 @@ class GridConfig(_Strict):
 
 
 class ViewConfig(_Strict):
-    """The radiographs a model is trained for, and the range of distances it meets."""
+    """The radiographs a model is trained for, and the range of distances it meets.
 
-    views: tuple[str, ...] = ("PA", "LEFT LATERAL")
+    `views` are presets, oblique views ("LAO", "LAO 30 CRA 10") or positioner angles ("30,10").
+    """
+
+    views: tuple[str, ...] = Field(("PA", "LEFT LATERAL"), min_length=1)
+    views_per_sample: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="least and most of the views at once, drawn anew for each sample; none: all"
+    )
+    any_angle_probability: Probability = Field(
+        0.0, description="a view from any direction in place of a named one"
+    )
+    secondary_deg: float = Field(
+        15.0, ge=0, description="cranial or caudal angle of such a view, standard deviation"
+    )
     source_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (1700.0, 1900.0)
     isocenter_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (250.0, 350.0)
     other_side_probability: Probability = Field(0.15, description="AP for PA, right for left lateral")
@@ -76,6 +89,20 @@ class ViewConfig(_Strict):
     shift_jitter_mm: float = Field(2.0, ge=0, description="its shift along each axis, standard deviation")
     magnification_jitter: float = Field(0.01, ge=0, lt=0.3, description="relative, standard deviation")
     energy_kev: tuple[float, float] = Field((60.0, 70.0), description="range of the effective energy")
+
+    @model_validator(mode="after")
+    def _can_be_taken(self) -> ViewConfig:
+        for view in self.views:
+            try:
+                known = named_angles(view)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+            if known is None:
+                raise ValueError(f"views must be {EXPECTED}, got {view!r}")
+        counts = self.views_per_sample
+        if counts and not counts[0] <= counts[1] <= len(self.views):
+            raise ValueError(f"views_per_sample must rise and end at most at {len(self.views)}, the views")
+        return self
 
 
 class AugmentationConfig(_Strict):
@@ -109,6 +136,14 @@ class LossConfig(_Strict):
     absolute: float = Field(0.0, ge=0, description="mean absolute error (L1)")
     projection: float = Field(0.1, ge=0, description="multi-angle projections, random pose")
     adversarial: float = Field(1.0, ge=0, description="least squares, conditional on the radiographs")
+    uncertainty: float = Field(
+        0.0, ge=0, description="likelihood of the error, for networks that predict its size"
+    )
+    segmentation: float = Field(
+        0.0, ge=0, description="Dice loss of what a frozen lung model sees in axial slices"
+    )
+    segmenter: str = Field("lungs-unet", description="that model: bundled, or a model folder")
+    segmentation_slices: PositiveInt = Field(8, description="slices of a step, drawn anew for each")
     projection_geometry: Literal["exact", "prost"] = Field(
         "exact", description="prost: the published projector with its defects"
     )
@@ -175,8 +210,10 @@ class OptimizerConfig(_Strict):
     betas: tuple[float, float] = (0.5, 0.99)
     weight_decay: float = Field(5e-4, ge=0)
     decoupled: bool = False
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warm_fraction: float = Field(0.5, ge=0, le=1, description="linear: share of steps before the decay")
+    schedule: Literal["linear", "cosine", "constant", "step"] = "linear"
+    warm_fraction: float = Field(
+        0.5, ge=0, le=1, description="linear, step: share of steps before the decay, or before a tenth"
+    )
     gradient_clip: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 is no limit")
 
 
@@ -200,6 +237,9 @@ class TrainConfig(_Strict):
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float64"] = Field(
         "float32", description="bfloat16: mixed precision; float64: to compare runs"
+    )
+    points_per_step: int = Field(
+        0, ge=0, description="voxels that a step compares, of networks asked for points; 0: all"
     )
     checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
     ema_decay: float = Field(
@@ -226,12 +266,27 @@ class TrainConfig(_Strict):
     segmentation: SegmentationConfig = SegmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
+    @model_validator(mode="after")
+    def _terms_fit(self) -> TrainConfig:
+        whole = [name for name in WHOLE_VOLUME_TERMS if getattr(self.loss, name)]
+        if self.points_per_step and whole:
+            raise ValueError(f"points_per_step leaves no whole volume for loss.{whole[0]}: set one to 0")
+        counts = self.geometry.views_per_sample
+        if self.loss.adversarial and counts and counts[0] < 2:
+            raise ValueError("loss.adversarial needs two views: set it or geometry.views_per_sample")
+        return self
+
     @property
     def needs_labels(self) -> bool:
         """Whether training samples need the class of each voxel."""
         return self.task == "segmentation" or bool(self.loss.classes or self.loss.consistency)
 
 
+# Terms of the loss that points drawn from the volume cannot have.
+WHOLE_VOLUME_TERMS = (
+    "projection", "adversarial", "perceptual", "axis_projection", "frequency", "mip", "edge", "classes",
+    "consistency",
+)  # fmt: skip
 # Settings that are replaced as a whole, not merged.
 _WHOLE = ("options", "discriminator", "labels")
 
