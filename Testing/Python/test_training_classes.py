@@ -9,6 +9,7 @@ import pytest
 import torch
 from training_inputs import TINY, prepared, tiny, write_cts
 from trunk import trunk
+from xrecon.benchmark.methods import reconstruction_recipes
 from xrecon.io.image import write_volume
 from xrecon.io.segmentation import read_segmentation
 from xrecon.nets.registry import load_card, load_model
@@ -268,6 +269,12 @@ def test_recipes_fit_their_networks():
     for recipe in PAPER_RECIPES:
         require_network(make_config(recipe))
     assert TINY["grid.side"] == "16"
+
+
+def test_recipes_that_need_label_maps_or_make_no_volume_are_not_benchmarked():
+    compared = reconstruction_recipes()
+    assert {"x-ctrsnet", "ear", "x2ct-gan"} <= set(compared)
+    assert not {"ear-vertebrae", "unet3d", "mulsisnet", "lungs"} & set(compared)
 
 
 def test_label_maps_that_are_missing_are_named(labelled, tmp_path):
