@@ -151,7 +151,8 @@ def reconstruct(
     unit, used = _run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
     volume = _output_volume(unit[0], card, isocenter, used.name, views=", ".join(r.view for r in ordered))
-    uncertainty = _standard_deviation(unit[1], volume, card) if len(unit) > 1 else None
+    predicts_error = len(unit) > 1 and not card.output.labels  # else the second channel holds classes
+    uncertainty = _standard_deviation(unit[1], volume, card) if predicts_error else None
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
     mean = mean_training_volume(model)
@@ -160,13 +161,10 @@ def reconstruct(
     result = Reconstruction(
         volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty
     )
-    return _with_classes(result, unit[-1], card.output.labels) if card.output.labels else result
-
-
-def _with_classes(result: Reconstruction, classes: np.ndarray, names: Sequence[str]) -> Reconstruction:
-    """The reconstruction with its classes (z, y, x), of which the first of `names` is background."""
-    labels = result.volume.with_array(classes.astype(np.uint8), Quantity.LABEL)
-    return replace(result, labels=labels, label_names=tuple(names[1:]))
+    if not card.output.labels:
+        return result
+    labels = volume.with_array(unit[-1].astype(np.uint8), Quantity.LABEL)
+    return replace(result, labels=labels, label_names=tuple(card.output.labels[1:]))
 
 
 def _named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
