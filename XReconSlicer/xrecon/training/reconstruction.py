@@ -222,9 +222,9 @@ class ReconstructionTask:
         return _means(rows)
 
     def _view_counts(self) -> range:
-        """The numbers of views to judge besides all: the first ones of the config."""
+        """The numbers of views to judge: the first ones of the config."""
         counts = self.config.geometry.views_per_sample
-        return range(counts[0], min(counts[1] + 1, len(self.config.geometry.views))) if counts else range(0)
+        return range(counts[0], counts[1] + 1) if counts else range(0)
 
     def validate_shuffled(self, network: nn.Module) -> dict[str, float]:
         """PSNR and SSIM of each validation patient's volume against that from the next one's radiographs.
