@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_drr
+from xrecon import __version__, cli_benchmark, cli_drr, cli_vertebrae
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -26,6 +26,7 @@ from xrecon.options import (
     DeviceOption,
     Output,
     ProgressOption,
+    PtxMode,
     Settings,
     Side,
     SourceToDetector,
@@ -74,6 +75,7 @@ def _top(
 app.command(
     "drr", epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL" LAO')
 )(cli_drr.drr)
+app.add_typer(cli_vertebrae.app, name="vertebrae")
 
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
@@ -148,21 +150,36 @@ def segment(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    mode: Annotated[
+        PtxMode | None,
+        typer.Option(
+            help="robust (default), or reference: the paper's Algorithm 1, also taken when --set names its "
+            "parameters (t_p, K_b, ...)."
+        ),
+    ] = None,
     settings: Settings = None,
+    report_page: Annotated[
+        bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
+    ] = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them in ml.
+    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them.
 
     Writes `segmentation.seg.nrrd` (1 right lung, 2 left lung, 3 right pneumothorax, 4 left
-    pneumothorax), `segmentation.json` and `segmentation.csv`.
+    pneumothorax), `segmentation.json` and `segmentation.csv`: volumes, occupancy, density,
+    interpleural distances, mediastinal shift, radiograph indices.
     """
     from xrecon import commands
 
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
-        tell(report, commands.segment(ct, output, lungs, models, parameters, device.value, report))
+        chosen = mode.value if mode else None
+        done = commands.segment(
+            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
+        )
+        tell(report, done)
 
 
 @app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
@@ -177,7 +194,11 @@ def train(
         Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
     ],
     recipe: Annotated[
-        str, typer.Option(help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs.")
+        str,
+        typer.Option(
+            help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs, x-ctrsnet, ear, x2ct-gan, "
+            "sit, ... (a wrong name is answered with all of them)."
+        ),
     ] = "lifting",
     config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
     settings: Settings = None,
@@ -186,8 +207,9 @@ def train(
 ) -> None:
     """Train a model on a folder of CTs, split by patient; radiographs are made on the fly.
 
-    A run that was stopped continues with --resume. The exported model is `<output>/model`. Several
-    GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon train ...`.
+    A run that was stopped (by Ctrl+C, or by a file `stop` in its folder) continues with --resume. The
+    exported model is `<output>/model`. Several GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon
+    train ...`.
     """
     from xrecon import commands
 
@@ -195,6 +217,18 @@ def train(
     with Reporter(progress if os.environ.get("RANK", "0") == "0" else ProgressMode.NONE) as report:
         overrides = parse_settings(settings)
         tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
+
+
+@app.command(epilog=_example("xrecon scan --data cts"))
+def scan(
+    data: Annotated[Path, typer.Option(help="Folder of CTs, as `xrecon train` takes it.")],
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """List the CTs of a folder with size, voxel size, and what keeps each from being trained on."""
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        tell(report, commands.scan(data, report))
 
 
 @app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))
@@ -227,13 +261,28 @@ def evaluate(
             raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
 
 
+app.command(
+    "benchmark", epilog=_example("xrecon benchmark --data cts --test patient7 patient9 --output benchmark")
+)(cli_benchmark.benchmark)
+
+
 @app.command(epilog=_example("xrecon models --progress json"))
-def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
+def models(
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs",
+            help="Count parameters, FLOP and memory of each architecture too, with its default options "
+            "(takes a minute).",
+        ),
+    ] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
     """List the bundled models with what their cards say, and the architectures for training."""
     from xrecon import commands
 
     with Reporter(progress) as report:
-        tell(report, commands.models())
+        tell(report, commands.models(costs))
 
 
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))

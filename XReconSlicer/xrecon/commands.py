@@ -5,9 +5,11 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from xrecon.volume import InputError, Quantity, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
+    from xrecon.training.scan import Study
+
 
 # -- reconstruct ---------------------------------------------------------------------------------
 @dataclass(frozen=True)
@@ -129,6 +133,12 @@ def reconstruct(
                 # files name presets only; the geometry beside the picture tells any view
                 named = radiograph if radiograph.view in VIEWS else replace(radiograph, view="")
                 write_radiograph(named, folder / files[f"{role}_{short}"])
+        if result.labels is not None:
+            from xrecon.io.segmentation import numbered_segments, write_segmentation
+
+            files["segmentation"] = "segmentation.seg.nrrd"
+            segments = numbered_segments(result.label_names)
+            write_segmentation(result.labels, folder / files["segmentation"], segments)
         numbers = {**result.to_dict(), "inputs": _names(pa, lateral, others)}
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
@@ -163,9 +173,12 @@ def segment(
     parameters: Mapping[str, Any],
     device: str,
     progress: ProgressCallback,
+    mode: str | None = None,
+    *,
+    report_page: bool = False,
 ) -> Outcome:
-    """Lungs and pneumothorax of a CT as a segmentation, with their volumes as JSON and CSV."""
-    from xrecon import pipelines
+    """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page."""
+    from xrecon import pipelines, segmentation_report
     from xrecon.io.image import read_volume
     from xrecon.io.segmentation import uncropped_labels
 
@@ -173,13 +186,30 @@ def segment(
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, parameters, device, progress)
+        result = pipelines.segment(volume, given, lung_models, parameters, device, progress, mode)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)
         numbers = segmentation_numbers(result, ct.name)
-    rows = result.quantities.rows()
-    text = "\n".join(", ".join(f"{name} {_short(value)}" for name, value in row.items()) for row in rows)
+        if report_page:
+            command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
+            files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
+    text = segmentation_report.text(result.measures)
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+
+
+def _segment_command(
+    ct: Path,
+    output: Path,
+    lungs: Path | None,
+    lung_models: Sequence[str],
+    parameters: Mapping[str, Any],
+    mode: str,
+) -> str:
+    """The command line that makes the same again."""
+    words = ["xrecon", "segment", "--ct", str(ct), "--output", str(output), "--mode", mode]
+    words += ["--lungs", str(lungs)] if lungs else ["--lung-model", *lung_models]
+    settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
+    return shlex.join([*words, *(["--set", *settings] if settings else []), "--report"])
 
 
 def _short(value: Any) -> str:
@@ -191,6 +221,8 @@ def segmentation_numbers(result: Segmentation, source: str) -> dict[str, Any]:
     return {
         "source": source,
         "quantities": result.quantities.to_dict(),
+        "measures": result.measures.to_dict(),
+        "mode": result.mode,
         "parameters": result.parameters.model_dump(mode="json"),
         "lungs": result.lung_source,
         "device": result.device,
@@ -205,7 +237,7 @@ def write_segmentation_files(result: Segmentation, folder: Path, stem: str, sour
     files = {"segmentation": f"{stem}.seg.nrrd", "summary": f"{stem}.json", "table": f"{stem}.csv"}
     write_segmentation(result.labels, folder / files["segmentation"])
     atomic_write_text(folder / files["summary"], json_text(segmentation_numbers(result, source)))
-    atomic_write_text(folder / files["table"], table_text(result.quantities.rows()))
+    atomic_write_text(folder / files["table"], table_text(result.measures.rows()))
     return files
 
 
@@ -219,20 +251,50 @@ def train(
     resume: bool,
     progress: ProgressCallback,
 ) -> Outcome:
-    """A training run in its folder; the run keeps its own files, so that it can be resumed."""
+    """A training run in its folder; the run keeps its own files, so that it can be resumed.
+
+    One that was asked to stop is no failure; its numbers say "stopped".
+    """
     from xrecon.training.config import make_config
     from xrecon.training.run import train as run
+    from xrecon.training.status import StopRequested
 
     settings, warnings = make_config(recipe, config, overrides), []
-    metrics = run(data, output, settings, resume, progress, warnings)
-    names = {"model": "model", "log": "log.csv", "config": "config.json", "subjects": "subjects.json"}
-    files = {role: output / name for role, name in {**names, "splits": "splits.json"}.items()}
+    names = {"log": "log.csv", "config": "config.json", "subjects": "subjects.json", "splits": "splits.json"}
+    files = {role: output / name for role, name in names.items()}
+    try:
+        metrics = run(data, output, settings, resume, progress, warnings)
+    except StopRequested as request:
+        left = {role: path for role, path in files.items() if path.exists()}
+        return Outcome(left, {"stopped": str(request), "name": settings.name}, str(request), warnings)
+    files = {"model": output / "model", **files}
     text = "\n".join(f"{name}: {_short(value)}" for name, value in metrics.items())
     return Outcome(files, {"metrics": metrics, "name": settings.name}, text, warnings)
 
 
-def models() -> Outcome:
-    """The cards of the bundled models and the names of the architectures."""
+def scan(data: Path, progress: ProgressCallback) -> Outcome:
+    """The CTs of a folder, and what is wrong with each. Nothing is written."""
+    from xrecon.training.scan import scan as look_through
+
+    studies = look_through(data, progress)
+    usable = sum(not study.problem for study in studies)
+    text = "\n".join(_study_line(study) for study in studies)
+    numbers = {"studies": [asdict(study) for study in studies], "usable": usable}
+    return Outcome({}, numbers, f"{text}\n{usable} of {len(studies)} can be trained on")
+
+
+def _study_line(study: Study) -> str:
+    size = " x ".join(map(str, study.size))
+    spacing = " x ".join(f"{s:g}" for s in study.spacing_mm)
+    verdict = f"not usable: {study.problem}" if study.problem else "; ".join(study.notes) or "ok"
+    return f"{study.name}: {size} voxels of {spacing} mm, {verdict}"
+
+
+def models(costs: bool = False) -> Outcome:
+    """The cards of the bundled models and the names of the architectures.
+
+    costs: also count parameters, FLOP and memory of every architecture with its default options.
+    """
     from xrecon.nets.registry import bundled_models, list_models, load_card
 
     cards = {name: load_card(name) for name in bundled_models()}
@@ -242,4 +304,10 @@ def models() -> Outcome:
         "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
         "architectures": list_models(),
     }
+    if costs:
+        from xrecon.nets.cost import count_cost
+
+        counted = {name: count_cost(name) for name in list_models()}
+        lines += [f"{name}: {cost.text()}" for name, cost in counted.items()]
+        numbers["costs"] = {name: cost.to_dict() for name, cost in counted.items()}
     return Outcome({}, numbers, "\n".join(lines))

@@ -22,8 +22,9 @@ from xrecon.volume import InputError, Quantity, Radiograph, Volume
 if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
     from xrecon.nets.device import Device
+    from xrecon.pneumothorax.measures import PtxMeasures
     from xrecon.pneumothorax.quantify import PtxQuantities
-    from xrecon.pneumothorax.segment import PtxParameters
+    from xrecon.pneumothorax.segment import PtxParameters, RobustParameters
 
 ProgressCallback = Callable[[str, float, str], None]
 
@@ -46,6 +47,8 @@ class Reconstruction:
     device: what it was computed on; warnings: one sentence each, for the user.
     uncertainty: the error to expect of each voxel as a standard deviation in HU, on the grid of `volume`,
         from networks that predict it. It knows errors of the kind seen in training only.
+    labels: what a model that also segments found, on the grid of `volume`; the label 1 is the first of
+        `label_names`. None for a model that does not.
     """
 
     volume: Volume
@@ -56,6 +59,8 @@ class Reconstruction:
     device: str
     warnings: list[str] = field(default_factory=list)
     uncertainty: Volume | None = None
+    labels: Volume | None = None
+    label_names: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and texts for a JSON file."""
@@ -66,6 +71,7 @@ class Reconstruction:
             "volume": {"shape_zyx": self.volume.shape, "spacing_zyx_mm": self.volume.spacing},
             "provenance": dict(self.volume.meta),
             "scores": self.scores,
+            "labels": {name: number for number, name in enumerate(self.label_names, start=1)},
             "views": [
                 {"view": r.view, "history": r.history, "geometry": r.geometry.to_dict(), "meta": dict(r.meta)}
                 for r in self.inputs
@@ -89,15 +95,24 @@ class Segmentation:
     labels: 1 right lung, 2 left lung, 3 right pneumothorax, 4 left pneumothorax.
     lungs: the lung masks that were used, 1 right and 2 left, air included.
     quantities: volumes in ml and occupancy in percent, per side and together.
+    measures: these and density, distances, mediastinal shift and radiograph indices, with intervals.
     """
 
     labels: Volume
     lungs: Volume
     quantities: PtxQuantities
-    parameters: PtxParameters
+    measures: PtxMeasures
+    parameters: PtxParameters | RobustParameters
     lung_source: str
     device: str
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def mode(self) -> str:
+        """How PTX-Seg worked: "robust" or "reference"."""
+        from xrecon.pneumothorax.segment import mode_of
+
+        return mode_of(self.parameters)
 
 
 # -- reconstruct ---------------------------------------------------------------------------------
@@ -142,7 +157,16 @@ def reconstruct(
     mean = mean_training_volume(model)
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
-    return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty)
+    result = Reconstruction(
+        volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty
+    )
+    return _with_classes(result, unit[-1], card.output.labels) if card.output.labels else result
+
+
+def _with_classes(result: Reconstruction, classes: np.ndarray, names: Sequence[str]) -> Reconstruction:
+    """The reconstruction with its classes (z, y, x), of which the first of `names` is background."""
+    labels = result.volume.with_array(classes.astype(np.uint8), Quantity.LABEL)
+    return replace(result, labels=labels, label_names=tuple(names[1:]))
 
 
 def _named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
@@ -214,10 +238,14 @@ def _run_network(
     device: str,
     say: ProgressCallback,
 ) -> tuple[np.ndarray, Device]:
-    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used."""
+    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used.
+
+    The last channel holds the class of each voxel, for a model that also segments.
+    """
     import torch
 
     from xrecon.nets.device import run_on_device, save_memory
+    from xrecon.nets.outputs import segments, volume_and_classes
     from xrecon.nets.registry import load_model
     from xrecon.preprocess.radiograph import normalize
 
@@ -230,8 +258,9 @@ def _run_network(
         if low_memory:
             save_memory(network)
         say("reconstruct", 0.0, f"on {place}")
+        call = partial(volume_and_classes, network) if segments(network) else network
         with torch.inference_mode():
-            output = network(
+            output = call(
                 torch.as_tensor(pictures, dtype=torch.float32, device=place),
                 torch.as_tensor(matrices, dtype=torch.float32, device=place),
             )
@@ -285,27 +314,31 @@ def segment(
     volume: Volume,
     lungs: Volume | None = None,
     lung_models: Sequence[str | Path] = DEFAULT_LUNG_MODELS,
-    parameters: PtxParameters | Mapping[str, Any] | None = None,
+    parameters: PtxParameters | RobustParameters | Mapping[str, Any] | None = None,
     device: str = "auto",
     progress: ProgressCallback | None = None,
+    mode: str | None = None,
 ) -> Segmentation:
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
     lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
     the union of `lung_models`, names of bundled models or model folders, of which one may be
-    "classical". parameters: of PTX-Seg, as a `PtxParameters` or by name.
+    "classical". parameters: of PTX-Seg, as an object or by name. mode: "robust" or "reference" (the
+    paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
+    from xrecon.pneumothorax.lungs_chosen import find_lungs
     from xrecon.pneumothorax.quantify import quantify
+    from xrecon.pneumothorax.quantify_all import measure
     from xrecon.pneumothorax.segment import ptx_seg
 
     say = progress or _silent
     volume.require_hounsfield("the CT")
-    settings = _ptx_parameters(parameters)
+    settings = _ptx_parameters(parameters, mode)
     used, notes, source = "cpu", (), "given"
     if lungs is None:
         say("lungs", 0.0, "finding the lungs")
-        lungs, used, notes = _find_lungs(volume, lung_models, device, say)
+        lungs, used, notes = find_lungs(volume, lung_models, device, say)
         source = " + ".join(Path(m).name for m in lung_models)
     else:
         if not lungs.same_grid(volume):
@@ -314,41 +347,22 @@ def segment(
                 f"with spacing {lungs.spacing} mm"
             )
     labels = ptx_seg(volume, lungs, settings, say)
-    quantities = quantify(labels)
+    say("measure", 0.0, "measuring")
+    quantities, measures = quantify(labels), measure(volume, labels)
     warnings = [*notes, *quantities.warnings]
-    return Segmentation(labels, lungs, quantities, settings, source, used, warnings)
+    return Segmentation(labels, lungs, quantities, measures, settings, source, used, warnings)
 
 
-def _ptx_parameters(parameters: PtxParameters | Mapping[str, Any] | None) -> PtxParameters:
-    from xrecon.pneumothorax.segment import PtxParameters
+def _ptx_parameters(
+    parameters: PtxParameters | RobustParameters | Mapping[str, Any] | None, mode: str | None
+) -> PtxParameters | RobustParameters:
+    from xrecon.pneumothorax.segment import MODES, parameters_of
 
-    if isinstance(parameters, PtxParameters):
-        return parameters
-    return PtxParameters.from_settings(parameters or {})
-
-
-def _find_lungs(
-    volume: Volume, models: Sequence[str | Path], device: str, say: ProgressCallback
-) -> tuple[Volume, str, tuple[str, ...]]:
-    """Lung masks, the device used and notes on it."""
-    from xrecon.nets.device import run_on_device
-    from xrecon.pneumothorax.lungs import classical_lungs, segment_lungs, unite_lungs
-
-    if not models:
-        raise InputError("expected one or more lung models, or lungs, got neither")
-    networks = [m for m in models if str(m) != CLASSICAL_LUNGS]
-    masks, used, notes = [], "cpu", ()
-    if networks:
-
-        def compute(place: str) -> Volume:
-            return segment_lungs(volume, networks, device=place, progress=say)
-
-        found, device_used = run_on_device(compute, device)
-        used, notes = device_used.name, device_used.notes
-        masks.append(found)
-    if len(networks) < len(models):
-        masks.append(classical_lungs(volume))
-    return masks[0] if len(masks) == 1 else unite_lungs(masks), used, notes
+    if parameters is None or isinstance(parameters, Mapping):
+        return parameters_of(mode, parameters or {})
+    if mode is not None and not isinstance(parameters, MODES.get(mode, ())):
+        raise InputError(f"expected parameters of the mode {mode!r}, got {type(parameters).__name__}")
+    return parameters
 
 
 # -- evaluate ------------------------------------------------------------------------------------

@@ -42,6 +42,15 @@ class SliceInput(_Strict):
     hu_window: tuple[float, float]
 
 
+class VolumeInput(_Strict):
+    """What a volume network sees of a CT: a cube along LPS, its HU window scaled to 0 and 1."""
+
+    kind: Literal["cube"] = "cube"
+    side: PositiveInt
+    spacing_mm: PositiveFloat
+    hu_window: tuple[float, float]
+
+
 class VolumeOutput(_Strict):
     """The cube a reconstruction network gives, centred on the isocentre, axes along LPS."""
 
@@ -49,6 +58,9 @@ class VolumeOutput(_Strict):
     side: PositiveInt
     spacing_mm: PositiveFloat
     hu_window: tuple[float, float] = Field(description="HU of the outputs 0 and 1")
+    labels: list[str] = Field(
+        default_factory=list, description="classes that it gives besides, in channel order; none for no"
+    )
 
 
 class LabelOutput(_Strict):
@@ -74,7 +86,7 @@ class ModelCard(_Strict):
     description: str
     architecture: str
     options: dict[str, Any] = Field(default_factory=dict)
-    input: RadiographInput | SliceInput = Field(discriminator="kind")
+    input: RadiographInput | SliceInput | VolumeInput = Field(discriminator="kind")
     output: VolumeOutput | LabelOutput = Field(discriminator="kind")
     sha256: str = ""
     licence: str

@@ -54,6 +54,16 @@ class GridConfig(_Strict):
             raise ValueError("source_side must exceed the reconstruction by an even number of voxels")
         return self
 
+    @property
+    def ratio(self) -> int:
+        """Voxels of the source along one of the reconstruction."""
+        return round(self.spacing_mm / self.source_spacing_mm)
+
+    @property
+    def margin(self) -> int:
+        """Voxels of the source before the first of the reconstruction."""
+        return (self.source_side - self.side * self.ratio) // 2
+
 
 class ViewConfig(_Strict):
     """The radiographs a model is trained for, and the range of distances it meets.
@@ -139,6 +149,58 @@ class LossConfig(_Strict):
     )
     projection_jitter_deg: float = Field(10.0, ge=0)
     projection_jitter_fraction: float = Field(0.125, ge=0, description="of half the volume's width")
+    axis_projection: float = Field(0.0, ge=0, description="means along each axis (X2CT)")
+    perceptual: float = Field(0.0, ge=0, description="features of slices along each axis (X-CTRSNet)")
+    perceptual_features: Literal["filter-bank", "vgg16"] = Field(
+        "filter-bank", description="filter-bank: derivative filters, no weights; vgg16: the paper's"
+    )
+    perceptual_weights: str | None = Field(None, description="your file vgg16-397923af.pth, for vgg16")
+    perceptual_slices: int = Field(8, ge=0, description="drawn of each axis at a step; 0 is all")
+    frequency: float = Field(0.0, ge=0, description="log distance of the Fourier transforms (EAR)")
+    mip: float = Field(0.0, ge=0, description="maximum intensity projections along each axis (EAR)")
+    edge: float = Field(0.0, ge=0, description="cross-entropy of surface maps (EAR)")
+    edge_hu: float = Field(150.0, description="HU of the surface")
+    edge_width_hu: PositiveFloat = Field(100.0, description="HU over which a voxel becomes inside")
+    classes: float = Field(0.0, ge=0, description="Dice and cross-entropy of the network's own classes")
+    consistency: float = Field(
+        0.0, ge=0, description="RSC: classes of the true CT, and the reconstruction's like them (X-CTRSNet)"
+    )
+    consistency_detached_steps: int = Field(
+        0, ge=0, description="steps at first in which RSC does not change the true CT's classes to be alike"
+    )
+
+    @model_validator(mode="after")
+    def _weights_given(self) -> LossConfig:
+        if self.perceptual and self.perceptual_features == "vgg16" and not self.perceptual_weights:
+            raise ValueError("perceptual_weights must name the file of weights that vgg16 needs")
+        return self
+
+
+class SegmentationConfig(_Strict):
+    """Which classes a network learns beside the CT, when the loss has a term of classes."""
+
+    source: Literal["lungs", "files"] = Field(
+        "lungs", description="lungs: found in each CT; files: label maps, column 'labels' of subjects.csv"
+    )
+    labels: dict[str, tuple[PositiveInt, ...]] = Field(
+        default_factory=dict, description="for files: names of the classes and their values in the label maps"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> SegmentationConfig:
+        values = [v for several in self.labels.values() for v in several]
+        if self.source == "files" and (not values or not all(self.labels.values())):
+            raise ValueError("labels must name each class and its values in the label maps")
+        if self.source == "lungs" and self.labels:
+            raise ValueError("labels are for label maps: the source must be 'files'")
+        if len(set(values)) < len(values) or max(values, default=0) > 65535:
+            raise ValueError("labels must have distinct values of at most 65535")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes after background, in the order of the network's channels."""
+        return tuple(self.labels) if self.source == "files" else ("right lung", "left lung")
 
 
 class OptimizerConfig(_Strict):
@@ -158,7 +220,9 @@ class OptimizerConfig(_Strict):
 class TrainConfig(_Strict):
     """A whole run. One epoch shows every training subject once; `steps`, when given, counts instead."""
 
-    task: Literal["reconstruction", "lungs"] = "reconstruction"
+    task: Literal["reconstruction", "lungs", "segmentation"] = Field(
+        "reconstruction", description="lungs: on axial slices; segmentation: classes of whole CTs"
+    )
     architecture: str = "x-recon"
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the architecture")
     discriminator: dict[str, Any] = Field(
@@ -199,11 +263,12 @@ class TrainConfig(_Strict):
     geometry: ViewConfig = ViewConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     loss: LossConfig = LossConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
     @model_validator(mode="after")
     def _terms_fit(self) -> TrainConfig:
-        whole = [name for name in ("projection", "adversarial") if getattr(self.loss, name)]
+        whole = [name for name in WHOLE_VOLUME_TERMS if getattr(self.loss, name)]
         if self.points_per_step and whole:
             raise ValueError(f"points_per_step leaves no whole volume for loss.{whole[0]}: set one to 0")
         counts = self.geometry.views_per_sample
@@ -211,9 +276,19 @@ class TrainConfig(_Strict):
             raise ValueError("loss.adversarial needs two views: set it or geometry.views_per_sample")
         return self
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether training samples need the class of each voxel."""
+        return self.task == "segmentation" or bool(self.loss.classes or self.loss.consistency)
 
+
+# Terms of the loss that points drawn from the volume cannot have.
+WHOLE_VOLUME_TERMS = (
+    "projection", "adversarial", "perceptual", "axis_projection", "frequency", "mip", "edge", "classes",
+    "consistency",
+)  # fmt: skip
 # Settings that are replaced as a whole, not merged.
-_WHOLE = ("options", "discriminator")
+_WHOLE = ("options", "discriminator", "labels")
 
 
 def make_config(

@@ -3,7 +3,8 @@
 Every sample is a function of the seed and its number (`training.order`). All tensors are float32;
 volumes (b, 1, z, y, x) in [0, 1] units of the HU window, pictures (b, view, row, column) normalised
 as at inference, matrices (b, view, 3, 4) in LPS mm about the isocentre; all zeros for a view that a
-sample lacks.
+sample lacks. Labels, where the config asks for classes, are int64 (b, z, y, x) on the volumes' grid, 0
+background.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.preprocess.radiograph import normalize
 from xrecon.training.augment import add_scatter, augment_ct, degrade
 from xrecon.training.config import GridConfig, TrainConfig
+from xrecon.training.labels import classes_of, to_label_target
 from xrecon.training.order import Shuffle, sample_generator
 from xrecon.training.prepared import Prepared, PreparedSubjects
 from xrecon.training.subjects import Subject
@@ -38,6 +40,7 @@ class Batch:
     matrices: torch.Tensor
     target: torch.Tensor
     names: tuple[str, ...]
+    labels: torch.Tensor | None = None
 
 
 class PairSource(Protocol):
@@ -85,8 +88,7 @@ def mean_target(source: PairSource) -> torch.Tensor:
 
 def to_target(hu: torch.Tensor, grid: GridConfig) -> torch.Tensor:
     """Source cube in HU (z, y, x) to the network's target (1, 1, z, y, x)."""
-    ratio = round(grid.spacing_mm / grid.source_spacing_mm)
-    margin = (grid.source_side - grid.side * ratio) // 2
+    ratio, margin = grid.ratio, grid.margin
     inner = hu[(slice(margin, grid.source_side - margin),) * 3] if margin else hu
     unit = (inner.clamp(*HU_WINDOW) - HU_WINDOW[0]) / (HU_WINDOW[1] - HU_WINDOW[0])
     return functional.avg_pool3d(unit[None, None], ratio)
@@ -113,18 +115,30 @@ class ProjectedPairs:
         hu, views = self._cube(prepared, variant), reference_views(self.config)
         integrals = self._project(hu, views, float(np.mean(geometry.energy_kev)))
         pictures = np.stack([normalize(picture.cpu().numpy()) for picture in integrals])
-        return self._batch(pictures, views, hu, prepared.subject.name)
+        return self._batch(pictures, views, hu, prepared.subject.name, self._classes(prepared, variant))
 
     def _cube(self, prepared: Prepared, variant: int) -> torch.Tensor:
         return torch.as_tensor(prepared.variants[variant][0], device=self.device).float()
 
-    def _augmented(self, item: int) -> Batch:
+    def _classes(self, prepared: Prepared, variant: int) -> torch.Tensor | None:
+        """The class of each voxel of the source cube, when they are wanted."""
+        if not self.config.needs_labels:
+            return None
+        classes = classes_of(prepared.variants[variant][1], self.config.segmentation)
+        return torch.as_tensor(classes, device=self.device)
+
+    def _moved(self, item: int) -> tuple[torch.Tensor, torch.Tensor | None, str, np.random.Generator]:
+        """A sample's CT after its random changes, its classes, its subject, and what draws the rest."""
         rng, settings = sample_generator(self.config.seed, item), self.config.augmentation
         prepared, variant = self.prepared[self._shuffle.subject(item)], 0
         if len(prepared.variants) > 1 and rng.random() < settings.pneumothorax_probability:
             variant = int(rng.integers(1, len(prepared.variants)))
-        hu = self._cube(prepared, variant)
-        hu = augment_ct(hu, self.config.grid.source_spacing_mm, settings, rng)
+        hu, classes = self._cube(prepared, variant), self._classes(prepared, variant)
+        hu, classes = augment_ct(hu, self.config.grid.source_spacing_mm, settings, rng, classes)
+        return hu, classes, prepared.subject.name, rng
+
+    def _augmented(self, item: int) -> Batch:
+        (hu, classes, name, rng), settings = self._moved(item), self.config.augmentation
         told, real = random_views(self.config, rng)
         energy_kev = rng.uniform(*self.config.geometry.energy_kev)
         pixel_mm = self.config.grid.detector_spacing_mm
@@ -132,7 +146,7 @@ class ProjectedPairs:
         for integrals in self._project(hu, real, energy_kev):
             seen = add_scatter(integrals, pixel_mm, energy_kev, settings, rng)
             pictures.append(degrade(normalize(seen.cpu().numpy()), settings, rng))
-        return self._batch(np.stack(pictures), told, hu, prepared.subject.name)
+        return self._batch(np.stack(pictures), told, hu, name, classes)
 
     def _project(self, hu: torch.Tensor, views: Sequence[ViewGeometry], energy_kev: float) -> torch.Tensor:
         """Line integrals (view, row, column)."""
@@ -143,7 +157,12 @@ class ProjectedPairs:
             return projector(hu_to_attenuation(hu, energy_kev)[None, None])[0]
 
     def _batch(
-        self, pictures: np.ndarray, views: Sequence[ViewGeometry], hu: torch.Tensor, name: str
+        self,
+        pictures: np.ndarray,
+        views: Sequence[ViewGeometry],
+        hu: torch.Tensor,
+        name: str,
+        classes: torch.Tensor | None = None,
     ) -> Batch:
         matrices = np.stack([view.matrix for view in views])
         return Batch(
@@ -151,6 +170,7 @@ class ProjectedPairs:
             matrices=torch.as_tensor(matrices, dtype=torch.float32)[None],
             target=to_target(hu, self.config.grid),
             names=(name,),
+            labels=None if classes is None else to_label_target(classes, self.config.grid),
         )
 
 
@@ -162,6 +182,7 @@ def stack(parts: Sequence[Batch]) -> Batch:
         matrices=torch.cat([_filled(p.matrices, most) for p in parts]),
         target=torch.cat([p.target for p in parts]),
         names=tuple(name for p in parts for name in p.names),
+        labels=None if parts[0].labels is None else torch.cat([p.labels for p in parts]),
     )
 
 

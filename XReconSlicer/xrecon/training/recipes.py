@@ -1,12 +1,14 @@
 """Starting values of training runs by name: what each differs in from the defaults of `TrainConfig`.
 
-Imports nothing of xrecon, so that `training.config` can read them.
+Imports nothing of xrecon but the recipes of other papers, so that `training.config` can read them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from xrecon.training.recipes_papers import PAPER_RECIPES
 
 _LIFTING = {
     "architecture": "lifting",
@@ -73,4 +75,5 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "any-view": _ANY_VIEW,
     "pixel-inr": _PIXEL_INR,
     "lungs": _LUNGS,
+    **PAPER_RECIPES,
 }

@@ -16,15 +16,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from xrecon.nets.biplanar import PAIR, view_sets_text
 from xrecon.nets.card import ModelCard, RadiographInput, TrainingData, VolumeOutput
+from xrecon.nets.outputs import TrainingOutputs, segments
 from xrecon.nets.registry import create_model, load_model, record_quality, save_model
 from xrecon.preprocess.ct import HU_WINDOW, unit_to_hu
+from xrecon.preprocess.views import view_kind
 from xrecon.training.config import TrainConfig
 from xrecon.training.datasets import Batch, PairSource, Prefetched, mean_target
 from xrecon.training.distributed import Processes
+from xrecon.training.labels import dice_by_name, mean_dice
 from xrecon.training.order import pose_generator
 from xrecon.training.points import choose, slices_of, takes_points
 from xrecon.training.subjects import Subject
+from xrecon.training.terms import PaperTerms, require_outputs
 from xrecon.training.uncertainty import uncertainty_loss
 from xrecon.volume import InputError, Volume
 
@@ -45,14 +50,38 @@ def reconstructor_options(config: TrainConfig) -> dict[str, Any]:
     options: dict[str, Any] = {"side": config.grid.side}
     if config.architecture in KNOWS_THE_FIELD:
         options["field_mm"] = config.grid.side * config.grid.spacing_mm
-    if config.architecture == "lifting":
+    if config.architecture in _TAKE_VIEWS:
         options["views"] = len(config.geometry.views)
+    if config.architecture in _TAKE_CLASSES:
+        options["classes"] = 1 + len(config.segmentation.names) if config.needs_labels else 0
     return {**options, **config.options}
 
 
+# Architectures whose options follow from the number of views, and from the classes that are learnt.
+_TAKE_VIEWS = ("lifting", "sit", "psr", "x2ct-cnn", "x2ct-gan")
+_TAKE_CLASSES = ("x-ctrsnet", "ear")
+
+
 def create_reconstructor(config: TrainConfig) -> nn.Module:
-    """The network with fresh weights; raises InputError for an architecture or options that do not exist."""
-    return create_model(config.architecture, **reconstructor_options(config))
+    """The network with fresh weights.
+
+    Raises InputError for an architecture or options that do not exist, views that it cannot take, and
+    losses that it cannot have.
+    """
+    network = create_model(config.architecture, **reconstructor_options(config))
+    view_sets, kinds = getattr(network, "view_sets", None), tuple(map(view_kind, config.geometry.views))
+    if view_sets is not None and kinds not in view_sets:
+        raise InputError(
+            f"geometry.views: the architecture {config.architecture!r} takes {view_sets_text(view_sets)}, "
+            f"got {' + '.join(config.geometry.views)}"
+        )
+    if config.loss.adversarial and kinds[:2] != PAIR[0]:
+        raise InputError(
+            f"loss.adversarial: the discriminator takes {view_sets_text(PAIR)}, "
+            f"got {' + '.join(config.geometry.views)}"
+        )
+    require_outputs(config, network)
+    return network
 
 
 def require_fitting_network(network: nn.Module, config: TrainConfig) -> None:
@@ -109,6 +138,7 @@ class ReconstructionTask:
                 jitter_fraction=weights.projection_jitter_fraction,
                 geometry=weights.projection_geometry,
             ).to(self.device)
+        self.paper_terms = PaperTerms(config, self.device)
 
         if weights.segmentation:
             from xrecon.training.segmentation_loss import SegmentationLoss
@@ -135,6 +165,14 @@ class ReconstructionTask:
             prediction = network(pictures, matrices, *asked)
         return prediction.to(self._dtype)
 
+    def _outputs(self, batch: Batch) -> TrainingOutputs:
+        """What the losses see: the volume, and whatever else the network can give."""
+        if not getattr(self.network, "wants_reference", False):
+            return TrainingOutputs(self._predict(self._network, batch))
+        with self._autocast():
+            outputs = self._network(*self._on_device(batch))
+        return outputs._replace(volume=outputs.volume.to(self._dtype))
+
     def _on_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         parts = (batch.pictures, batch.matrices, batch.target)
         return tuple(part.to(self.device, self._dtype) for part in parts)
@@ -145,7 +183,8 @@ class ReconstructionTask:
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Weighted sum of the terms that are switched on, and each term before weighting."""
         batch, weights = self.data.sample(items, following), self.config.loss
-        prediction, target, slices = self._compared(step, batch)
+        outputs, target, slices = self._compared(step, batch)
+        prediction = outputs.volume
         terms: dict[str, torch.Tensor] = {}
         if weights.uncertainty and prediction.shape[1] > 1:
             terms["uncertainty"] = uncertainty_loss(prediction, target)
@@ -159,6 +198,8 @@ class ReconstructionTask:
         if weights.projection:
             rng = pose_generator(self.config.seed, step)
             terms["projection"] = self.projection(prediction, target, rng)
+        labels = None if batch.labels is None else batch.labels.to(self.device)
+        terms |= self.paper_terms(outputs._replace(volume=prediction), target, labels, step)
         if self.critic is not None:
             # only the generator learns here, so the discriminator's own gradients are spared
             self.critic.requires_grad_(False)
@@ -170,18 +211,19 @@ class ReconstructionTask:
 
     def _compared(
         self, step: int, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
-        """Prediction and target where this step compares them, and their slices for the segmenter."""
+    ) -> tuple[TrainingOutputs, torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+        """Outputs and target where this step compares them, and their slices for the segmenter."""
         target = self._on_device(batch)[2]
         chosen = choose(self.config, step, self.device)
         if self.config.points_per_step:
             prediction, planes = chosen.part(self._predict(self._network, batch, chosen.points()))
             target, true_planes = chosen.of_volume(target)
+            outputs = TrainingOutputs(prediction)
         else:
-            prediction = self._predict(self._network, batch)
-            planes, true_planes = (slices_of(v, chosen.slices) for v in (prediction, target))
+            outputs = self._outputs(batch)
+            planes, true_planes = (slices_of(v, chosen.slices) for v in (outputs.volume, target))
         wanted = bool(self.config.loss.segmentation)
-        return prediction, target, (planes[:, :1], true_planes) if wanted else None
+        return outputs, target, (planes[:, :1], true_planes) if wanted else None
 
     def critic_loss(self) -> torch.Tensor:
         """Least-squares loss of the discriminator on the oldest real and generated volumes not yet seen."""
@@ -204,7 +246,7 @@ class ReconstructionTask:
         """Means over the validation patients: PSNR 3D (dB), SSIM, MAE (HU); "_mean_volume" in its place."""
         from xrecon.evaluation.metrics import mae, psnr, ssim  # loads scikit-image
 
-        rows, mean = [], self.mean_volume[0, 0].numpy()
+        rows, classes, mean = [], [], self.mean_volume[0, 0].numpy()
         for index in range(len(self.validation.subjects)):
             prediction, truth = self._pair(network, index)
             rows.append(
@@ -219,7 +261,19 @@ class ReconstructionTask:
             for count in self._view_counts():
                 fewer = self._pair(network, index, views=count)[0]
                 rows[-1][f"psnr_views_{count}"] = psnr(fewer, truth, data_range=1.0)
-        return _means(rows)
+            classes.append(self._class_dice(network, index))
+        return {**_means(rows), **mean_dice(classes)}
+
+    def _class_dice(self, network: nn.Module, index: int) -> dict[str, float]:
+        """Dice of each class of a validation patient, when the network gives classes."""
+        if not segments(network):
+            return {}
+        batch = self.validation.reference(index)
+        pictures, matrices, _ = self._on_device(batch)
+        with torch.no_grad(), self._autocast():
+            _, logits = network.reconstruct_and_segment(pictures, matrices)
+        found = logits.argmax(dim=1)[0].cpu().numpy()
+        return dice_by_name(found, batch.labels[0].cpu().numpy(), self.config.segmentation.names)
 
     def _view_counts(self) -> range:
         """The numbers of views to judge: the first ones of the config."""
@@ -291,7 +345,12 @@ class ReconstructionTask:
                 source_to_detector_mm=(low, high),
                 source_to_isocenter_mm=(low - far, high - near),
             ),
-            output=VolumeOutput(side=grid.side, spacing_mm=grid.spacing_mm, hu_window=HU_WINDOW),
+            output=VolumeOutput(
+                side=grid.side,
+                spacing_mm=grid.spacing_mm,
+                hu_window=HU_WINDOW,
+                labels=["background", *config.segmentation.names] if segments(self.network) else [],
+            ),
             licence=LICENCE,
             intended_use=INTENDED_USE,
             limitations=(
