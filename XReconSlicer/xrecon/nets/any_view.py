@@ -37,6 +37,8 @@ UNSEEN = 1e-3
 # Of the [0, 1] scale: the error to expect starts here (log variance of 0.1) and stays above the
 # smallest, about 3 HU, so that the loss is bounded below.
 START_LOG_VARIANCE, LEAST_LOG_VARIANCE = -4.6, -13.5
+# The logarithm has a long way to go while Adam's steps are small: its last layer's are this much longer.
+LOG_VARIANCE_GAIN = 5.0
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -222,7 +224,7 @@ class AnyViewNetwork(nn.Module):
         if uncertainty:
             self.spread = nn.Sequential(Pointwise(g[0] + 1, g[0]), nn.LeakyReLU(SLOPE), Pointwise(g[0], 1))
             nn.init.zeros_(self.spread[-1].weight)
-            nn.init.constant_(self.spread[-1].bias, START_LOG_VARIANCE)
+            nn.init.zeros_(self.spread[-1].bias)
         self.register_buffer("mean_volume", torch.zeros(1, 1, side, side, side))
 
     def clip_groups(self) -> list[list[nn.Parameter]]:
@@ -262,4 +264,5 @@ class AnyViewNetwork(nn.Module):
         if self.spread is None:
             return volume
         seen = torch.cat([state, volume.to(state.dtype)], dim=1).detach()
-        return torch.cat([volume, self.spread(seen).float().clamp_min(LEAST_LOG_VARIANCE)], dim=1)
+        log_variance = START_LOG_VARIANCE + LOG_VARIANCE_GAIN * self.spread(seen).float()
+        return torch.cat([volume, log_variance.clamp_min(LEAST_LOG_VARIANCE)], dim=1)
