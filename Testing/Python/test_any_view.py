@@ -142,6 +142,17 @@ def test_the_same_seed_gives_the_same_network_and_it_can_be_stored(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_mixed_precision_moves_the_answer_little(name):
+    made, given = network(name).eval(), inputs(2)
+    with torch.no_grad():
+        whole = made(*given)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = made(*given)
+    assert half.dtype == torch.float32
+    assert (half - whole).abs().mean() < 0.05 * whole.std()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_wrong_options_are_refused(name):
     with pytest.raises(InputError, match="pooling"):
         create_model(name, pooling="median")
