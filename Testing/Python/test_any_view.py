@@ -12,6 +12,9 @@ from xrecon.nets.ray_features import present_views, sample_points, view_descript
 from xrecon.nets.registry import create_model
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.poses import view_from_positioner_angles
+from xrecon.training.config import OptimizerConfig
+from xrecon.training.optimization import apply_gradients, make_optimizer
+from xrecon.training.uncertainty import uncertainty_loss
 from xrecon.volume import InputError
 
 SIDE, FIELD, PIXELS = 8, 320.0, 24
@@ -178,6 +181,22 @@ def test_uncertainty_changes_nothing_of_the_volume():
     made(*inputs(2))[:, 1].sum().backward()
     reached = {n.split(".")[0] for n, p in made.named_parameters() if p.grad is not None and p.grad.any()}
     assert reached == {"spread"}
+
+
+def test_the_volume_learns_bit_for_bit_what_it_learns_without_uncertainty():
+    settings = OptimizerConfig(learning_rate=1e-2, gradient_clip=1e-3, decoupled=True)
+    target, states = torch.rand(1, 1, SIDE, SIDE, SIDE), []
+    for weight in (0.0, 10.0):
+        made = network("any-view")
+        optimizer = make_optimizer(made, settings)
+        for _ in range(3):
+            out = made(*inputs(2))
+            loss = (out[:, :1] - target).square().mean()
+            (loss + weight * uncertainty_loss(out, target) if weight else loss).backward()
+            apply_gradients(optimizer, made, settings, 1.0)
+        states.append({n: p for n, p in made.state_dict().items()})
+    changed = {n.split(".")[0] for n in states[0] if not torch.equal(states[0][n], states[1][n])}
+    assert changed == {"spread"}
 
 
 def test_the_full_network_fits_into_twelve_megabytes():
