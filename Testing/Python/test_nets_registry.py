@@ -12,8 +12,8 @@ from xrecon.volume import InputError
 
 RECONSTRUCTORS = [name for name in NAMES if is_reconstructor(name)]
 EXPECTED = {
-    "bx2s-net", "e2e", "ear", "lifting", "lungs-unet", "mulsisnet", "psr", "sit", "unet3d", "x-ctrsnet",
-    "x-recon", "x-recon-discriminator", "x2ct-cnn", "x2ct-gan",
+    "any-view", "bx2s-net", "e2e", "ear", "lifting", "lungs-unet", "mulsisnet", "pixel-inr", "psr", "sit",
+    "unet3d", "x-ctrsnet", "x-recon", "x-recon-discriminator", "x2ct-cnn", "x2ct-gan",
 }  # fmt: skip
 
 
@@ -127,6 +127,10 @@ def test_views_that_a_network_cannot_take_are_refused_with_what_it_can(name):
         ("x2ct-cnn", {"base_channels": 6}),
         ("x-ctrsnet", {"segmenter": "sit"}),
         ("x-ctrsnet", {"classes": 1}),
+        ("any-view", {"side": 12}),
+        ("any-view", {"pooling": "median"}),
+        ("pixel-inr", {"kernel": 4}),
+        ("pixel-inr", {"pooling": "attention"}),
         ("ear", {"norm": "layer"}),
         ("ear", {"side": 4}),
         ("mulsisnet", {"width": 0}),

@@ -9,13 +9,14 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, ProgressCallback, table_text
+from xrecon.physics.geometry import VIEWS
 from xrecon.progress import json_text
 from xrecon.volume import InputError, Quantity, Radiograph
 
@@ -129,7 +130,9 @@ def reconstruct(
             short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
                 files[f"{role}_{short}"] = f"{role}_{short}.nrrd"
-                write_radiograph(radiograph, folder / files[f"{role}_{short}"])
+                # files name presets only; the geometry beside the picture tells any view
+                named = radiograph if radiograph.view in VIEWS else replace(radiograph, view="")
+                write_radiograph(named, folder / files[f"{role}_{short}"])
         if result.labels is not None:
             from xrecon.io.segmentation import numbered_segments, write_segmentation
 
