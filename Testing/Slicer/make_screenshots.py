@@ -128,12 +128,12 @@ def training() -> None:
 # A run of a minute on two cores.
 TRAINING = {
     "name": "my-small-model",
-    "steps": "120",
+    "steps": "60",
     "precision": "float32",
     "device": "cpu",
-    "validate_every": "10",
+    "validate_every": "5",
     "checkpoint_every": "20",
-    "sample_every_epochs": "10",
+    "sample_every_epochs": "5",
     "pneumothorax_variants": "0",
     "options": '{"view_widths": [8, 8, 16], "grid_widths": [8, 16, 16, 16]}',
 }

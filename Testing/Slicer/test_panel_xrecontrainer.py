@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import ctk
 import numpy as np
 import pytest
 import qt
@@ -88,6 +89,17 @@ def test_start_says_what_is_missing(openModule: object, data: Path, tmp_path: Pa
     ui.outputFolderEdit.currentPath = str(tmp_path)
     assert ui.resumeButton.enabled and not ui.applyButton.enabled
     assert "resume it or choose another folder" in ui.applyButton.toolTip
+
+
+def test_every_control_has_a_tooltip(widget: object) -> None:
+    controls = (
+        qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QSpinBox, qt.QDoubleSpinBox, qt.QLineEdit,
+        qt.QTableWidget, qt.QPlainTextEdit, ctk.ctkPathLineEdit, ctk.ctkRangeWidget,
+        slicer.qMRMLCheckableNodeComboBox,
+    )  # fmt: skip
+    found = [each for each in vars(widget.ui).values() if isinstance(each, controls)]
+    assert len(found) > 35
+    assert [each.objectName for each in found if not each.toolTip] == []
 
 
 def test_the_table_shows_all_settings_of_each_recipe(widget: object) -> None:
@@ -176,9 +188,12 @@ def test_volumes_of_the_scene_are_kept_with_it_and_used(widget: object, tmp_path
     volumeToNode(trunk(seed=2), "not chosen")
     ui.sourceComboBox.currentIndex = 1
     assert ui.scanButton.toolTip == "Check the volumes of the scene to use."
+    run, ui.outputFolderEdit.currentPath = ui.outputFolderEdit.currentPath, ""
     for node in nodes:
         ui.sceneSelector.setCheckState(node, qt.Qt.Checked)
-    assert parameters.sceneVolumes == nodes and ui.scanButton.enabled and ui.applyButton.enabled
+    assert parameters.sceneVolumes == nodes and not ui.scanButton.enabled, "they are written there"
+    ui.outputFolderEdit.currentPath = run
+    assert ui.scanButton.enabled and ui.applyButton.enabled
     slicerhost.exitModule("XReconTrainer")
     ui.sceneSelector.setCheckState(nodes[0], qt.Qt.Unchecked)
     slicerhost.enterModule("XReconTrainer")
@@ -252,6 +267,11 @@ def test_train_stop_leave_follow_evaluate_export_and_use(
     ui = widget.ui
     assert widget.jobPanel.isRunning and not ui.resumeButton.enabled, "it is followed at once"
     slicerhost.wait_until(lambda: "loss" in ui.statusLabel.text, timeout=60)
+    ui.outputFolderEdit.currentPath = str(tmp_path / "another")
+    assert not widget.jobPanel.isRunning and not ui.cancelButton.enabled and runsIn(run)
+    assert ui.applyButton.enabled and ui.numbersLabel.text == "No numbers yet."
+    ui.outputFolderEdit.currentPath = str(run)
+    assert widget.jobPanel.isRunning and "loss" in ui.numbersLabel.text
     slicerhost.click(ui.cancelButton)
     wait(widget)
     assert "stopped at step" in ui.statusLabel.text and not runsIn(run)
@@ -270,7 +290,7 @@ def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_p
     _network, card = load_model(run / "model")
     assert card.name == "tiny" and card.output.side == 16
     assert ":" in ui.resultLabel.text  # metrics
-    assert "psnr" in ui.numbersLabel.text and ui.curveComboBox.findData("ssim") >= 0
+    assert "PSNR" in ui.numbersLabel.text and ui.curveComboBox.findData("ssim") >= 0
     assert ui.sampleComboBox.currentText == "step 4" and not ui.sampleLabel.pixmap.isNull()
     assert ui.resumeButton.enabled and not ui.applyButton.enabled
     slicerhost.screenshot(widget.parent, "panel-xrecontrainer")

@@ -89,6 +89,12 @@ class JobPanel:
             self.job.cancel()
             self.job.waitForFinished(5000)
 
+    def release(self) -> None:
+        """Shows the job no longer; it goes on if the caller lets it."""
+        if self.job is not None:
+            self.ui.statusLabel.text = ""
+            self._stop()
+
     # -- what the job says ---------------------------------------------------------------------
     def _onProgress(self, stage: str, fraction: float, message: str) -> None:
         self.ui.progressBar.setRange(*DETERMINATE)

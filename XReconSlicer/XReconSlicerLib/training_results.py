@@ -47,6 +47,19 @@ def _line(name: str, value: float, control: float | None) -> str:
     return f"{text}; {more}"
 
 
+def showTrained(ui: Any, model: Path, numbers: Mapping[str, Any]) -> str:
+    """The end of a training in the panel's section "Evaluate and use"; gives a line for the status.
+
+    :param model: the folder that a training which was not stopped has exported.
+    """
+    if "stopped" in numbers:
+        return _("Stopped: {message}").format(message=numbers["stopped"])
+    ui.modelFolderEdit.currentPath = str(model)
+    ui.resultLabel.text = describeMetrics(numbers)
+    ui.modelCollapsibleButton.collapsed = False
+    return _("Trained: {folder}").format(folder=model)
+
+
 def loadEvaluation(label: qt.QLabel, result: Mapping[str, Any]) -> str:
     """The result of `xrecon evaluate`: means as text, a table node with a row for each CT.
 
