@@ -39,18 +39,27 @@ MAY_IMPORT = {
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
     "pipelines": _MIDDLE - {"io"},
     "training": _MIDDLE - {"pneumothorax.segment"},
+    # trained models and methods without training under one call
+    "methods": _MIDDLE | {"pipelines"},
     # the command line in parts: what a command does, its options, its progress
     "outcome": {"progress"},
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
-    "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
+    "segmentation_report": _MIDDLE | {"__init__", "pipelines"},
+    "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome", "segmentation_report"},
     "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
     "scoring_lungs": _MIDDLE,
+    "vertebrae": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
     "demo_report": _MIDDLE | {"__init__", "demo"},
+    "benchmark": _MIDDLE | {
+        "__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring", "methods",
+    },  # fmt: skip
+    "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
+    "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
     "cli": {
         "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
-        "cli_drr",
+        "cli_drr", "cli_benchmark", "cli_vertebrae",
     },  # fmt: skip
     "__main__": {"cli"},
 }

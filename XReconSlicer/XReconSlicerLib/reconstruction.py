@@ -18,6 +18,7 @@ from XReconSlicerLib.intake import PLANES as VIEW_PLANES
 from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, radiographToNode, setProvenance, volumeToNode
 from XReconSlicerLib.node_files import nodeState, rememberedLikeness
+from XReconSlicerLib.result_classes import loadClasses
 from XReconSlicerLib.scene import markSynthetic, placeBeside, setChestWindow, showInSliceViews
 
 NOTICE = _("Synthetic volume computed by XRecon from two radiographs. For research; not for diagnosis.")
@@ -150,7 +151,9 @@ def loadReconstruction(
     """Nodes from the files of a finished job; see `addReconstruction`."""
     files = result["files"]
     pictures = {role: read_radiograph(files[role]) for role in PICTURES}
-    return addReconstruction(read_volume(files["reconstruction"]), pictures, inputs, output)
+    node = addReconstruction(read_volume(files["reconstruction"]), pictures, inputs, output)
+    loadClasses(files, node)
+    return node
 
 
 def addReconstruction(

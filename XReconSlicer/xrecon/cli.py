@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_drr
+from xrecon import __version__, cli_benchmark, cli_drr, cli_vertebrae
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -26,6 +26,7 @@ from xrecon.options import (
     DeviceOption,
     Output,
     ProgressOption,
+    PtxMode,
     Settings,
     Side,
     SourceToDetector,
@@ -74,13 +75,22 @@ def _top(
 app.command(
     "drr", epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL" LAO')
 )(cli_drr.drr)
+app.add_typer(cli_vertebrae.app, name="vertebrae")
 
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
 def reconstruct(
-    pa: Annotated[Path, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")],
-    lateral: Annotated[Path, typer.Option(help="Lateral radiograph of the same patient and position.")],
     output: Output,
+    pa: Annotated[
+        Path | None, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")
+    ] = None,
+    lateral: Annotated[
+        Path | None, typer.Option(help="Lateral radiograph of the same patient and position.")
+    ] = None,
+    radiographs: Annotated[
+        list[Path] | None,
+        typer.Option(help="More radiographs, of views that their files tell, for models that take them."),
+    ] = None,
     lateral_side: Annotated[
         Side | None, typer.Option(help="Side against the detector. Default: as recorded, else left.")
     ] = None,
@@ -104,10 +114,11 @@ def reconstruct(
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Reconstruct a CT from a frontal and a lateral chest radiograph.
+    """Reconstruct a CT from a frontal and a lateral chest radiograph, or the views that a model takes.
 
     Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
-    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores.
+    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores; from
+    a model that predicts it also `uncertainty.nrrd`, the standard deviation of the error in HU.
     """
     from xrecon import commands
 
@@ -120,7 +131,8 @@ def reconstruct(
         invert_lateral=invert_lateral,
     )
     with Reporter(progress) as report:
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report))
+        others = tuple(radiographs or ())
+        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --set t_p=-950"))
@@ -138,21 +150,36 @@ def segment(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    mode: Annotated[
+        PtxMode | None,
+        typer.Option(
+            help="robust (default), or reference: the paper's Algorithm 1, also taken when --set names its "
+            "parameters (t_p, K_b, ...)."
+        ),
+    ] = None,
     settings: Settings = None,
+    report_page: Annotated[
+        bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
+    ] = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them in ml.
+    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them.
 
     Writes `segmentation.seg.nrrd` (1 right lung, 2 left lung, 3 right pneumothorax, 4 left
-    pneumothorax), `segmentation.json` and `segmentation.csv`.
+    pneumothorax), `segmentation.json` and `segmentation.csv`: volumes, occupancy, density,
+    interpleural distances, mediastinal shift, radiograph indices.
     """
     from xrecon import commands
 
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
-        tell(report, commands.segment(ct, output, lungs, models, parameters, device.value, report))
+        chosen = mode.value if mode else None
+        done = commands.segment(
+            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
+        )
+        tell(report, done)
 
 
 @app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
@@ -166,7 +193,13 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
     ],
-    recipe: Annotated[str, typer.Option(help="Starting values: lifting, x-recon, lungs.")] = "lifting",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs, x-ctrsnet, ear, x2ct-gan, "
+            "sit, ... (a wrong name is answered with all of them)."
+        ),
+    ] = "lifting",
     config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
@@ -228,13 +261,28 @@ def evaluate(
             raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
 
 
+app.command(
+    "benchmark", epilog=_example("xrecon benchmark --data cts --test patient7 patient9 --output benchmark")
+)(cli_benchmark.benchmark)
+
+
 @app.command(epilog=_example("xrecon models --progress json"))
-def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
+def models(
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs",
+            help="Count parameters, FLOP and memory of each architecture too, with its default options "
+            "(takes a minute).",
+        ),
+    ] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
     """List the bundled models with what their cards say, and the architectures for training."""
     from xrecon import commands
 
     with Reporter(progress) as report:
-        tell(report, commands.models())
+        tell(report, commands.models(costs))
 
 
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))

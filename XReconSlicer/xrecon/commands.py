@@ -5,6 +5,9 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,19 +37,38 @@ class RadiographOptions:
     invert_lateral: bool | None = None
 
 
-def read_views(pa: Path, lateral: Path, options: RadiographOptions) -> list[Radiograph]:
-    """The frontal and the lateral radiograph.
+def read_views(
+    pa: Path | None, lateral: Path | None, options: RadiographOptions, others: Sequence[Path] = ()
+) -> list[Radiograph]:
+    """The frontal and the lateral radiograph, as far as given, and `others` of any view.
 
     A view recorded in the file is believed: InputError when a lateral is given as frontal or the
-    other way round, or when both paths name one file.
+    other way round, when two paths name one file, and when there is no radiograph at all.
     """
-    if pa.exists() and lateral.exists() and pa.samefile(lateral):
+    if pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral):
         raise InputError(f"expected two different radiographs, got {pa} as both --pa and --lateral")
     side = f"{options.lateral_side.upper()} LATERAL" if options.lateral_side else ""
-    return [
-        _read_view(pa, "frontal", "", "PA", options.invert_pa, options),
-        _read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options),
-    ]
+    views = []
+    if pa:
+        views.append(_read_view(pa, "frontal", "", "PA", options.invert_pa, options))
+    if lateral:
+        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options))
+    views += [_read_other(path, options) for path in others]
+    if not views:
+        raise InputError("expected radiographs (--pa, --lateral or --radiographs), got none")
+    return views
+
+
+def _read_other(path: Path, options: RadiographOptions) -> Radiograph:
+    from xrecon.io.radiograph import read_radiograph
+
+    radiograph = read_radiograph(path, **_given(options, None))
+    if radiograph.geometry is None:
+        raise InputError(
+            f"expected a radiograph that says how its view stands (view or angles), got {path}: give a "
+            "frontal one with --pa, a lateral one with --lateral"
+        )
+    return radiograph
 
 
 def _read_view(
@@ -55,13 +77,7 @@ def _read_view(
     from xrecon.io.radiograph import read_radiograph
     from xrecon.preprocess.views import view_kind
 
-    spacing = options.pixel_spacing_mm
-    given = {
-        "invert": invert,
-        "source_to_detector_mm": options.source_to_detector_mm,
-        "source_to_isocenter_mm": options.source_to_isocenter_mm,
-        "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
-    }
+    given = _given(options, invert)
     radiograph = read_radiograph(path, **given)
     if radiograph.view and view_kind(radiograph.view) != kind:
         raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
@@ -70,33 +86,57 @@ def _read_view(
     return radiograph
 
 
+def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
+    """What the user says of every radiograph, as `read_radiograph` takes it."""
+    spacing = options.pixel_spacing_mm
+    return {
+        "invert": invert,
+        "source_to_detector_mm": options.source_to_detector_mm,
+        "source_to_isocenter_mm": options.source_to_isocenter_mm,
+        "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
+    }
+
+
 def reconstruct(
-    pa: Path,
-    lateral: Path,
+    pa: Path | None,
+    lateral: Path | None,
     output: Path,
     model: str,
     device: str,
     options: RadiographOptions,
     progress: ProgressCallback,
+    others: Sequence[Path] = (),
 ) -> Outcome:
-    """A CT from two radiographs, with its reprojections and the inputs as the network saw them."""
+    """A CT from radiographs, with its reprojections and the inputs as the network saw them.
+
+    others: radiographs of further views, for models that take them.
+    """
     from xrecon import pipelines
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
-    from xrecon.preprocess.views import view_kind
 
     with output_folder(output) as folder:
         progress("read", 0.0, "radiographs")
-        result = pipelines.reconstruct(read_views(pa, lateral, options), model, device, progress)
+        views = read_views(pa, lateral, options, others)
+        result = pipelines.reconstruct(views, model, device, progress)
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
+        if result.uncertainty is not None:
+            files["uncertainty"] = "uncertainty.nrrd"
+            write_volume(result.uncertainty, folder / files["uncertainty"])
         for picture, projected in zip(result.inputs, result.reprojections, strict=True):
-            short = "pa" if view_kind(picture.view) == "frontal" else "lateral"
+            short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
                 files[f"{role}_{short}"] = f"{role}_{short}.nrrd"
                 write_radiograph(radiograph, folder / files[f"{role}_{short}"])
-        numbers = {**result.to_dict(), "inputs": {"pa": pa.name, "lateral": lateral.name}}
+        if result.labels is not None:
+            from xrecon.io.segmentation import numbered_segments, write_segmentation
+
+            files["segmentation"] = "segmentation.seg.nrrd"
+            segments = numbered_segments(result.label_names)
+            write_segmentation(result.labels, folder / files["segmentation"], segments)
+        numbers = {**result.to_dict(), "inputs": _names(pa, lateral, others)}
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(
@@ -104,6 +144,21 @@ def reconstruct(
         for view, scores in result.scores.items()
     )
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+
+
+def _short_view(view: str, files: Mapping[str, str]) -> str:
+    """How a view is called in file names, the first frontal one "pa", the first lateral one "lateral"."""
+    from xrecon.preprocess.views import view_kind
+
+    short = {"frontal": "pa", "lateral": "lateral"}.get(view_kind(view), "")
+    if not short or f"input_{short}" in files:
+        short = re.sub(r"[^a-z0-9-]+", "_", view.lower().replace(".", "p")).strip("_")
+    return short
+
+
+def _names(pa: Path | None, lateral: Path | None, others: Sequence[Path]) -> dict[str, Any]:
+    names: dict[str, Any] = {k: p.name for k, p in (("pa", pa), ("lateral", lateral)) if p}
+    return {**names, "others": [path.name for path in others]} if others else names
 
 
 # -- segment -------------------------------------------------------------------------------------
@@ -115,9 +170,12 @@ def segment(
     parameters: Mapping[str, Any],
     device: str,
     progress: ProgressCallback,
+    mode: str | None = None,
+    *,
+    report_page: bool = False,
 ) -> Outcome:
-    """Lungs and pneumothorax of a CT as a segmentation, with their volumes as JSON and CSV."""
-    from xrecon import pipelines
+    """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page."""
+    from xrecon import pipelines, segmentation_report
     from xrecon.io.image import read_volume
     from xrecon.io.segmentation import uncropped_labels
 
@@ -125,13 +183,30 @@ def segment(
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, parameters, device, progress)
+        result = pipelines.segment(volume, given, lung_models, parameters, device, progress, mode)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)
         numbers = segmentation_numbers(result, ct.name)
-    rows = result.quantities.rows()
-    text = "\n".join(", ".join(f"{name} {_short(value)}" for name, value in row.items()) for row in rows)
+        if report_page:
+            command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
+            files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
+    text = segmentation_report.text(result.measures)
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+
+
+def _segment_command(
+    ct: Path,
+    output: Path,
+    lungs: Path | None,
+    lung_models: Sequence[str],
+    parameters: Mapping[str, Any],
+    mode: str,
+) -> str:
+    """The command line that makes the same again."""
+    words = ["xrecon", "segment", "--ct", str(ct), "--output", str(output), "--mode", mode]
+    words += ["--lungs", str(lungs)] if lungs else ["--lung-model", *lung_models]
+    settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
+    return shlex.join([*words, *(["--set", *settings] if settings else []), "--report"])
 
 
 def _short(value: Any) -> str:
@@ -143,6 +218,8 @@ def segmentation_numbers(result: Segmentation, source: str) -> dict[str, Any]:
     return {
         "source": source,
         "quantities": result.quantities.to_dict(),
+        "measures": result.measures.to_dict(),
+        "mode": result.mode,
         "parameters": result.parameters.model_dump(mode="json"),
         "lungs": result.lung_source,
         "device": result.device,
@@ -157,7 +234,7 @@ def write_segmentation_files(result: Segmentation, folder: Path, stem: str, sour
     files = {"segmentation": f"{stem}.seg.nrrd", "summary": f"{stem}.json", "table": f"{stem}.csv"}
     write_segmentation(result.labels, folder / files["segmentation"])
     atomic_write_text(folder / files["summary"], json_text(segmentation_numbers(result, source)))
-    atomic_write_text(folder / files["table"], table_text(result.quantities.rows()))
+    atomic_write_text(folder / files["table"], table_text(result.measures.rows()))
     return files
 
 
@@ -210,8 +287,11 @@ def _study_line(study: Study) -> str:
     return f"{study.name}: {size} voxels of {spacing} mm, {verdict}"
 
 
-def models() -> Outcome:
-    """The cards of the bundled models and the names of the architectures."""
+def models(costs: bool = False) -> Outcome:
+    """The cards of the bundled models and the names of the architectures.
+
+    costs: also count parameters, FLOP and memory of every architecture with its default options.
+    """
     from xrecon.nets.registry import bundled_models, list_models, load_card
 
     cards = {name: load_card(name) for name in bundled_models()}
@@ -221,4 +301,10 @@ def models() -> Outcome:
         "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
         "architectures": list_models(),
     }
+    if costs:
+        from xrecon.nets.cost import count_cost
+
+        counted = {name: count_cost(name) for name in list_models()}
+        lines += [f"{name}: {cost.text()}" for name, cost in counted.items()]
+        numbers["costs"] = {name: cost.to_dict() for name, cost in counted.items()}
     return Outcome({}, numbers, "\n".join(lines))

@@ -30,6 +30,13 @@ class Side(StrEnum):
     RIGHT = "right"
 
 
+class PtxMode(StrEnum):
+    """How PTX-Seg works."""
+
+    ROBUST = "robust"
+    REFERENCE = "reference"
+
+
 GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
 _CT = typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
 Ct = Annotated[Path, _CT]
@@ -65,7 +72,9 @@ SourceToIsocenter = Annotated[
 
 
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
-LISTS = ("--views", "--set", "--subjects", "--lung-model", "--film")
+LISTS = (
+    "--views", "--set", "--subjects", "--lung-model", "--film", "--methods", "--test", "--radiographs",
+)  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")
 

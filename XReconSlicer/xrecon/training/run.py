@@ -22,6 +22,7 @@ from xrecon.training.reconstruction import (
     ReconstructionTask,
     create_discriminator,
     create_reconstructor,
+    require_fitting_network,
     switch_on_checkpointing,
 )
 from xrecon.training.status import RunStatus, StopRequested
@@ -120,8 +121,13 @@ def require_network(config: TrainConfig) -> None:
     with torch.device("meta"):
         if config.task == "lungs":
             network = create_model(config.architecture, **config.options)
+        elif config.task == "segmentation":
+            from xrecon.training.segmentation import create_segmenter
+
+            network = create_segmenter(config)
         else:
             network = create_reconstructor(config)
+            require_fitting_network(network, config)
             create_discriminator(config)
     if config.checkpointing:
         switch_on_checkpointing(network, config.architecture)
@@ -138,12 +144,21 @@ def make_task(data: Path, output: Path, manifest: Manifest, config: TrainConfig,
     cache: MemoryCache = MemoryCache(config.memory_budget_gb * 1e9)
     if is_store(data):
         store = open_store(data)
+        if config.geometry.any_angle_probability:
+            raise InputError(
+                "geometry.any_angle_probability: expected a folder of CTs to project from any direction, "
+                f"got the store {data}, whose radiographs are as they are"
+            )
         return ReconstructionTask(*(StoredPairs(store, s, config, cache) for s in chosen), config, device)
     prepared = [PreparedSubjects(s, config, output / PREPARED_NAME, cache) for s in chosen]
     if config.task == "lungs":
         from xrecon.training.lungs import LungTask
 
         return LungTask(*prepared, config, device)
+    if config.task == "segmentation":
+        from xrecon.training.segmentation import SegmentationTask
+
+        return SegmentationTask(*prepared, config, device)
     pairs: list[PairSource] = [ProjectedPairs(p, config, device) for p in prepared]
     return ReconstructionTask(*pairs, config, device)
 
@@ -189,6 +204,8 @@ def _from_store(
 ) -> tuple[list[Subject], Callable[[Subject], object]]:
     if config.task != "reconstruction":
         raise InputError(f"expected a folder of CTs for the task {config.task!r}, got the store {data}")
+    if config.needs_labels:
+        raise InputError(f"expected a folder of CTs for training with classes, got the store {data}")
     store = open_store(data)
     notes.extend(f"{name} is not in the store: {why}" for name, why in store.failed.items())
     return stored_subjects(store), lambda subject: make_pair(store.load(subject.name), config)

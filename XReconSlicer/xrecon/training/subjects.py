@@ -28,7 +28,7 @@ class Subject:
     """One CT: where it lies, whose it is, and how its data may be used.
 
     sha256: of its content, once `manifest.identify` has read it; "" before. origin_sha256: for a case
-    of a store, that of the CT it was made from.
+    of a store, that of the CT it was made from. labels: its label map, for training with classes.
     """
 
     name: str
@@ -39,15 +39,16 @@ class Subject:
     licence: str = ""
     sha256: str = ""
     origin_sha256: str = ""
+    labels: Path | None = None
 
 
 def find_subjects(folder: Path, notes: list[str] | None = None) -> list[Subject]:
     """The CTs of a folder, sorted by name.
 
-    With a `subjects.csv` (columns path, and optionally name, patient, split, attribution, licence)
-    exactly those; else every volume file and every sub-folder with DICOM files (at any depth; the largest
-    CT series counts) whose numbers look like HU, each taken as a patient of its own. What is not used,
-    and why, is appended to `notes`.
+    With a `subjects.csv` (columns path, and optionally name, patient, split, attribution, licence,
+    labels) exactly those; else every volume file and every sub-folder with DICOM files (at any depth; the
+    largest CT series counts) whose numbers look like HU, each taken as a patient of its own. What is not
+    used, and why, is appended to `notes`.
     Raises InputError when there is none, or two have one name.
     """
     folder = Path(folder)
@@ -87,7 +88,10 @@ def _from_manifest(manifest: Path) -> list[Subject]:
         if Path(name).name != name or name in (".", ".."):
             raise InputError(f"expected a name without folders in {where}, got {name!r}")
         extra = {k: row.get(k) or "" for k in ("attribution", "licence")}
-        subjects.append(Subject(name, path, row.get("patient") or name, split, **extra))
+        labels = manifest.parent / row["labels"] if row.get("labels") else None
+        if labels is not None and not labels.is_file():
+            raise InputError(f"expected an existing file in column 'labels' of {where}, got {labels}")
+        subjects.append(Subject(name, path, row.get("patient") or name, split, **extra, labels=labels))
     return subjects
 
 
