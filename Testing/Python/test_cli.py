@@ -20,7 +20,7 @@ from xrecon.options import parse_settings, spread_lists
 from xrecon.progress import Reporter, plain_data
 from xrecon.volume import InputError, Quantity, Volume
 
-COMMANDS = ("drr", "reconstruct", "segment", "train", "evaluate", "models", "demo")
+COMMANDS = ("drr", "reconstruct", "segment", "train", "evaluate", "models", "devices", "phantom", "demo")
 
 
 @pytest.fixture(scope="module")

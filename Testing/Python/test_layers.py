@@ -42,11 +42,12 @@ MAY_IMPORT = {
     # the command line in parts: what a command does, its options, its progress
     "outcome": {"progress"},
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
-    "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
+    "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome", "reconstruction_report"},
     "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
     "scoring_lungs": _MIDDLE,
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
-    "demo_report": _MIDDLE | {"__init__", "demo"},
+    "demo_report": _MIDDLE | {"__init__", "demo", "reconstruction_report"},
+    "reconstruction_report": _MIDDLE | {"__init__", "pipelines"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
     "cli": {
         "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",

@@ -22,7 +22,6 @@ from xrecon.options import (
     GEOMETRY,
     MODEL,
     Ct,
-    Device,
     DeviceOption,
     Output,
     ProgressOption,
@@ -78,9 +77,17 @@ app.command(
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
 def reconstruct(
-    pa: Annotated[Path, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")],
-    lateral: Annotated[Path, typer.Option(help="Lateral radiograph of the same patient and position.")],
     output: Output,
+    pa: Annotated[
+        Path | None, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")
+    ] = None,
+    lateral: Annotated[
+        Path | None, typer.Option(help="Lateral radiograph of the same patient and position.")
+    ] = None,
+    radiograph: Annotated[
+        list[Path] | None,
+        typer.Option(help="A radiograph whose file says its view or geometry; several may be named."),
+    ] = None,
     lateral_side: Annotated[
         Side | None, typer.Option(help="Side against the detector. Default: as recorded, else left.")
     ] = None,
@@ -101,10 +108,10 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
-    device: DeviceOption = Device.AUTO,
+    device: DeviceOption = "auto",
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Reconstruct a CT from a frontal and a lateral chest radiograph.
+    """Reconstruct a CT from a frontal and a lateral chest radiograph, or from those that the model needs.
 
     Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
     the reprojections of the result on the same pixels, and `reconstruction.json` with the scores.
@@ -120,7 +127,10 @@ def reconstruct(
         invert_lateral=invert_lateral,
     )
     with Reporter(progress) as report:
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report))
+        if (pa is None) != (lateral is None) or not (pa or radiograph):
+            raise typer.BadParameter("give --pa and --lateral, or each view with --radiograph")
+        files = commands.RadiographFiles(pa, lateral, tuple(radiograph or ()))
+        tell(report, commands.reconstruct(files, output, model, device, options, report))
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --set t_p=-950"))
@@ -139,7 +149,7 @@ def segment(
         ),
     ] = None,
     settings: Settings = None,
-    device: DeviceOption = Device.AUTO,
+    device: DeviceOption = "auto",
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them in ml.
@@ -152,7 +162,7 @@ def segment(
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
-        tell(report, commands.segment(ct, output, lungs, models, parameters, device.value, report))
+        tell(report, commands.segment(ct, output, lungs, models, parameters, device, report))
 
 
 @app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
@@ -197,7 +207,7 @@ def evaluate(
     record: Annotated[
         bool, typer.Option("--record", help="Write the figures into the model's card, too.")
     ] = False,
-    device: DeviceOption = Device.AUTO,
+    device: DeviceOption = "auto",
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """Score a model on CTs (with the mean training volume as control), or one volume against another.
@@ -210,7 +220,7 @@ def evaluate(
         if prediction and reference and not (model or data):
             tell(report, scoring.compare_files(prediction, reference, output, labels, report))
         elif model and data and not (prediction or reference):
-            tell(report, scoring.score_model(model, data, output, subjects, device.value, report, record))
+            tell(report, scoring.score_model(model, data, output, subjects, device, report, record))
         else:
             raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
 
@@ -224,6 +234,33 @@ def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
         tell(report, commands.models())
 
 
+@app.command(epilog=_example("xrecon devices --model lifting-64"))
+def devices(
+    model: Annotated[
+        str,
+        typer.Option(help="Bundled model or model folder whose need of memory is told.", rich_help_panel=MODEL),
+    ] = DEFAULT_MODEL,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """List what can be computed on, with free memory, and what a model needs.
+
+    Each GPU is tried with a small convolution: a driver or a build of torch may not fit the card.
+    """
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        tell(report, commands.devices(model))
+
+
+@app.command(epilog=_example("xrecon phantom --output phantom"))
+def phantom(output: Output, progress: ProgressOption = ProgressMode.AUTO) -> None:
+    """Write a chest phantom: its CT with a pneumothorax, and a PA and a left lateral radiograph of it."""
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        tell(report, commands.phantom(output, report))
+
+
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))
 def demo(
     ct: Annotated[
@@ -232,14 +269,14 @@ def demo(
     ] = None,
     output: Output = Path("demo-output"),
     model: Annotated[str, typer.Option(help="Reconstruction model.", rich_help_panel=MODEL)] = DEFAULT_MODEL,
-    device: DeviceOption = Device.AUTO,
+    device: DeviceOption = "auto",
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """The whole path on one CT: radiographs, reconstruction from them, pneumothorax, HTML report."""
     from xrecon import demo as demonstration
 
     with Reporter(progress) as report:
-        tell(report, demonstration.demo(ct, output, model, device.value, report))
+        tell(report, demonstration.demo(ct, output, model, device, report))
 
 
 # -- around the commands -------------------------------------------------------------------------

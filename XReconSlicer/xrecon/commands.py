@@ -5,19 +5,25 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, ProgressCallback, table_text
+from xrecon.physics.geometry import VIEWS, ViewGeometry
 from xrecon.progress import json_text
 from xrecon.volume import InputError, Quantity, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
+
+# The sample data: coarse enough to be made in seconds, fine enough to look like a chest.
+PHANTOM_SPACING_MM, PHANTOM_DETECTOR, PHANTOM_PNEUMOTHORAX_ML = (2.5, 2.0, 2.0), (512, 512), 700.0
+
 
 # -- reconstruct ---------------------------------------------------------------------------------
 @dataclass(frozen=True)
@@ -30,6 +36,49 @@ class RadiographOptions:
     lateral_side: str | None = None
     invert_pa: bool | None = None
     invert_lateral: bool | None = None
+
+    @property
+    def geometry_values(self) -> dict[str, Any]:
+        """The keyword arguments of `read_radiograph` that say the geometry."""
+        spacing = self.pixel_spacing_mm
+        return {
+            "source_to_detector_mm": self.source_to_detector_mm,
+            "source_to_isocenter_mm": self.source_to_isocenter_mm,
+            "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
+        }
+
+
+@dataclass(frozen=True)
+class RadiographFiles:
+    """The radiographs of one patient position: a frontal, a lateral, and more whose files say their view."""
+
+    pa: Path | None = None
+    lateral: Path | None = None
+    more: tuple[Path, ...] = ()
+
+    @property
+    def names(self) -> dict[str, str]:
+        """File names by "pa", "lateral", "view_1", ..."""
+        paths = {"pa": self.pa, "lateral": self.lateral}
+        paths |= {f"view_{number}": path for number, path in enumerate(self.more, 1)}
+        return {name: path.name for name, path in paths.items() if path is not None}
+
+
+def short_name(view: str) -> str:
+    """The part of a file name that tells a view: "pa", "lateral", "lao_30"."""
+    from xrecon.preprocess.views import view_kind
+
+    known = {"frontal": "pa", "lateral": "lateral"}
+    return known.get(view_kind(view)) or re.sub(r"[^a-z0-9-]+", "_", view.lower()).strip("_") or "view"
+
+
+def read_all(files: RadiographFiles, options: RadiographOptions) -> list[Radiograph]:
+    """The radiographs of all files. Raises InputError as `read_views` does."""
+    from xrecon.io.radiograph import read_radiograph
+
+    named = [] if files.pa is None else read_views(files.pa, files.lateral, options)
+    given = options.geometry_values
+    return [*named, *(read_radiograph(path, **given) for path in files.more)]
 
 
 def read_views(pa: Path, lateral: Path, options: RadiographOptions) -> list[Radiograph]:
@@ -53,13 +102,7 @@ def _read_view(
     from xrecon.io.radiograph import read_radiograph
     from xrecon.preprocess.views import view_kind
 
-    spacing = options.pixel_spacing_mm
-    given = {
-        "invert": invert,
-        "source_to_detector_mm": options.source_to_detector_mm,
-        "source_to_isocenter_mm": options.source_to_isocenter_mm,
-        "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
-    }
+    given = {"invert": invert, **options.geometry_values}
     radiograph = read_radiograph(path, **given)
     if radiograph.view and view_kind(radiograph.view) != kind:
         raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
@@ -69,32 +112,32 @@ def _read_view(
 
 
 def reconstruct(
-    pa: Path,
-    lateral: Path,
+    radiographs: RadiographFiles,
     output: Path,
     model: str,
     device: str,
     options: RadiographOptions,
     progress: ProgressCallback,
 ) -> Outcome:
-    """A CT from two radiographs, with its reprojections and the inputs as the network saw them."""
-    from xrecon import pipelines
+    """A CT from radiographs, with its reprojections and the inputs as the network saw them."""
+    from xrecon import pipelines, reconstruction_report
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
-    from xrecon.preprocess.views import view_kind
 
     with output_folder(output) as folder:
         progress("read", 0.0, "radiographs")
-        result = pipelines.reconstruct(read_views(pa, lateral, options), model, device, progress)
+        result = pipelines.reconstruct(read_all(radiographs, options), model, device, progress)
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
         for picture, projected in zip(result.inputs, result.reprojections, strict=True):
-            short = "pa" if view_kind(picture.view) == "frontal" else "lateral"
-            for role, radiograph in (("input", picture), ("reprojection", projected)):
+            short = short_name(picture.view)
+            for role, each in (("input", picture), ("reprojection", projected)):
                 files[f"{role}_{short}"] = f"{role}_{short}.nrrd"
-                write_radiograph(radiograph, folder / files[f"{role}_{short}"])
-        numbers = {**result.to_dict(), "inputs": {"pa": pa.name, "lateral": lateral.name}}
+                view = each.view if each.view in VIEWS else ""  # of any other, the geometry tells
+                write_radiograph(replace(each, view=view), folder / files[f"{role}_{short}"])
+        numbers = {**result.to_dict(), "inputs": radiographs.names}
+        files["report"] = reconstruction_report.write(result, model, radiographs.names, folder).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(
@@ -193,3 +236,50 @@ def models() -> Outcome:
         "architectures": list_models(),
     }
     return Outcome({}, numbers, "\n".join(lines))
+
+
+# -- devices and sample data ---------------------------------------------------------------------
+def devices(model: str) -> Outcome:
+    """What can be computed on, and the memory that one run of a model needs there."""
+    from xrecon.nets.memory import needed_bytes, places
+    from xrecon.nets.registry import load_card
+
+    card = load_card(model)
+    rows = [{**asdict(place), "needed_bytes": needed_bytes(card, place.name)} for place in places()]
+    text = "\n".join(
+        f"{row['name']}: {row['title']}, {_gigabytes(row['free_bytes'])} free, "
+        f"{_gigabytes(row['needed_bytes'])} needed by {card.name}, test {row['fault'] or 'passed'}"
+        for row in rows
+    )
+    return Outcome({}, {"devices": rows, "model": card.name}, text, [])
+
+
+def _gigabytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 2**30:.1f} GB"
+
+
+def phantom(output: Path, progress: ProgressCallback) -> Outcome:
+    """A chest phantom with a pneumothorax of the left side: CT, labels, and two radiographs as DICOM."""
+    from xrecon.io.image import write_volume
+    from xrecon.io.radiograph import write_radiograph
+    from xrecon.physics.chest_phantom import chest_phantom
+    from xrecon.physics.drr import render_drrs
+    from xrecon.preprocess.ct import lung_center
+
+    with output_folder(output) as folder:
+        progress("phantom", 0.0, "anatomy")
+        made = chest_phantom(PHANTOM_SPACING_MM, pneumothorax_ml=PHANTOM_PNEUMOTHORAX_ML, side="left")
+        progress("phantom", 0.6, "radiographs")
+        files = {"ct": "phantom_ct.nrrd", "labels": "phantom_labels.nrrd"}
+        write_volume(made.volume, folder / files["ct"])
+        write_volume(made.labels, folder / files["labels"])
+        isocenter = tuple(lung_center(made.volume))
+        for view in ("PA", "LEFT LATERAL"):
+            geometry = ViewGeometry.preset(view, shape=PHANTOM_DETECTOR, isocenter=isocenter)
+            (radiograph,) = render_drrs(made.volume, [geometry])
+            name = short_name(view)
+            files[name] = f"phantom_{name}.dcm"
+            write_radiograph(radiograph, folder / files[name])
+        progress("phantom", 1.0, "done")
+    numbers = {"pneumothorax_ml": PHANTOM_PNEUMOTHORAX_ML, "side": "left"}
+    return Outcome({k: output / v for k, v in files.items()}, numbers, "", [])

@@ -15,12 +15,10 @@ from xrecon.progress import ProgressMode
 from xrecon.volume import InputError
 
 
-class Device(StrEnum):
-    """Where networks run."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
+def _known_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise typer.BadParameter(f"expected auto, cpu, cuda or cuda:N, got {value!r}")
+    return value
 
 
 class Side(StrEnum):
@@ -36,8 +34,14 @@ Ct = Annotated[Path, _CT]
 CtOrNone = Annotated[Path | None, _CT]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made when missing.")]
 DeviceOption = Annotated[
-    Device,
-    typer.Option("--device", help="auto: a GPU that passes a test, else the CPU.", rich_help_panel=RUN),
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N",
+        help="auto: a GPU that passes a test, else the CPU; cuda:1: the second of several GPUs.",
+        callback=_known_device,
+        rich_help_panel=RUN,
+    ),
 ]
 ProgressOption = Annotated[
     ProgressMode,
@@ -65,7 +69,7 @@ SourceToIsocenter = Annotated[
 
 
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
-LISTS = ("--views", "--set", "--subjects", "--lung-model", "--film")
+LISTS = ("--views", "--set", "--subjects", "--lung-model", "--film", "--radiograph")
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")
 

@@ -10,7 +10,7 @@ Importing this file loads no torch; the functions that need it do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xrecon.nets.device import Device
     from xrecon.pneumothorax.quantify import PtxQuantities
     from xrecon.pneumothorax.segment import PtxParameters
+    from xrecon.preprocess.appearance import Look
 
 ProgressCallback = Callable[[str, float, str], None]
 
@@ -89,6 +90,25 @@ class Segmentation:
     warnings: list[str] = field(default_factory=list)
 
 
+# -- before a reconstruction ---------------------------------------------------------------------
+def look_at(radiograph: Radiograph, shape: tuple[int, int], pixel_spacing: tuple[float, float]) -> Look:
+    """A radiograph as a network with such a detector sees it, and what looks wrong about it.
+
+    shape: (rows, columns), pixel_spacing: (row, column) mm, both of the model's card. Needs scipy, no
+    torch. Raises InputError for a picture without geometry or with NaN.
+    """
+    from xrecon.preprocess.appearance import look_at as look
+
+    return look(radiograph, shape, pixel_spacing)
+
+
+def cropped_to_field(radiograph: Radiograph) -> Radiograph:
+    """The radiograph without the shutters of the collimator at its border; the same when it has none."""
+    from xrecon.preprocess.appearance import cropped_to_field as crop
+
+    return crop(radiograph)
+
+
 # -- reconstruct ---------------------------------------------------------------------------------
 def reconstruct(
     radiographs: Sequence[Radiograph],
@@ -99,7 +119,7 @@ def reconstruct(
     """A CT in HU from the radiographs of one patient position.
 
     radiographs: as many as the model's card asks for, in any order, each with its view geometry.
-    model: name of a bundled model or a model folder. device: "auto", "cpu" or "cuda"; what cannot
+    model: name of a bundled model or a model folder. device: "auto", "cpu", "cuda" or "cuda:1"; what cannot
     be used falls back to the CPU, and the result's warnings say so.
     Raises InputError for missing geometry, the same view twice, another number of views than the
     card's, non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
@@ -113,7 +133,7 @@ def reconstruct(
     card = load_card(model)
     if card.input.kind != "radiographs" or card.output.kind != "volume":
         raise InputError(f"expected a model that makes a volume from radiographs, got {card.name}")
-    ordered, warnings = order_views(radiographs, card.input.views)
+    ordered, warnings = order_views(_named(radiographs, card.input.views), card.input.views)
     isocenter = common_isocenter(ordered)
     warnings += _geometry_warnings(ordered, card)
     say("prepare", 0.0, "radiographs onto the network's detector")
@@ -127,6 +147,18 @@ def reconstruct(
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
     return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings)
+
+
+def _named(radiographs: Sequence[Radiograph], views: Sequence[str]) -> list[Radiograph]:
+    """Radiographs of no preset under the name of the model's oblique view that they are nearest to."""
+    from xrecon.physics.geometry import VIEWS
+    from xrecon.physics.view_names import nearest_view
+
+    oblique = [view for view in views if view not in VIEWS]
+    return [
+        replace(r, view=nearest_view(r.geometry, oblique)) if r.geometry is not None and not r.view else r
+        for r in radiographs
+    ]
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:

@@ -23,23 +23,11 @@ from xrecon.physics.geometry import (
     ViewGeometry,
 )
 from xrecon.physics.poses import positioner_angles, view_from_positioner_angles
+from xrecon.physics.view_names import ANGLES_OF, angle_name
+from xrecon.physics.view_names import view_angles as angles_of_name
 from xrecon.volume import InputError
 
-_ANGLES_OF = {
-    "PA": (0.0, 0.0),
-    "LEFT LATERAL": (90.0, 0.0),
-    "RIGHT LATERAL": (-90.0, 0.0),
-    "AP": (180.0, 0.0),
-    "LAO": (45.0, 0.0),
-    "RAO": (-45.0, 0.0),
-    "LPO": (135.0, 0.0),
-    "RPO": (-135.0, 0.0),
-}
 LARGEST_DETECTOR = 8192  # pixels along one edge
-_NUMBER = r"[+-]?\d+(?:\.\d*)?"
-_PAIR = re.compile(rf"({_NUMBER})\s*,\s*({_NUMBER})")
-_SPOKEN = re.compile(rf"(LAO|RAO)\s*({_NUMBER})(?:\s+(CRA|CAU)\s*({_NUMBER}))?|(CRA|CAU)\s*({_NUMBER})")
-EXPECTED = f"one of {', '.join(_ANGLES_OF)}, angles such as 'LAO 30 CRA 10', or degrees such as 30,10"
 
 
 @dataclass(frozen=True)
@@ -58,38 +46,11 @@ class NamedView:
 
 
 def view_angles(text: str) -> tuple[float, float]:
-    """Primary and secondary positioner angle of a view's name or angles.
-
-    Raises InputError for text of no such form, or angles out of range.
-    """
-    told = " ".join(text.upper().replace("_", " ").split())
-    if told in _ANGLES_OF:
-        return _ANGLES_OF[told]
-    pair, spoken = _PAIR.fullmatch(told), _SPOKEN.fullmatch(told)
-    if pair:
-        primary, secondary = float(pair[1]), float(pair[2])
-    elif spoken:
-        side, turn, tilt, by = spoken[1], spoken[2], spoken[3] or spoken[5], spoken[4] or spoken[6]
-        primary = float(turn or 0.0) * (-1.0 if side == "RAO" else 1.0)
-        secondary = float(by or 0.0) * (-1.0 if tilt == "CAU" else 1.0)
-    else:
-        try:
-            return _ANGLES_OF[standard_view(told)]
-        except InputError:
-            raise InputError(f"expected a view as {EXPECTED}, got {text!r}") from None
-    if abs(primary) > 180.0 or abs(secondary) > 90.0:
-        raise InputError(f"expected angles up to 180 and 90 degrees, got {text!r}")
-    return primary, secondary
-
-
-def angle_name(primary: float, secondary: float) -> str:
-    """"PA" for 0 and 0, "LAO 30 CRA 10" for 30 and 10: what a view at these angles is called."""
-    for name, angles in _ANGLES_OF.items():
-        if name in VIEWS and angles == (abs(primary) if abs(primary) == 180.0 else primary, secondary):
-            return name
-    turn = f"{'LAO' if primary > 0 else 'RAO'} {abs(primary):.10g}" if primary else ""
-    tilt = f"{'CRA' if secondary > 0 else 'CAU'} {abs(secondary):.10g}" if secondary else ""
-    return f"{turn} {tilt}".strip()
+    """`view_names.view_angles`, which also takes the short names of DICOM ("LL")."""
+    try:
+        return ANGLES_OF[standard_view(text)]
+    except InputError:
+        return angles_of_name(text)
 
 
 def views_about(
@@ -116,7 +77,7 @@ def views_about(
             pixel_spacing=pixel_spacing,
             isocenter=tuple(isocenter),
         )
-        known = text.upper() if text.upper() in _ANGLES_OF else angle_name(primary, secondary)
+        known = text.upper() if text.upper() in ANGLES_OF else angle_name(primary, secondary)
         views.append(NamedView(known, nearest_preset((primary, secondary)), geometry))
     return require_distinct(views)
 
