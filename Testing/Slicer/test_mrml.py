@@ -169,7 +169,7 @@ def test_a_picture_stands_on_its_detector(picture: np.ndarray, view: str) -> Non
 def test_a_radiograph_comes_back_from_its_node_unchanged(picture: np.ndarray) -> None:
     geometry = ViewGeometry.lateral("right", shape=picture.shape, isocenter=(1.0, 2.0, 3.0))
     known = Radiograph(picture, geometry, Quantity.LINE_INTEGRAL, "RIGHT LATERAL", ("made up",))
-    back = radiographFromNode(radiographToNode(known, "x"), "lateral")
+    back = radiographFromNode(radiographToNode(known, "x"))
     assert np.array_equal(back.array, picture)
     assert back.geometry == geometry
     assert (back.quantity, back.view, back.history) == (known.quantity, known.view, known.history)
@@ -205,7 +205,7 @@ def test_a_slice_of_a_two_slice_volume_is_one_picture(picture: np.ndarray) -> No
     both = nodeOfArray(np.stack([picture, picture[::-1] * 2]))
     assert sliceCount(both) == 2 and sliceCount(None) == 0
     assert np.array_equal(radiographFromNode(both, sliceIndex=0).array, picture)
-    assert np.array_equal(radiographFromNode(both, "lateral", sliceIndex=1).array, picture[::-1] * 2)
+    assert np.array_equal(radiographFromNode(both, sliceIndex=1).array, picture[::-1] * 2)
     with pytest.raises(InputError, match="slices 0 to 1; there is no slice 2"):
         radiographFromNode(both, sliceIndex=2)
 
@@ -222,7 +222,7 @@ def test_inverting_reverses_the_grey_values_within_their_range(picture: np.ndarr
 
 
 def test_an_unknown_picture_gets_usual_values_marked_as_assumed(picture: np.ndarray) -> None:
-    radiograph = radiographFromNode(nodeOfArray(picture), "lateral")
+    radiograph = radiographFromNode(nodeOfArray(picture), usualView="LEFT LATERAL")
     assert radiograph.view == "LEFT LATERAL"
     assert radiograph.geometry.source_to_detector_mm == pytest.approx(1800.0)
     assert radiograph.geometry.pixel_spacing[1] == pytest.approx(430.0 / 31)
@@ -326,7 +326,7 @@ def test_a_dicom_file_is_found_by_its_instance(
     monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
     node = nodeOfArray(np.stack([picture[::-1], picture]))
     node.SetAttribute("DICOM.instanceUIDs", "1.2.3 4.5.6")
-    radiograph = radiographFromNode(node, "lateral", sliceIndex=1)
+    radiograph = radiographFromNode(node, sliceIndex=1)
     assert radiograph.view == "RIGHT LATERAL"
     assert radiograph.geometry.is_close(geometry, tolerance_mm=1e-3)
     assert radiographFromNode(node, sliceIndex=0).view == "PA"  # its file is gone: usual values

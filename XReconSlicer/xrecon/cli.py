@@ -238,7 +238,7 @@ def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
 def devices(
     model: Annotated[
         str,
-        typer.Option(help="Bundled model or model folder whose need of memory is told.", rich_help_panel=MODEL),
+        typer.Option(help="Bundled model or model folder to tell the needs of.", rich_help_panel=MODEL),
     ] = DEFAULT_MODEL,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:

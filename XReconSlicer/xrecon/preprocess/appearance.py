@@ -101,7 +101,7 @@ def _mediastinum(grey: _Grey) -> float:
 
 
 def guessed_plane(contrast: float) -> str:
-    """"frontal", "lateral" or "" of the brightness of the mediastinum; an inverted picture counts, too."""
+    """ "frontal", "lateral" or "" of the brightness of the mediastinum; an inverted picture counts, too."""
     if abs(contrast) > SURELY_FRONTAL:
         return FRONTAL
     return LATERAL if SURELY_LATERAL[0] < contrast < SURELY_LATERAL[1] else ""
