@@ -52,8 +52,8 @@ def test_a_ct_in_hounsfield_units_is_refused(widget: object, nodes: list) -> Non
     for side in (page(widget, 1).volumeSelector, page(widget, 2).volumeSelector):
         before = side.currentNode()
         side.setCurrentNode(volumeToNode(chiralChest(), "CT"))
-        assert refusal(widget) == (
-            "Expected a radiograph, but 'CT' is a CT: its voxels are Hounsfield units."
+        assert refusal(widget).endswith(
+            ": Expected a radiograph, but 'CT' is a CT: its voxels are Hounsfield units."
         )
         side.setCurrentNode(before)
         assert refusal(widget) == ""
@@ -61,7 +61,7 @@ def test_a_ct_in_hounsfield_units_is_refused(widget: object, nodes: list) -> Non
 
 def test_a_volume_of_many_slices_is_refused_and_one_of_four_is_not(widget: object, nodes: list) -> None:
     choose(widget, slicer.util.addVolumeFromArray(noise((5, 9, 7)), name="stack"))
-    assert refusal(widget) == "Expected a radiograph, but 'stack' is a CT: it has 5 slices."
+    assert refusal(widget) == "View 1: Expected a radiograph, but 'stack' is a CT: it has 5 slices."
     choose(widget, slicer.util.addVolumeFromArray(noise((4, 9, 7)), name="four"))
     assert refusal(widget) == ""
 
@@ -70,7 +70,7 @@ def test_a_synthetic_ct_is_refused_and_its_reprojection_is_not(widget: object, n
     ct = slicer.util.addVolumeFromArray(noise((1, 9, 7)), name="one slice")
     markSynthetic(ct, "made up")
     choose(widget, ct)
-    assert refusal(widget) == "Expected a radiograph, but 'one slice' is a CT: it is a synthetic CT."
+    assert refusal(widget) == "View 1: Expected a radiograph, but 'one slice' is a CT: it is a synthetic CT."
     markSynthetic(nodes[0], "reprojected")
     choose(widget, nodes[0])
     assert refusal(widget) == ""
@@ -151,14 +151,14 @@ def test_changed_voxels_and_attributes_are_looked_at_again(widget: object, nodes
     array[:] = np.nan
     slicer.util.arrayFromVolumeModified(nodes[0])
     widget._update()
-    assert refusal(widget) == f"expected finite numbers in PA, got {good.size} NaN or infinite pixels"
+    assert refusal(widget) == f"View 1: expected finite numbers in PA, got {good.size} NaN or infinite pixels"
     slicer.util.arrayFromVolume(nodes[0])[:] = good
     slicer.util.arrayFromVolumeModified(nodes[0])
     widget._update()
     assert refusal(widget) == ""
     nodes[0].SetAttribute("XRecon.view", "LEFT LATERAL")
     widget._update()
-    assert "is a LEFT LATERAL radiograph" in refusal(widget)
+    assert refusal(widget) == "Expected two different views, but 'PA' and 'Lateral' are both LEFT LATERAL."
 
 
 def test_a_changed_file_is_looked_at_again(widget: object, nodes: list, tmp_path: Path) -> None:

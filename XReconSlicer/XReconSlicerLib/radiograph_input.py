@@ -122,7 +122,9 @@ def _requireDifferent(*pair: tuple[RadiographInput, Radiograph]) -> None:
         raise InputError(
             message.format(first=first.node.GetName(), second=second.node.GetName(), view=one.view)
         )
-    key = (first.state, second.state)
+    key = tuple(
+        (nodeState(each.node, each.sliceIndex), each.sliceIndex, each.crop) for each in (first, second)
+    )
     if rememberedLikeness(key, one.array, two.array):
         message = _("Expected two pictures, but '{first}' and '{second}' show the same one.")
         raise InputError(message.format(first=first.node.GetName(), second=second.node.GetName()))
