@@ -101,7 +101,8 @@ def test_invert_flip_and_crop_change_the_picture_and_the_warnings(widget: object
     assert "may be mirrored" in ui.lookLabel.text
     slicerhost.click(ui.flipCheckBox)
     assert "inverted" not in ui.lookLabel.text and "mirrored" not in ui.lookLabel.text
-    assert np.allclose(box.radiograph.array, cropped_to_field(phantom["PA"]).array, atol=1e-4)
+    difference = box.radiograph.array - cropped_to_field(phantom["PA"]).array
+    assert np.ptp(difference) < 1e-4  # a constant grey value may be added by inverting
     assert box.radiograph.geometry.shape == box.radiograph.array.shape
 
 
@@ -157,8 +158,11 @@ def test_a_model_is_imported_after_its_checksum_and_deleted_again(
     assert widget.modelBox.reference == str(stored)  # remembered for the next session
     slicerhost.click(ui.openModelsButton)
     assert slicerhost.opened[-1].text.endswith("/store")
-    slicerhost.click(ui.deleteModelButton)
-    print("MSG", slicerhost.messages, widget.modelBox.reference)
+    with slicerhost.interactiveMode():
+        for answer in (qt.QMessageBox.Cancel, qt.QMessageBox.Ok):
+            assert stored.exists()
+            slicerhost.answer(answer)
+            slicerhost.click(ui.deleteModelButton)
     assert not stored.exists() and ui.modelComboBox.count == 1
 
 
