@@ -285,8 +285,9 @@ class XReconSlicerTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        self.setUp()
-        self.test_volumeRoundTrip()
+        for test in (self.test_volumeRoundTrip, self.test_radiographPair, self.test_viewParameters):
+            self.setUp()
+            test()
 
     def test_volumeRoundTrip(self) -> None:
         """A volume node survives the way to LPS and back."""
@@ -300,3 +301,18 @@ class XReconSlicerTest(ScriptedLoadableModuleTest):
         self.assertTrue(np.array_equal(slicer.util.arrayFromVolume(copy), array))
         self.assertEqual(copy.GetOrigin(), node.GetOrigin())
         self.assertEqual(copy.GetSpacing(), node.GetSpacing())
+
+    def test_radiographPair(self) -> None:
+        """Two slices of one volume are two radiographs with a geometry of their own."""
+        from XReconSlicerLib.radiograph_input import radiographsOf
+
+        node = slicer.util.addVolumeFromArray(np.random.default_rng(0).random((2, 9, 7), dtype=np.float32))
+        first, second = radiographsOf([RadiographInput(node, 0), RadiographInput(node, 1, flip=True)])
+        self.assertEqual((first.view, second.view), ("PA", "LEFT LATERAL"))
+        self.assertTrue(np.array_equal(second.array, slicer.util.arrayFromVolume(node)[1, :, ::-1]))
+        self.assertEqual(second.geometry.source_to_detector_mm, 1800.0)
+
+    def test_viewParameters(self) -> None:
+        """What is chosen for a view stays in the scene when no radiograph is chosen."""
+        XReconSlicerLogic().getParameterNode().view2.flip = True
+        self.assertTrue(XReconSlicerLogic().getParameterNode().view2.flip)

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "volume": set(),
     "progress": set(),
     "options": {"volume", "progress"},
+    "lifeline": set(),
     # a radiograph is read with its geometry
     "io": {"__init__", "volume", "physics.geometry", "physics.poses"},
     "physics": {"volume"},
@@ -51,7 +52,7 @@ MAY_IMPORT = {
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
     "cli": {
         "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
-        "cli_drr",
+        "cli_drr", "lifeline",
     },  # fmt: skip
     "__main__": {"cli"},
 }

@@ -88,7 +88,9 @@ def reconstruction() -> None:
         save(widget, None, "XReconSlicer-warning")
         box.volumeSelector.setCurrentNode(nodes[0])
         slicerhost.click(widget.ui.arrangementCheckBox)
-        Image.open(models3d.save(arrangementNodes(), "arrangement")).save(SCREENSHOTS / "XReconSlicer-views.png")
+        Image.open(models3d.save(arrangementNodes(), "arrangement")).save(
+            SCREENSHOTS / "XReconSlicer-views.png"
+        )
         slicerhost.click(widget.ui.arrangementCheckBox)
         slicerhost.click(widget.ui.testDevicesButton)
         slicerhost.wait_until(lambda: not widget.deviceBox.isTesting, timeout=300)

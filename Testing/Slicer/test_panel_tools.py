@@ -69,6 +69,15 @@ def test_pictures_without_files_are_told_apart_by_their_looks(widget: object, ph
     assert [each.node.GetName() for each in found] == ["PA", "LEFT LATERAL"]
 
 
+def test_results_label_maps_and_hidden_nodes_are_not_found(widget: object, phantom: dict) -> None:
+    made, hidden = (picture(phantom["PA"].array, name) for name in ("reprojected", "hidden"))
+    made.SetAttribute("XRecon.role", "reprojection_pa")
+    hidden.SetHideFromEditors(True)
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    slicer.util.updateVolumeFromArray(labels, phantom["PA"].array[None])
+    assert findViews([made, hidden, labels]) == []
+
+
 def test_both_slices_of_one_volume_are_found(widget: object, phantom: dict) -> None:
     stack = np.stack([phantom["LEFT LATERAL"].array, phantom["PA"].array])
     slicerhost.click(widget.ui.findViewsButton)

@@ -208,6 +208,11 @@ def test_apply_makes_a_synthetic_ct_in_its_place(widget: object, nodes: list) ->
     assert widget.ui.statusLabel.text == "Synthetic CT of PA: done. Not for diagnosis."
     assert leftovers() == []
     slicerhost.screenshot(widget.parent, "panel-xreconslicer")
+    slicerhost.click(widget.ui.reportButton)
+    report = Path(qt.QUrl(slicerhost.opened[-1].text).toLocalFile())
+    text = report.read_text(encoding="utf-8")
+    assert report.name == "Synthetic CT of PA.html" and "not a medical device" in text
+    assert "tiny-lifting" in text and "LEFT LATERAL history" in text
 
 
 def test_apply_adds_the_pictures_beside_their_inputs(widget: object, nodes: list) -> None:
@@ -340,6 +345,16 @@ def test_closing_the_scene_ends_the_job(
     assert page(widget, 1).volumeSelector.currentNode() is None
     assert not widget.ui.applyButton.enabled
     assert names(VOLUMES) == [] and leftovers() == []
+
+
+def test_reloading_the_module_ends_the_job(
+    widget: object, nodes: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misbehave(monkeypatch, tmp_path, "time.sleep(60)")
+    slicerhost.click(widget.ui.applyButton)
+    job = widget.jobPanel.job
+    slicer.util.reloadScriptedModule("XReconSlicer")
+    assert not job.isRunning and leftovers() == [] and slicerhost.messages == []
 
 
 def test_the_log_shows_what_the_command_prints(

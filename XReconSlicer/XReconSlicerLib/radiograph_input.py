@@ -20,6 +20,7 @@ from xrecon.pipelines import cropped_to_field
 from xrecon.volume import InputError, Radiograph
 
 from XReconSlicerLib.intake import MOST_PICTURES, radiographFromNode, sliceCount
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX
 from XReconSlicerLib.node_files import nodeState, rememberedLikeness
 
 FRONTAL, LATERAL = ("PA", "AP"), ("LEFT LATERAL", "RIGHT LATERAL")
@@ -149,7 +150,7 @@ def _turned(radiograph: Radiograph, anglesDeg: tuple[float, float]) -> Radiograp
 def candidates(nodes: Iterable[slicer.vtkMRMLVolumeNode]) -> list[tuple[RadiographInput, Radiograph]]:
     """Each picture of the nodes that can be a radiograph, with what is known of it."""
     found = []
-    for node in nodes:
+    for node in filter(_isOffered, nodes):
         for sliceIndex in range(min(sliceCount(node), MOST_PICTURES)):
             given = RadiographInput(node, sliceIndex)
             try:
@@ -157,6 +158,12 @@ def candidates(nodes: Iterable[slicer.vtkMRMLVolumeNode]) -> list[tuple[Radiogra
             except InputError:
                 break  # a CT, or no picture
     return found
+
+
+def _isOffered(node: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether a node may be a radiograph by itself: no label map, nothing hidden, no picture of a result."""
+    isPicture = node.GetAttribute(f"{ATTRIBUTE_PREFIX}role") is not None
+    return not (isPicture or node.GetHideFromEditors() or node.IsA("vtkMRMLLabelMapVolumeNode"))
 
 
 def findViews(nodes: Iterable[slicer.vtkMRMLVolumeNode], onlySure: bool = False) -> list[RadiographInput]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -33,6 +34,8 @@ class ViewsBox:
         self.ui = ui
         self.boxes = [ViewBox() for _number in range(MOST_VIEWS)]
         self._parameters: Any = None
+        self._checked: object = None
+        self._conflict = ""
         ui.findViewsButton.connect("clicked(bool)", self._onFind)
         ui.addViewButton.connect("clicked(bool)", lambda _clicked: self._setCount(1))
         ui.removeViewButton.connect("clicked(bool)", lambda _clicked: self._setCount(-1))
@@ -59,11 +62,10 @@ class ViewsBox:
         for number, box in enumerate(self.boxes[: len(inputs)], 1):
             if box.problem:
                 return _("View {number}: {problem}").format(number=number, problem=box.problem)
-        try:
-            radiographsOf(inputs)
-        except InputError as error:
-            return str(error)
-        return ""
+        state = tuple(each.state for each in inputs)
+        if state != self._checked:  # comparing large pictures again at each change would be felt
+            self._checked, self._conflict = state, conflictOf(inputs)
+        return self._conflict
 
     def _showTabs(self, count: int) -> None:
         tabs = self.ui.viewTabs
@@ -115,6 +117,15 @@ class ViewsBox:
 def packsOf(parameters: Any) -> list[ViewParameters]:
     """The parameters of the pages that are shown."""
     return [getattr(parameters, f"view{number}") for number in range(1, parameters.viewCount + 1)]
+
+
+def conflictOf(inputs: Sequence[RadiographInput]) -> str:
+    """Why the radiographs cannot be used together, or ""."""
+    try:
+        radiographsOf(inputs)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def isEmpty(parameters: Any) -> bool:

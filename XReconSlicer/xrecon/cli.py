@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_drr
+from xrecon import __version__, cli_drr, lifeline
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -289,6 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """The exit code of a command line; failures are told on stderr, and on stdout as JSON on request."""
     previous = _interrupt_on_terminate()
+    lifeline.watch_caller()
     as_json = _asks_for_json(arguments)
     try:
         code = app(spread_lists(arguments), prog_name="xrecon", standalone_mode=False)
