@@ -79,7 +79,7 @@ class PTXSegParameterNode:
     airThresholdHu: Annotated[float, WithinRange(-2000, 4000)] = -950.0
     airClosingMm: Annotated[float, WithinRange(0, 100)] = 2.0
     minimumAirMl: Annotated[float, WithinRange(0, 1000)] = 10.0
-    stayInside: bool = True
+    stayInside: bool = False
     smoothMm: Annotated[float, WithinRange(0, 20)] = 0.0
 
 

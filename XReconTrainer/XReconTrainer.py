@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -45,13 +47,30 @@ class XReconTrainer(ScriptedLoadableModule):
 #
 # XReconTrainerParameterNode
 #
+class CtSource(Enum):
+    """Where the CTs come from."""
+
+    FOLDER = 1
+    SCENE = 2
+
+    def label(self) -> str:
+        """What the panel's selector shows."""
+        return {CtSource.FOLDER: _("a folder"), CtSource.SCENE: _("volumes of the scene")}[self]
+
+
 @parameterNodeWrapper
 class XReconTrainerParameterNode:
     """What the panel shows. Folders and device belong to the computer and are kept in its settings."""
 
+    source: CtSource = CtSource.FOLDER
+    sceneVolumes: list[slicer.vtkMRMLScalarVolumeNode]
     recipe: str = "lifting"
     settings: str = "{}"  # JSON object: settings that differ from the recipe's, by dotted name
+    useStore: bool = False
     detectorPixels: Annotated[int, WithinRange(8, 4096)] = 512
+    drrViews: str = "PA, LEFT LATERAL"
+    drrSourceToDetectorMm: Annotated[float, WithinRange(500, 5000)] = 1800.0
+    drrSourceToIsocenterMm: Annotated[float, WithinRange(300, 4900)] = 1500.0
     writeDicom: bool = True
     writePng: bool = True
     writeNrrd: bool = False
@@ -77,7 +96,10 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Builds the panel when it is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         from XReconSlicerLib.panel import JobPanel, connectDeviceCombo, connectFolderEdit
+        from XReconSlicerLib.run_view import RunView
         from XReconSlicerLib.settings_table import SettingsTable
+        from XReconSlicerLib.studies import CtChoice, StudiesTable
+        from XReconSlicerLib.training_geometry import GeometryBox
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/XReconTrainer.ui"))
         self.layout.addWidget(uiWidget)
@@ -89,15 +111,24 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             edit = getattr(self.ui, f"{name}Edit")
             connectFolderEdit(edit, f"trainer/{name}")
             edit.connect("currentPathChanged(QString)", self._update)
+        self.ui.outputFolderEdit.connect("currentPathChanged(QString)", self._onRunChosen)
+        self.ui.sceneSelector.connect("checkedNodesChanged()", self._onVolumesChecked)
+        self.ctChoice = CtChoice(self.ui)
+        self.studiesTable = StudiesTable(self.ui.studiesTable, self.ui.studiesLabel)
         self.settingsTable = SettingsTable(self.ui.settingsTable, self.ui.recipeComboBox)
         self.settingsTable.changed.connect(self._onSettingsChanged)
+        self.geometryBox = GeometryBox(self.ui)
+        self.geometryBox.changed.connect(self._onGeometryChanged)
+        self.runView = RunView(self.ui)
 
         # These connections ensure that we update parameter node when scene is closed
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         for button, slot in (
+            (self.ui.scanButton, self.onScanButton),
             (self.ui.applyButton, functools.partial(self.train, False)),
             (self.ui.resumeButton, functools.partial(self.train, True)),
+            (self.ui.followButton, self.follow),
             (self.ui.radiographsButton, self.onRadiographsButton),
             (self.ui.evaluateButton, self.onEvaluateButton),
             (self.ui.exportButton, self.onExportButton),
@@ -107,10 +138,12 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.jobPanel = JobPanel(self.ui)
         self.jobPanel.stateChanged.connect(self._update)
         self.initializeParameterNode()
+        self._onRunChosen()
 
     def cleanup(self) -> None:
-        """Ends what still runs when the application closes or the module is reloaded."""
+        """Ends what still runs when the application closes or the module is reloaded, but a training."""
         if self.jobPanel:  # None when `setup` has failed
+            self.runView.leave(self.jobPanel)
             self.jobPanel.close()
         self.setParameterNode(None)  # else its connection would outlive the widgets after a reload
         self.removeObservers()
@@ -147,6 +180,23 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.recipe = recipe
             self._parameterNode.settings = json.dumps(changes)
 
+    def _onGeometryChanged(self, changes: dict) -> None:
+        before = json.loads(self._parameterNode.settings)
+        self._onSettingsChanged(self._parameterNode.recipe, self.settingsTable.merged(before, changes))
+
+    def _onVolumesChecked(self) -> None:
+        if self._parameterNode:
+            self._parameterNode.sceneVolumes = list(self.ui.sceneSelector.checkedNodes())
+
+    def _onRunChosen(self, *_arguments: object) -> None:
+        """Shows what the run folder holds; follows the training that is at work in it."""
+        from XReconSlicerLib.detached_run import runsIn
+
+        folder = self.ui.outputFolderEdit.currentPath
+        self.runView.showRun(folder)
+        if runsIn(folder) and not self.jobPanel.isRunning:
+            self.follow()
+
     def _update(self, *_arguments: object) -> None:
         """Enables what can be used now; the tooltips say what is missing."""
         from XReconSlicerLib import training
@@ -154,21 +204,26 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters, ui = self._parameterNode, self.ui
         if not parameters:
             return
+        isScene = parameters.source == CtSource.SCENE
+        self.ctChoice.show(isScene, parameters.sceneVolumes)
         settingsProblem = self.settingsTable.show(parameters.recipe, json.loads(parameters.settings))
+        self.geometryBox.show(self.settingsTable.values())
         ui.settingsLabel.text = settingsProblem
+        ui.settingsLabel.visible = bool(settingsProblem)
+        output = Path(ui.outputFolderEdit.currentPath)
+        state = training.RunFolder(output if ui.outputFolderEdit.currentPath else None)
         busy = _("Something is running.") if self.jobPanel.isRunning else ""
-        data = "" if training.isFolder(ui.dataFolderEdit.currentPath) else _("Choose a folder with CTs.")
-        output = "" if ui.outputFolderEdit.currentPath else _("Choose the folder of the run.")
-        checkpoint = Path(ui.outputFolderEdit.currentPath) / training.CHECKPOINT
-        started = "" if checkpoint.is_file() else _("There is no run to resume in the folder.")
-        fresh = "" if started else _("The folder holds a run: resume it or choose another folder.")
+        data, pairs = self.ctChoice.problem(isScene), state.storeProblem if parameters.useStore else ""
         model = "" if training.hasModel(ui.modelFolderEdit.currentPath) else _("Choose a model folder.")
         formats = "" if self.logic.formatsOf(parameters) else _("Choose a format.")
+        trains = (busy, pairs or ("" if parameters.useStore else data), state.problem, settingsProblem)
         for button, problems, ready in (
-            (ui.applyButton, (busy, data, output, settingsProblem, fresh), _("Train from the beginning")),
-            (ui.resumeButton, (busy, data, output, settingsProblem, started), _("Go on with the run")),
-            (ui.radiographsButton, (busy, data, output, formats), _("Project every CT of the folder")),
-            (ui.evaluateButton, (busy, data, output, model), _("Score the model on the CTs")),
+            (ui.scanButton, (busy, data), _("Read every CT and say what is wrong with it")),
+            (ui.applyButton, (*trains, state.freshProblem), _("Train from the beginning")),
+            (ui.resumeButton, (*trains, state.resumeProblem), _("Go on with the run")),
+            (ui.followButton, (busy, state.problem, state.followProblem), _("Show how the training goes on")),
+            (ui.radiographsButton, (busy, data, state.problem, formats), _("Project every CT of the folder")),
+            (ui.evaluateButton, (busy, data, state.problem, model), _("Score the model on the CTs")),
             (ui.exportButton, (model,), _("Copy the model")),
             (ui.useButton, (model,), _("Make this the model of the module XReconSlicer")),
         ):
@@ -176,53 +231,88 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             button.enabled = not problem
             button.toolTip = problem or ready
 
+    def _data(self) -> Path:
+        return self.ctChoice.folder(self._parameterNode.source == CtSource.SCENE, self._output())
+
+    def _output(self) -> Path:
+        return Path(self.ui.outputFolderEdit.currentPath)
+
+    def onScanButton(self, _clicked: bool = False) -> None:
+        """Reads every CT in the background and lists what was found."""
+        from XReconSlicerLib.studies import scanJob
+
+        self.studiesTable.clear()
+        self.jobPanel.run(lambda: scanJob(self._data()), self.studiesTable.show)
+
     def train(self, resume: bool, _clicked: bool = False) -> None:
-        """Starts or resumes the training in the background."""
+        """Starts or resumes the training, in a process that goes on when Slicer is closed."""
         from XReconSlicerLib import training
 
-        parameters, (data, output) = self._parameterNode, self._folders()
+        parameters, output = self._parameterNode, self._output()
         changes = {**json.loads(parameters.settings), "device": self.ui.deviceComboBox.currentData}
 
+        def prepare() -> object:
+            data = training.storeOf(output) if parameters.useStore else self._data()
+            return training.trainingRun(data, output, parameters.recipe, changes, resume)
+
+        self._watch(prepare)
+
+    def follow(self, _clicked: bool = False) -> None:
+        """Shows the training that is at work in the run's folder, whoever started it."""
+        from XReconSlicerLib.detached_run import DetachedRun
+
+        self._watch(lambda: DetachedRun(self._output()))
+
+    def _watch(self, prepare: Callable[[], object]) -> None:
+        from XReconSlicerLib import training
+        from XReconSlicerLib.training_results import describeMetrics
+
+        output = self._output()
+
         def load(result: dict) -> str:
+            self.runView.showRun(str(output))
+            numbers = result["numbers"]
+            if "stopped" in numbers:
+                return _("Stopped: {message}").format(message=numbers["stopped"])
             self.ui.modelFolderEdit.currentPath = str(output / training.MODEL_FOLDER)
-            self.ui.resultLabel.text = training.describeMetrics(result["numbers"])
+            self.ui.resultLabel.text = describeMetrics(numbers)
+            self.ui.modelCollapsibleButton.collapsed = False
             return _("Trained: {folder}").format(folder=output / training.MODEL_FOLDER)
 
-        prepare = functools.partial(training.trainingJob, data, output, parameters.recipe, changes, resume)
-        self.jobPanel.run(prepare, load, training.GRACE_MS)
+        self.runView.watch(str(output))
+        self.jobPanel.run(prepare, load, training.STOP_GRACE_MS)
 
     def onRadiographsButton(self, _clicked: bool = False) -> None:
         """Projects every CT of the data folder in the background."""
         from XReconSlicerLib import training
 
-        (data, output), parameters = self._folders(), self._parameterNode
-        pixels, formats = parameters.detectorPixels, self.logic.formatsOf(parameters)
-        folder = output / training.RADIOGRAPHS_FOLDER
-
-        def load(result: dict) -> str:
-            failed = len(result["numbers"]["failed"])
-            text = _("{count} CTs projected into {folder}").format(count=len(result["files"]), folder=folder)
-            more = _("; {count} failed, drr.json says why").format(count=failed) if failed else ""
-            return text + more
-
-        prepare = functools.partial(
-            training.radiographsJob, data, folder, pixels, formats, parameters.chestFilm
+        parameters, folder = self._parameterNode, self._output() / training.RADIOGRAPHS_FOLDER
+        options = training.RadiographOptions(
+            detectorPixels=parameters.detectorPixels,
+            formats=self.logic.formatsOf(parameters),
+            views=parameters.drrViews,
+            sourceToDetectorMm=parameters.drrSourceToDetectorMm,
+            sourceToIsocenterMm=parameters.drrSourceToIsocenterMm,
+            chestFilm=parameters.chestFilm,
         )
-        self.jobPanel.run(prepare, load, training.GRACE_MS)
+
+        load = functools.partial(training.describeRadiographs, folder)
+        self.jobPanel.run(
+            lambda: training.radiographsJob(self._data(), folder, options), load, training.GRACE_MS
+        )
 
     def onEvaluateButton(self, _clicked: bool = False) -> None:
-        """Scores the model in the background."""
+        """Scores the model in the background; the figures of each CT become a table of the scene."""
         from XReconSlicerLib import training
+        from XReconSlicerLib.training_results import loadEvaluation
 
-        (data, output), model = self._folders(), Path(self.ui.modelFolderEdit.currentPath)
-        device = self.ui.deviceComboBox.currentData
-
-        def load(result: dict) -> str:
-            self.ui.resultLabel.text = training.describeMetrics(result["numbers"])
-            return _("Evaluated: {file}").format(file=result["files"]["table"])
-
-        prepare = functools.partial(training.evaluationJob, model, data, output, device)
-        self.jobPanel.run(prepare, load, training.GRACE_MS)
+        model, device = Path(self.ui.modelFolderEdit.currentPath), self.ui.deviceComboBox.currentData
+        load = functools.partial(loadEvaluation, self.ui.resultLabel)
+        self.jobPanel.run(
+            lambda: training.evaluationJob(model, self._data(), self._output(), device),
+            load,
+            training.GRACE_MS,
+        )
 
     def onExportButton(self, _clicked: bool = False) -> None:
         """Copies the model into a folder of the user's choice."""
@@ -235,9 +325,6 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from XReconSlicerLib.panel import offerModel
 
         self.ui.statusLabel.text = offerModel(self.ui.modelFolderEdit.currentPath)
-
-    def _folders(self) -> tuple[Path, Path]:
-        return Path(self.ui.dataFolderEdit.currentPath), Path(self.ui.outputFolderEdit.currentPath)
 
 
 #

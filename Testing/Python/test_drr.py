@@ -12,12 +12,13 @@ from cli_inputs import body, error_line, xrecon
 from dicom_inputs import write_ct_series
 from xrecon import cli
 from xrecon.drr.options import detector_shape, pixel_spacing, point, radiography
-from xrecon.drr.views import NamedView, angle_name, view_angles, views_about, views_from_file
+from xrecon.drr.views import NamedView, view_angles, views_about, views_from_file
 from xrecon.io.image import write_volume
 from xrecon.io.radiograph import read_radiograph
 from xrecon.physics.geometry import VIEWS, ViewGeometry
 from xrecon.physics.poses import view_from_positioner_angles
 from xrecon.physics.radiography_settings import RadiographySettings
+from xrecon.physics.view_names import angle_name
 from xrecon.training.store import open_store
 from xrecon.volume import InputError, Quantity
 

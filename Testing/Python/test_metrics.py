@@ -15,6 +15,8 @@ from monai.metrics import (
 )
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from xrecon.evaluation import metrics as m
+from xrecon.evaluation import surface_distance
+from xrecon.evaluation.surface_distance import surface
 from xrecon.volume import InputError
 
 SPACING = (2.5, 0.7, 1.3)
@@ -217,6 +219,51 @@ def test_surface_distances_are_monais(masks, spacing):
     assert m.assd(p, r, spacing) == pytest.approx(both_ways, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("near_steps", "max_far", "used"),
+    [(0.5, 0, "_by_transform"), (8.0, 500, "_by_tree"), (0.5, 10**6, "_by_tree")],
+)
+def test_tree_and_transform_give_one_answer(masks, monkeypatch, near_steps, max_far, used):
+    p, r = masks
+    expected = np.concatenate(surface_distance.surface_distances(p, r, SPACING))
+    monkeypatch.setattr(surface_distance, "NEAR_STEPS", near_steps)
+    monkeypatch.setattr(surface_distance, "MAX_FAR_POINTS", max_far)
+    monkeypatch.setattr(surface_distance, "MAX_SURFACE_SHARE", 2.0)
+    calls = []
+    for name in ("_by_tree", "_by_transform"):
+        function = getattr(surface_distance, name)
+
+        def noted(*arguments, name=name, function=function):
+            found = function(*arguments)
+            calls.append(name if found is not None else "")
+            return found
+
+        monkeypatch.setattr(surface_distance, name, noted)
+    found = np.concatenate(surface_distance.surface_distances(p, r, SPACING))
+    assert used in calls
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_all_at_once_are_the_single_metrics(masks):
+    p, r = masks
+    found = m.compare_masks(p, r, SPACING)
+    assert found["dice"] == m.dice(p, r) and found["jaccard"] == m.jaccard(p, r)
+    for name, metric in (("hd95_mm", m.hd95), ("asd_mm", m.asd), ("assd_mm", m.assd)):
+        assert found[name] == metric(p, r, SPACING)
+    assert found["volume_error_ml"] == pytest.approx(m.volume_error_ml(p, r, SPACING))
+    assert found["relative_volume_error"] == pytest.approx(m.relative_volume_error(p, r))
+
+
+def test_not_applicable_is_none():
+    empty, full = np.zeros((5, 6, 7), bool), np.ones((5, 6, 7), bool)
+    nothing = m.compare_masks(empty, empty, SPACING)
+    assert nothing.pop("volume_error_ml") == 0.0
+    assert set(nothing.values()) == {None}
+    missed = m.compare_masks(empty, full, SPACING)
+    assert missed["dice"] == missed["jaccard"] == 0.0 and missed["relative_volume_error"] == -1.0
+    assert missed["hd95_mm"] is missed["asd_mm"] is missed["assd_mm"] is None
+
+
 def test_shifted_plane_distances_by_hand():
     p, r = np.zeros((5, 9, 7), bool), np.zeros((5, 9, 7), bool)
     p[:, 2, :], r[:, 5, :] = True, True
@@ -273,7 +320,7 @@ def test_volume_errors_keep_their_sign():
 
 
 def test_surface_counts_the_image_border_as_outside():
-    assert m.surface(np.ones((3, 4, 5))).sum() == 3 * 4 * 5 - 1 * 2 * 3
+    assert surface(np.ones((3, 4, 5))).sum() == 3 * 4 * 5 - 1 * 2 * 3
 
 
 def test_pearson_is_numpys(rng):
@@ -281,3 +328,11 @@ def test_pearson_is_numpys(rng):
     assert m.pearson(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
     assert m.pearson(a, 2 * a + 5) == pytest.approx(1.0)
     assert math.isnan(m.pearson([1.0, 1.0], [1.0, 2.0]))
+
+
+def test_limits_of_agreement_by_hand():
+    bias, low, high = m.limits_of_agreement([11.0, 9.0, 13.0], [10.0, 10.0, 10.0])
+    assert bias == pytest.approx(1.0)
+    assert (low, high) == pytest.approx((1.0 - 1.96 * 2.0, 1.0 + 1.96 * 2.0))
+    with pytest.raises(InputError, match="at least 2"):
+        m.limits_of_agreement([1.0], [1.0])

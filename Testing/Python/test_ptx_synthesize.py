@@ -59,7 +59,8 @@ def test_the_air_is_air_with_the_noise_of_the_ct():
     steps = np.diff(result.array, axis=2)[deep[:, :, 1:] & deep[:, :, :-1]]
     assert np.median(np.abs(steps)) == pytest.approx(0.6745 * 15.0 * np.sqrt(2), rel=0.25)
     clean, _ = add_pneumothorax(chest()[0], lungs, "right", 0.5, seed=1)
-    assert np.unique(clean.array[deep]).tolist() == [-1000.0]
+    inner = ndimage.binary_erosion(deep, np.ones((3, 3, 3)))
+    np.testing.assert_allclose(clean.array[inner], -1000.0, atol=1.0)
 
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.1, 1.0), (0.35, 1.0), (0.6, 1.0), (0.8, 1.0)])

@@ -6,6 +6,7 @@ panels are drawn by the stand-in application, so that colours and fonts differ f
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ slicerhost.create()
 
 import slicer  # noqa: E402
 from PIL import Image  # noqa: E402
-from slicerhost import models3d, views  # noqa: E402
+from slicerhost import models3d, plots, views  # noqa: E402
 from xrecon.io.image import write_volume  # noqa: E402
 from xrecon.physics.chest_phantom import chest_phantom  # noqa: E402
 from xrecon.physics.drr import render_drrs  # noqa: E402
@@ -116,16 +117,77 @@ def segmentation() -> None:
 
 
 def training() -> None:
+    """A small network on three phantoms: what was found, a training at work, its end."""
     slicerhost.reset()
     os.chdir(tempfile.mkdtemp())
     Path("cts").mkdir()
-    write_volume(PHANTOM.volume, Path("cts/phantom.nii.gz"))
+    for seed, name in enumerate(("anna", "bert", "carl")):
+        write_volume(chest_phantom(spacing=(4.0, 4.0, 4.0), seed=seed).volume, Path(f"cts/{name}.nii.gz"))
+    thick = chest_phantom(spacing=(8.0, 4.0, 4.0), seed=3).volume
+    write_volume(thick, Path("cts/thick.nrrd"))
+    write_volume(thick.with_array((thick.array + 1024).clip(0).astype("uint16")), Path("cts/offset.nrrd"))
     widget = slicerhost.openModule("XReconTrainer")
-    widget.ui.dataFolderEdit.currentPath = "cts"
-    widget.ui.outputFolderEdit.currentPath = "run"
-    widget.ui.radiographsCollapsibleButton.collapsed = False
+    ui = widget.ui
+    ui.dataFolderEdit.currentPath, ui.outputFolderEdit.currentPath = "cts", "run"
+    click(widget, ui.scanButton)
+    ui.geometryCollapsibleButton.collapsed = False
+    ui.volumeSideSpinBox.value, ui.voxelSizeSpinBox.value, ui.detectorSideSpinBox.value = 32, 10.0, 64
     save(widget, None, "XReconTrainer")
+    ui.geometryCollapsibleButton.collapsed = True
+    settings = json.loads(widget._parameterNode.settings) | TRAINING
+    widget._parameterNode.settings = json.dumps(settings)
+    slicerhost.click(ui.applyButton)
+    slicerhost.wait_until(lambda: ui.progressBar.value > 60 and ui.sampleComboBox.count > 0, timeout=900)
+    with views.layout(VIEW_SIZE):
+        charts = [plot(ui, key) for key in ("loss", "psnr", "ssim")]
+    saveBeside(widget, charts, "XReconTrainer-training")
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=900)
+    ui.watchCollapsibleButton.collapsed = True
+    click(widget, ui.evaluateButton)
+    save(widget, None, "XReconTrainer-evaluated")
     slicerhost.closeModule("XReconTrainer")
+
+
+# A run of a minute on two cores.
+TRAINING = {
+    "name": "my-small-model",
+    "steps": "120",
+    "precision": "float32",
+    "device": "cpu",
+    "validate_every": "10",
+    "checkpoint_every": "20",
+    "sample_every_epochs": "10",
+    "pneumothorax_variants": "0",
+    "options": '{"view_widths": [8, 8, 16], "grid_widths": [8, 16, 16, 16]}',
+}
+
+
+def click(widget: object, button: object) -> None:
+    slicerhost.click(button)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=900)
+    if slicerhost.messages:
+        raise RuntimeError(slicerhost.messages[-1][1])
+
+
+def plot(ui: object, key: str) -> Path:
+    """The picture of a curve that the panel was asked to show."""
+    ui.curveComboBox.currentIndex = ui.curveComboBox.findData(key)
+    slicerhost.click(ui.curveButton)
+    selected = slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID()
+    return plots.savePlot(slicer.mrmlScene.GetNodeByID(selected), f"plot-{key}", 440, 260)
+
+
+def saveBeside(widget: object, pictures: list[Path], name: str) -> None:
+    """Panel on the left, pictures one above the other on the right."""
+    panel = Image.open(slicerhost.screenshot(widget.parent, f"{name}-panel", PANEL_WIDTH))
+    images = [Image.open(path) for path in pictures]
+    size = (panel.width + 8 + images[0].width, max(panel.height, sum(each.height + 8 for each in images)))
+    picture = Image.new("RGB", size, panel.convert("RGB").getpixel((2, panel.height - 2)))
+    picture.paste(panel, (0, 0))
+    for number, image in enumerate(images):
+        picture.paste(image, (panel.width + 8, number * (image.height + 8)))
+    picture.save(SCREENSHOTS / f"{name}.png", optimize=True)
+    print(SCREENSHOTS / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = REPOSITORY / "Resources" / "Tutorials" / "PythonConsole.md"
 # A coarser phantom, so that the test is quick.
 COARSE = (
-    "from xrecon import cli, commands\n"
-    "commands.PHANTOM_SPACING_MM, commands.PHANTOM_DETECTOR = (6.0, 6.0, 6.0), (96, 96)\n"
+    "from xrecon import cli, tools\n"
+    "tools.PHANTOM_SPACING_MM, tools.PHANTOM_DETECTOR = (6.0, 6.0, 6.0), (96, 96)\n"
     "sys.exit(cli.run(sys.argv[3:]))"
 )
 

@@ -10,9 +10,10 @@ import pytest
 import slicer
 from mrml_inputs import obliqueVolume
 from slicerhost import views
-from xrecon.io.segmentation import PTX_SEGMENTS
+from xrecon.io.segmentation import PTX_SEGMENTS, numbered_segments, write_segmentation
 from xrecon.volume import InputError, Quantity, Volume
-from XReconSlicerLib.mrml import volumeToNode
+from XReconSlicerLib.mrml import SYNTHETIC_ATTRIBUTE, volumeToNode
+from XReconSlicerLib.result_classes import loadClasses
 from XReconSlicerLib.scene import placeBeside, setChestWindow, showInSliceViews, tableToNode
 from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
 
@@ -55,6 +56,23 @@ def test_segments_have_names_colours_codes_and_voxels(oblique: Volume, labels: V
     assert segmentation.GetNumberOfLayers() == 1  # disjoint labels share one image
     role = node.GetReferenceImageGeometryReferenceRole()
     assert node.GetNodeReference(role) is ct
+
+
+def test_classes_of_a_reconstruction_become_a_segmentation_beside_it(
+    oblique: Volume, labels: Volume, tmp_path: Path
+) -> None:
+    ct = volumeToNode(oblique, "Synthetic CT")
+    path = tmp_path / "segmentation.seg.nrrd"
+    write_segmentation(labels, path, numbered_segments(("C1", "C2", "C3")))
+    node = loadClasses({"segmentation": str(path)}, ct)
+    segmentation = node.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(index) for index in range(3)]
+    assert [segmentation.GetSegment(each).GetName() for each in ids] == ["C1", "C2", "C3"]
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, ids[1], ct)
+    assert np.array_equal(np.asarray(mask) > 0, labels.array == 2)
+    assert node.GetAttribute(SYNTHETIC_ATTRIBUTE)
+    assert loadClasses({"segmentation": str(path)}, ct) is node  # a second run replaces the first
+    assert loadClasses({}, ct) is None and slicer.mrmlScene.GetNodeByID(node.GetID()) is None
 
 
 def test_the_terminology_file_agrees_with_the_segments() -> None:

@@ -18,7 +18,7 @@ from xrecon.io.radiograph import write_radiograph
 from xrecon.physics.chest_phantom import chest_phantom
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
-from xrecon.pipelines import cropped_to_field
+from xrecon.preprocess.appearance import cropped_to_field
 from xrecon.preprocess.ct import lung_center
 from xrecon.volume import InputError, Radiograph
 from XReconSlicerLib import arrangement, device_box, models, sample_data
@@ -246,8 +246,8 @@ def test_the_phantom_is_offered_once_and_made_here(
     (source,) = SampleData.SampleDataLogic.sampleDataSourcesByCategory("XRecon")
     assert Path(source.options["thumbnailFileName"]).is_file()
     code = (
-        "from xrecon import cli, commands\n"
-        "commands.PHANTOM_SPACING_MM, commands.PHANTOM_DETECTOR = (6.0, 6.0, 6.0), (64, 64)\n"
+        "from xrecon import cli, tools\n"
+        "tools.PHANTOM_SPACING_MM, tools.PHANTOM_DETECTOR = (6.0, 6.0, 6.0), (64, 64)\n"
         "sys.exit(cli.run(sys.argv[3:]))"
     )
     misbehave(monkeypatch, tmp_path, code)

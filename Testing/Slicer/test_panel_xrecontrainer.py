@@ -13,14 +13,18 @@ import slicer
 import slicerhost
 import tiny_models
 from panel_inputs import leftovers, misbehave
+from PySide6.QtTest import QTest
 from trunk import trunk
 from xrecon.io.image import write_volume
 from xrecon.io.radiograph import read_radiograph
 from xrecon.nets.registry import load_model
 from xrecon.training.config import RECIPES, make_config
+from xrecon.training.status import read_state
 from xrecon.training.store import open_store
 from xrecon.volume import Quantity, Volume
 from XReconSlicerLib import training
+from XReconSlicerLib.detached_run import runsIn
+from XReconSlicerLib.mrml import volumeToNode
 
 # A run that takes seconds.
 TINY = {
@@ -128,7 +132,9 @@ def test_folders_are_not_kept_in_the_scene(widget: object, data: Path) -> None:
 def test_settings_of_the_panel_and_console_reach_the_command(
     widget: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    misbehave(monkeypatch, tmp_path, "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)")
+    code = "print('xrecon: error:', json.dumps(sys.argv), file=sys.stderr)\n"
+    code += "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)"
+    misbehave(monkeypatch, tmp_path, code)
     edit(widget, "batch", "2")
     widget.ui.deviceComboBox.currentIndex = widget.ui.deviceComboBox.findData("cuda")
     slicerhost.click(widget.ui.applyButton)
@@ -144,23 +150,128 @@ def test_settings_of_the_panel_and_console_reach_the_command(
     )
 
 
+# ---- CTs, geometry -------------------------------------------------------------------------------
+def test_looking_through_lists_what_is_there_and_what_is_wrong(widget: object, tmp_path: Path) -> None:
+    ui = widget.ui
+    cts = tmp_path / "cts"
+    shutil.copytree(ui.dataFolderEdit.currentPath, cts)
+    (cts / "damaged.nii.gz").write_bytes(b"no volume")
+    ui.dataFolderEdit.currentPath = str(cts)
+    assert not ui.studiesTable.visible
+    slicerhost.click(ui.scanButton)
+    wait(widget)
+    assert slicerhost.messages == [] and leftovers() == [] and not (tmp_path / "run").exists()
+    table = ui.studiesTable
+    rows = [[table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)]
+    assert [row[0] for row in rows] == ["damaged", "first", "second"]
+    assert rows[1][1:3] == ["43 × 37 × 33", "8 × 7 × 9"] and "9.0 mm apart" in rows[1][3]
+    assert "damaged.nii.gz" in rows[0][3] and "damaged.nii.gz" in table.item(0, 0).toolTip()
+    assert ui.studiesLabel.text == "2 of 3 can be trained on; 2 are worth a look."
+    slicerhost.screenshot(widget.parent, "panel-xrecontrainer-studies")
+
+
+def test_volumes_of_the_scene_are_kept_with_it_and_used(widget: object, tmp_path: Path) -> None:
+    ui, parameters = widget.ui, widget._parameterNode
+    nodes = [volumeToNode(trunk(seed=seed), f"CT {seed}") for seed in range(2)]
+    volumeToNode(trunk(seed=2), "not chosen")
+    ui.sourceComboBox.currentIndex = 1
+    assert ui.scanButton.toolTip == "Check the volumes of the scene to use."
+    for node in nodes:
+        ui.sceneSelector.setCheckState(node, qt.Qt.Checked)
+    assert parameters.sceneVolumes == nodes and ui.scanButton.enabled and ui.applyButton.enabled
+    slicerhost.exitModule("XReconTrainer")
+    ui.sceneSelector.setCheckState(nodes[0], qt.Qt.Unchecked)
+    slicerhost.enterModule("XReconTrainer")
+    assert ui.sceneSelector.checkedNodes() == tuple(nodes), "the scene says what is chosen"
+    slicerhost.click(ui.scanButton)
+    wait(widget)
+    assert [ui.studiesTable.item(row, 0).text() for row in range(2)] == ["CT_0", "CT_1"]
+    assert len(list((tmp_path / "run" / "cts-of-the-scene").iterdir())) == 2
+    slicer.mrmlScene.Clear(False)
+    assert widget._parameterNode.sceneVolumes == [] and ui.dataFolderEditLabel.text == "Folder:"
+
+
+def test_geometry_and_size_are_the_settings_of_the_table(widget: object) -> None:
+    ui = widget.ui
+
+    def shown(name: str) -> str:
+        table = ui.settingsTable
+        return next(table.item(r, 1).text() for r in range(table.rowCount) if table.item(r, 0).text() == name)
+
+    assert ui.volumeSideSpinBox.value == 64 and ui.extentLabel.text.startswith("A cube of 358 mm")
+    assert json.loads(widget._parameterNode.settings) == {}, "showing changes nothing"
+    ui.volumeSideSpinBox.value = 96
+    changes = json.loads(widget._parameterNode.settings)
+    assert changes == {"grid.side": "96", "grid.source_side": "208"} and shown("grid.side") == "96"
+    ui.voxelSizeSpinBox.value = 4.0
+    assert shown("grid.source_spacing_mm") == "2.0" and ui.extentLabel.text.startswith("A cube of 384 mm")
+    ui.detectorSideSpinBox.value = 256
+    assert shown("grid.detector_spacing_mm") == "1.7" and ui.detectorWidthSpinBox.value == 435.2
+    ui.detectorDistanceRange.setValues(1500, 1800)
+    ui.viewsEdit.setText("pa, lao 30")
+    QTest.keyClick(ui.viewsEdit, qt.Qt.Key_Return)
+    assert json.loads(shown("geometry.source_to_detector_mm")) == [1500, 1800]
+    assert json.loads(shown("geometry.views")) == ["PA", "LAO 30"]
+    assert ui.settingsLabel.text == ""
+    config = make_config("lifting", overrides=json.loads(widget._parameterNode.settings))
+    assert config.grid.side == 96 and config.geometry.views == ("PA", "LAO 30")
+    edit(widget, "grid.side", "64")
+    assert ui.volumeSideSpinBox.value == 64
+    edit(widget, "grid.side", "large")
+    assert "grid.side" in ui.settingsLabel.text and not ui.applyButton.enabled
+
+
 # ---- the whole way ------------------------------------------------------------------------------
+def test_train_stop_leave_follow_evaluate_export_and_use(
+    widget: object, openModule: object, tmp_path: Path
+) -> None:
+    """One run: stopped, resumed, left by a panel that closes, followed by the next one, used."""
+    ui, run = widget.ui, tmp_path / "run"
+    ui.deviceComboBox.currentIndex = ui.deviceComboBox.findData("cpu")
+    for name, value in {**TINY, "steps": "100000"}.items():
+        edit(widget, name, value)
+    slicerhost.click(ui.applyButton)
+    slicerhost.wait_until(lambda: "loss" in ui.statusLabel.text, timeout=120)
+    assert ui.cancelButton.enabled and not ui.applyButton.enabled and not ui.followButton.enabled
+    slicerhost.wait_until(lambda: ui.curveButton.enabled, timeout=30)
+    slicerhost.click(ui.curveButton)
+    (chart,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    assert chart.GetTitle() == "run: Loss" and "loss" in ui.numbersLabel.text
+    slicerhost.click(ui.cancelButton)
+    wait(widget)
+    assert slicerhost.messages == [] and "stopped at step" in ui.statusLabel.text
+    assert (run / "checkpoint.pt").is_file() and ui.resumeButton.enabled and not ui.applyButton.enabled
+    state = read_state(run)
+    assert state.state == "stopped"
+
+    slicerhost.click(ui.resumeButton)
+    slicerhost.wait_until(lambda: (read_state(run) or state).is_running, timeout=120)
+    slicerhost.closeModule("XReconTrainer")
+    assert runsIn(run), "the training goes on without the panel"
+    widget = openModule("XReconTrainer")
+    ui = widget.ui
+    assert widget.jobPanel.isRunning and not ui.resumeButton.enabled, "it is followed at once"
+    slicerhost.wait_until(lambda: "loss" in ui.statusLabel.text, timeout=60)
+    slicerhost.click(ui.cancelButton)
+    wait(widget)
+    assert "stopped at step" in ui.statusLabel.text and not runsIn(run)
+
+
 def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_path: Path) -> None:
     ui = widget.ui
     ui.deviceComboBox.currentIndex = ui.deviceComboBox.findData("cpu")
     for name, value in TINY.items():
         edit(widget, name, value)
-    texts = []
     slicerhost.click(ui.applyButton)
-    widget.jobPanel.job.progress.connect(lambda stage, _fraction, message: texts.append(f"{stage} {message}"))
     wait(widget)
     assert slicerhost.messages == []
     run = tmp_path / "run"
     assert ui.modelFolderEdit.currentPath == str(run / "model")
     _network, card = load_model(run / "model")
     assert card.name == "tiny" and card.output.side == 16
-    assert any("loss" in text and "4/4" in text for text in texts)
     assert ":" in ui.resultLabel.text  # metrics
+    assert "psnr" in ui.numbersLabel.text and ui.curveComboBox.findData("ssim") >= 0
+    assert ui.sampleComboBox.currentText == "step 4" and not ui.sampleLabel.pixmap.isNull()
     assert ui.resumeButton.enabled and not ui.applyButton.enabled
     slicerhost.screenshot(widget.parent, "panel-xrecontrainer")
 
@@ -168,7 +279,8 @@ def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_p
     wait(widget)
     assert slicerhost.messages == []
     assert (run / "evaluation" / "evaluation.csv").is_file()
-    assert "psnr" in ui.resultLabel.text and "these figures are no test" in ui.resultLabel.text
+    assert "PSNR" in ui.resultLabel.text and "these figures are no test" in ui.resultLabel.text
+    assert slicer.util.getNode("Evaluation of tiny").GetNumberOfRows() == 2
 
     (tmp_path / "shelf").mkdir()
     slicerhost.answer(str(tmp_path / "shelf"))
@@ -237,26 +349,52 @@ def test_a_folder_without_cts_gives_one_sentence(widget: object, tmp_path: Path)
     assert not (tmp_path / "run").exists()  # nothing was left
 
 
-def test_cancel_lets_the_training_clean_up(
+def test_a_job_that_is_no_training_ends_with_the_panel(
     widget: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = (
-        "import signal\ndef stop(*_): raise KeyboardInterrupt\nsignal.signal(signal.SIGTERM, stop)\n"
-        "say(event='progress', stage='train', fraction=0.3, message='step 3/10: loss 0.5')\n"
-        "try: time.sleep(60)\nfinally: open(os.environ['TRACE'], 'w').close()\n"
-    )
-    misbehave(monkeypatch, tmp_path, code)
-    monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
+    misbehave(monkeypatch, tmp_path, "say(event='progress', stage='scan', fraction=0.3)\ntime.sleep(60)")
     ui = widget.ui
-    slicerhost.click(ui.applyButton)
+    slicerhost.click(ui.scanButton)
     slicerhost.wait_until(lambda: ui.progressBar.value == 30)
-    assert ui.statusLabel.text == "train: step 3/10: loss 0.5"
-    assert not ui.evaluateButton.enabled and not ui.radiographsButton.enabled
-    slicer.mrmlScene.Clear(False)  # a training needs nothing from the scene
+    assert not ui.applyButton.enabled and not ui.radiographsButton.enabled
+    slicer.mrmlScene.Clear(False)  # it needs nothing from the scene
     assert widget.jobPanel.isRunning
-    slicerhost.click(ui.cancelButton)
+    slicerhost.closeModule("XReconTrainer")
+    assert not widget.jobPanel.isRunning and leftovers() == []
+
+
+def test_views_and_distances_reach_the_projection(
+    widget: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misbehave(monkeypatch, tmp_path, "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)")
+    ui = widget.ui
+    ui.drrViewsEdit.setText("LAO 30,  PA")
+    ui.drrDetectorDistanceSpinBox.value = 1600
+    ui.drrIsocenterDistanceSpinBox.value = 1350
+    slicerhost.click(ui.radiographsButton)
     wait(widget)
-    assert ui.statusLabel.text == "Cancelled." and (tmp_path / "trace").exists()
+    arguments = json.loads(ui.statusLabel.text)
+    index = arguments.index("--views")
+    assert arguments[index + 1 : index + 3] == ["LAO 30", "PA"]
+    assert arguments[arguments.index("--source-to-detector-mm") + 1] == "1600"
+    assert arguments[arguments.index("--source-to-isocenter-mm") + 1] == "1350"
+
+
+def test_the_store_of_radiographs_can_be_trained_on(
+    widget: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ui = widget.ui
+    slicerhost.click(ui.useStoreCheckBox)
+    assert not ui.applyButton.enabled and "tick its format" in ui.applyButton.toolTip
+    store = tmp_path / "run" / "radiographs" / "store"
+    store.mkdir(parents=True)
+    (store / "manifest.json").touch()
+    ui.dataFolderEdit.currentPath = ""  # not needed any more
+    misbehave(monkeypatch, tmp_path, "print('xrecon: error:', json.dumps(sys.argv)); sys.exit(3)")
+    slicerhost.click(ui.applyButton)
+    wait(widget)
+    arguments = json.loads(ui.statusLabel.text)
+    assert arguments[arguments.index("--data") + 1] == str(store)
 
 
 def test_a_folder_that_is_no_model_cannot_be_exported(widget: object, tmp_path: Path) -> None:

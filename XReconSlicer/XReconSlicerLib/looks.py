@@ -9,7 +9,7 @@ import numpy as np
 import vtk
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
-from xrecon.pipelines import look_at
+from xrecon.preprocess.appearance import look_at
 from xrecon.volume import InputError, Radiograph
 
 from XReconSlicerLib.node_files import Recent

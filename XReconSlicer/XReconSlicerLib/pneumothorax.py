@@ -174,7 +174,7 @@ def segment(
     models = (pipelines.CLASSICAL_LUNGS,) if lungSource == CLASSICAL else pipelines.DEFAULT_LUNG_MODELS
     lungs = lungsOf(lungSource, lungsNode, ctNode)
     result = pipelines.segment(ct, lungs, models, parameters, device)
-    rows = result.quantities.rows()
+    rows = result.measures.rows()
     header = list(rows[0])
     cells = [["" if row[key] is None else str(row[key]) for key in header] for row in rows]
     return addSegmentation(result.labels, PTX_SEGMENTS, header, cells, ctNode, segmentationNode, tableNode)

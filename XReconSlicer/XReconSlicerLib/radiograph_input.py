@@ -16,7 +16,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 from xrecon.physics.geometry import VIEWS, ViewGeometry
-from xrecon.pipelines import cropped_to_field
+from xrecon.preprocess.appearance import cropped_to_field
 from xrecon.volume import InputError, Radiograph
 
 from XReconSlicerLib.intake import MOST_PICTURES, radiographFromNode, sliceCount

@@ -18,6 +18,7 @@ from XReconSlicerLib.install import requirePackages
 from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, radiographToNode, setProvenance, volumeToNode
 from XReconSlicerLib.radiograph_input import RadiographInput, asInput, radiographsOf, standsFor
+from XReconSlicerLib.result_classes import loadClasses
 from XReconSlicerLib.scene import markSynthetic, placeBeside, setChestWindow, showInSliceViews
 
 NOTICE = _("Synthetic volume computed by XRecon from radiographs. For research; not for diagnosis.")
@@ -70,7 +71,7 @@ def reconstructionJob(sources: Sequence[Source], model: str, device: str = "auto
         for (_node, radiograph), path in zip(sources, paths, strict=True):
             write_radiograph(radiograph, path)  # with what is known of view, geometry and their origin
         options = ["--model", model, "--device", device, "--output", folder / "out"]
-        return ["reconstruct", "--radiograph", *paths, *options]
+        return ["reconstruct", "--radiographs", *paths, *options]
 
     return CliJob.prepare(arguments)
 
@@ -84,7 +85,9 @@ def loadReconstruction(
     files = result["files"]
     shown = [role for role in files if role.partition("_")[0] in ROLES]
     pictures = {role: read_radiograph(files[role]) for role in shown}
-    return addReconstruction(read_volume(files["reconstruction"]), pictures, sources, output)
+    node = addReconstruction(read_volume(files["reconstruction"]), pictures, sources, output)
+    loadClasses(files, node)
+    return node
 
 
 def addReconstruction(

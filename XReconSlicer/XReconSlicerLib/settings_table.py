@@ -55,6 +55,16 @@ class SettingsTable:
             return str(error)
         return ""
 
+    def values(self) -> dict[str, str]:
+        """What is shown, as text by dotted name; {} while the packages are missing."""
+        return {name: self.table.item(row, VALUE).text().strip() for row, name in enumerate(self._defaults)}
+
+    def merged(self, changes: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+        """The changes with `more` of them, without those that are the recipe's own values."""
+        both = {**changes, **more}
+        defaults = {name: default for name, (default, _meaning) in self._defaults.items()}
+        return {name: text for name, text in both.items() if text != defaults.get(name)}
+
     def _fillRecipes(self, names: list[str], current: str) -> None:
         combo = self.recipeCombo
         wasBlocked = combo.blockSignals(True)

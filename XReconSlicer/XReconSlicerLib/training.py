@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from slicer.i18n import tr as _
 from xrecon.io.folder import output_folder
 from xrecon.volume import InputError
 
+from XReconSlicerLib.detached_run import DetachedRun, runsIn
 from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.models import CARD_NAME, WEIGHTS_NAME
 
@@ -21,6 +23,9 @@ GRACE_MS = 10000
 # What a run leaves in its folder.
 CHECKPOINT, MODEL_FOLDER = "checkpoint.pt", "model"
 RADIOGRAPHS_FOLDER, EVALUATION_FOLDER = "radiographs", "evaluation"
+STORE_FOLDER, STORE_MANIFEST = "store", "manifest.json"
+# A training that is asked to stop ends after the step it is at, which may take a while on a CPU.
+STOP_GRACE_MS = 90000
 
 
 # ---- settings -----------------------------------------------------------------------------------
@@ -57,36 +62,97 @@ def checkSettings(recipe: str, changes: Mapping[str, str]) -> None:
 
 
 # ---- jobs ---------------------------------------------------------------------------------------
-def trainingJob(
+def trainingArguments(
     data: Path, output: Path, recipe: str, changes: Mapping[str, Any] | None = None, resume: bool = False
-) -> CliJob:
-    """The job `xrecon train`. `changes` are settings by dotted name, other than the recipe's."""
+) -> list[object]:
+    """Those of `xrecon train`. `changes` are settings by dotted name, other than the recipe's."""
     options = [f"--set={name}={_asText(value)}" for name, value in (changes or {}).items()]
     if resume:
         options.append("--resume")
-    return CliJob(["train", "--data", data, "--output", output, "--recipe", recipe, *options])
+    return ["train", "--data", data, "--output", output, "--recipe", recipe, *options]
+
+
+def trainingJob(*arguments: Any) -> CliJob:
+    """The job with the arguments of `trainingArguments`, for scripts that wait for it."""
+    return CliJob(trainingArguments(*arguments))
 
 
 def _asText(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def radiographsJob(
-    data: Path, output: Path, detectorPixels: int, formats: str, chestFilm: bool = False
-) -> CliJob:
+def trainingRun(
+    data: Path, output: Path, recipe: str, changes: Mapping[str, Any] | None = None, resume: bool = False
+) -> DetachedRun:
+    """The same as a run that goes on when Slicer is closed."""
+    return DetachedRun(output, trainingArguments(data, output, recipe, changes, resume))
+
+
+@dataclass(frozen=True)
+class RadiographOptions:
+    """How CTs are projected; `views` are names with commas, "" for PA and left lateral."""
+
+    detectorPixels: int = 512
+    formats: str = "dcm,png"
+    views: str = ""
+    sourceToDetectorMm: float = 1800.0
+    sourceToIsocenterMm: float = 1500.0
+    chestFilm: bool = False
+
+
+def radiographsJob(data: Path, output: Path, options: RadiographOptions) -> CliJob:
     """The job `xrecon drr` for all CTs of a folder; each CT's pictures go into a folder of its name.
 
     A job that was cancelled goes on with the CTs that are not done; one that fails does not stop it.
     """
-    options = ["--detector-pixels", detectorPixels, "--formats", formats]
-    options += ["--look", "chest" if chestFilm else "ideal"]
-    return CliJob(["drr", "--data", data, "--output", output, *options])
+    views = [view.strip() for view in options.views.split(",") if view.strip()]
+    return CliJob(
+        [
+            *("drr", "--data", data, "--output", output),
+            *(("--views", *views) if views else ()),
+            *("--detector-pixels", options.detectorPixels, "--formats", options.formats),
+            *("--source-to-detector-mm", f"{options.sourceToDetectorMm:g}"),
+            *("--source-to-isocenter-mm", f"{options.sourceToIsocenterMm:g}"),
+            *("--look", "chest" if options.chestFilm else "ideal"),
+        ]
+    )
 
 
 def evaluationJob(model: Path, data: Path, output: Path, device: str = "auto") -> CliJob:
     """The job `xrecon evaluate` for a model on all CTs of a folder."""
     folder = output / EVALUATION_FOLDER
     return CliJob(["evaluate", "--model", model, "--data", data, "--output", folder, "--device", device])
+
+
+# ---- the folder of a run ------------------------------------------------------------------------
+class RunFolder:
+    """What keeps a run's folder from being used; each problem is a sentence, "" for none.
+
+    :param folder: None while none is chosen.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.problem = "" if folder else _("Choose the folder of the run.")
+        isStarted = folder is not None and (folder / CHECKPOINT).is_file()
+        isRunning = folder is not None and runsIn(folder)
+        atWork = _("A training is at work in the folder: follow it, or choose another folder.")
+        self.freshProblem = (
+            atWork if isRunning else
+            _("The folder holds a run: resume it or choose another folder.") if isStarted else ""
+        )  # fmt: skip
+        self.resumeProblem = (
+            atWork if isRunning else "" if isStarted else _("There is no run to resume in the folder.")
+        )
+        self.followProblem = "" if isRunning else _("No training is at work in the folder.")
+        hasStore = folder is not None and (storeOf(folder) / STORE_MANIFEST).is_file()
+        self.storeProblem = (
+            "" if hasStore else _("There is no training store yet: tick its format and make radiographs.")
+        )
+
+
+def storeOf(folder: Path) -> Path:
+    """Where the radiographs of a run's folder are stored to train from."""
+    return folder / RADIOGRAPHS_FOLDER / STORE_FOLDER
 
 
 # ---- folders ------------------------------------------------------------------------------------
@@ -146,8 +212,9 @@ def _nameAndChecksum(folder: Path) -> tuple[str, str]:
     return name, digest
 
 
-def describeMetrics(numbers: Mapping[str, Any]) -> str:
-    """Metrics of a training or an evaluation, and warnings, a line each."""
-    metrics = numbers.get("metrics") or numbers.get("mean") or {}
-    lines = [f"{name.replace('_', ' ')}: {value:.4g}" for name, value in metrics.items() if value is not None]
-    return "\n".join([*lines, *numbers.get("warnings", [])])
+def describeRadiographs(folder: Path, result: Mapping[str, Any]) -> str:
+    """How many CTs were projected, in a sentence."""
+    failed = len(result["numbers"]["failed"])
+    text = _("{count} CTs projected into {folder}").format(count=len(result["files"]), folder=folder)
+    more = _("; {count} failed, drr.json says why").format(count=failed) if failed else ""
+    return text + more

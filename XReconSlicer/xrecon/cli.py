@@ -17,14 +17,16 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_drr, lifeline
+from xrecon import __version__, cli_benchmark, cli_drr, cli_tools, cli_vertebrae, lifeline
 from xrecon.options import (
     GEOMETRY,
     MODEL,
     Ct,
+    Device,
     DeviceOption,
     Output,
     ProgressOption,
+    PtxMode,
     Settings,
     Side,
     SourceToDetector,
@@ -73,6 +75,7 @@ def _top(
 app.command(
     "drr", epilog=_example('xrecon drr --ct chest.nii.gz --output radiographs --views PA "LEFT LATERAL" LAO')
 )(cli_drr.drr)
+app.add_typer(cli_vertebrae.app, name="vertebrae")
 
 
 @app.command(epilog=_example("xrecon reconstruct --pa pa.dcm --lateral lateral.dcm --output result"))
@@ -84,9 +87,9 @@ def reconstruct(
     lateral: Annotated[
         Path | None, typer.Option(help="Lateral radiograph of the same patient and position.")
     ] = None,
-    radiograph: Annotated[
+    radiographs: Annotated[
         list[Path] | None,
-        typer.Option(help="A radiograph whose file says its view or geometry; several may be named."),
+        typer.Option(help="More radiographs, of views that their files tell, for models that take them."),
     ] = None,
     lateral_side: Annotated[
         Side | None, typer.Option(help="Side against the detector. Default: as recorded, else left.")
@@ -108,13 +111,14 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Reconstruct a CT from a frontal and a lateral chest radiograph, or from those that the model needs.
+    """Reconstruct a CT from a frontal and a lateral chest radiograph, or the views that a model takes.
 
     Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
-    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores.
+    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores; from
+    a model that predicts it also `uncertainty.nrrd`, the standard deviation of the error in HU.
     """
     from xrecon import commands
 
@@ -127,10 +131,8 @@ def reconstruct(
         invert_lateral=invert_lateral,
     )
     with Reporter(progress) as report:
-        if (pa is None) != (lateral is None) or not (pa or radiograph):
-            raise typer.BadParameter("give --pa and --lateral, or each view with --radiograph")
-        files = commands.RadiographFiles(pa, lateral, tuple(radiograph or ()))
-        tell(report, commands.reconstruct(files, output, model, device, options, report))
+        others = tuple(radiographs or ())
+        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --set t_p=-950"))
@@ -148,21 +150,36 @@ def segment(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    mode: Annotated[
+        PtxMode | None,
+        typer.Option(
+            help="robust (default), or reference: the paper's Algorithm 1, also taken when --set names its "
+            "parameters (t_p, K_b, ...)."
+        ),
+    ] = None,
     settings: Settings = None,
-    device: DeviceOption = "auto",
+    report_page: Annotated[
+        bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
+    ] = False,
+    device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them in ml.
+    """Find lungs and pneumothorax in a CT (PTX-Seg) and measure them.
 
     Writes `segmentation.seg.nrrd` (1 right lung, 2 left lung, 3 right pneumothorax, 4 left
-    pneumothorax), `segmentation.json` and `segmentation.csv`.
+    pneumothorax), `segmentation.json` and `segmentation.csv`: volumes, occupancy, density,
+    interpleural distances, mediastinal shift, radiograph indices.
     """
     from xrecon import commands
 
     models = tuple(lung_model or DEFAULT_LUNG_MODELS)
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
-        tell(report, commands.segment(ct, output, lungs, models, parameters, device, report))
+        chosen = mode.value if mode else None
+        done = commands.segment(
+            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
+        )
+        tell(report, done)
 
 
 @app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
@@ -176,7 +193,13 @@ def train(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
     ],
-    recipe: Annotated[str, typer.Option(help="Starting values: lifting, x-recon, lungs.")] = "lifting",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs, x-ctrsnet, ear, x2ct-gan, "
+            "sit, ... (a wrong name is answered with all of them)."
+        ),
+    ] = "lifting",
     config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
@@ -184,8 +207,9 @@ def train(
 ) -> None:
     """Train a model on a folder of CTs, split by patient; radiographs are made on the fly.
 
-    A run that was stopped continues with --resume. The exported model is `<output>/model`. Several
-    GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon train ...`.
+    A run that was stopped (by Ctrl+C, or by a file `stop` in its folder) continues with --resume. The
+    exported model is `<output>/model`. Several GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon
+    train ...`.
     """
     from xrecon import commands
 
@@ -193,6 +217,18 @@ def train(
     with Reporter(progress if os.environ.get("RANK", "0") == "0" else ProgressMode.NONE) as report:
         overrides = parse_settings(settings)
         tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
+
+
+@app.command(epilog=_example("xrecon scan --data cts"))
+def scan(
+    data: Annotated[Path, typer.Option(help="Folder of CTs, as `xrecon train` takes it.")],
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """List the CTs of a folder with size, voxel size, and what keeps each from being trained on."""
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        tell(report, commands.scan(data, report))
 
 
 @app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))
@@ -207,7 +243,7 @@ def evaluate(
     record: Annotated[
         bool, typer.Option("--record", help="Write the figures into the model's card, too.")
     ] = False,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """Score a model on CTs (with the mean training volume as control), or one volume against another.
@@ -220,45 +256,37 @@ def evaluate(
         if prediction and reference and not (model or data):
             tell(report, scoring.compare_files(prediction, reference, output, labels, report))
         elif model and data and not (prediction or reference):
-            tell(report, scoring.score_model(model, data, output, subjects, device, report, record))
+            tell(report, scoring.score_model(model, data, output, subjects, device.value, report, record))
         else:
             raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
 
 
+app.command(
+    "benchmark", epilog=_example("xrecon benchmark --data cts --test patient7 patient9 --output benchmark")
+)(cli_benchmark.benchmark)
+
+
 @app.command(epilog=_example("xrecon models --progress json"))
-def models(progress: ProgressOption = ProgressMode.AUTO) -> None:
+def models(
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs",
+            help="Count parameters, FLOP and memory of each architecture too, with its default options "
+            "(takes a minute).",
+        ),
+    ] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
     """List the bundled models with what their cards say, and the architectures for training."""
     from xrecon import commands
 
     with Reporter(progress) as report:
-        tell(report, commands.models())
+        tell(report, commands.models(costs))
 
 
-@app.command(epilog=_example("xrecon devices --model lifting-64"))
-def devices(
-    model: Annotated[
-        str,
-        typer.Option(help="Bundled model or model folder to tell the needs of.", rich_help_panel=MODEL),
-    ] = DEFAULT_MODEL,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """List what can be computed on, with free memory, and what a model needs.
-
-    Each GPU is tried with a small convolution: a driver or a build of torch may not fit the card.
-    """
-    from xrecon import commands
-
-    with Reporter(progress) as report:
-        tell(report, commands.devices(model))
-
-
-@app.command(epilog=_example("xrecon phantom --output phantom"))
-def phantom(output: Output, progress: ProgressOption = ProgressMode.AUTO) -> None:
-    """Write a chest phantom: its CT with a pneumothorax, and a PA and a left lateral radiograph of it."""
-    from xrecon import commands
-
-    with Reporter(progress) as report:
-        tell(report, commands.phantom(output, report))
+app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
+app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 
 
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))
@@ -269,14 +297,14 @@ def demo(
     ] = None,
     output: Output = Path("demo-output"),
     model: Annotated[str, typer.Option(help="Reconstruction model.", rich_help_panel=MODEL)] = DEFAULT_MODEL,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """The whole path on one CT: radiographs, reconstruction from them, pneumothorax, HTML report."""
     from xrecon import demo as demonstration
 
     with Reporter(progress) as report:
-        tell(report, demonstration.demo(ct, output, model, device, report))
+        tell(report, demonstration.demo(ct, output, model, device.value, report))
 
 
 # -- around the commands -------------------------------------------------------------------------

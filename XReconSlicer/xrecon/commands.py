@@ -5,7 +5,9 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, ProgressCallback, table_text
-from xrecon.physics.geometry import VIEWS, ViewGeometry
+from xrecon.physics.geometry import VIEWS
 from xrecon.progress import json_text
 from xrecon.volume import InputError, Quantity, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
-
-# The sample data: coarse enough to be made in seconds, fine enough to look like a chest.
-PHANTOM_SPACING_MM, PHANTOM_DETECTOR, PHANTOM_PNEUMOTHORAX_ML = (2.5, 2.0, 2.0), (512, 512), 700.0
+    from xrecon.training.scan import Study
 
 
 # -- reconstruct ---------------------------------------------------------------------------------
@@ -37,63 +37,39 @@ class RadiographOptions:
     invert_pa: bool | None = None
     invert_lateral: bool | None = None
 
-    @property
-    def geometry_values(self) -> dict[str, Any]:
-        """The keyword arguments of `read_radiograph` that say the geometry."""
-        spacing = self.pixel_spacing_mm
-        return {
-            "source_to_detector_mm": self.source_to_detector_mm,
-            "source_to_isocenter_mm": self.source_to_isocenter_mm,
-            "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
-        }
 
-
-@dataclass(frozen=True)
-class RadiographFiles:
-    """The radiographs of one patient position: a frontal, a lateral, and more whose files say their view."""
-
-    pa: Path | None = None
-    lateral: Path | None = None
-    more: tuple[Path, ...] = ()
-
-    @property
-    def names(self) -> dict[str, str]:
-        """File names by "pa", "lateral", "view_1", ..."""
-        paths = {"pa": self.pa, "lateral": self.lateral}
-        paths |= {f"view_{number}": path for number, path in enumerate(self.more, 1)}
-        return {name: path.name for name, path in paths.items() if path is not None}
-
-
-def short_name(view: str) -> str:
-    """The part of a file name that tells a view: "pa", "lateral", "lao_30"."""
-    from xrecon.preprocess.views import view_kind
-
-    known = {"frontal": "pa", "lateral": "lateral"}
-    return known.get(view_kind(view)) or re.sub(r"[^a-z0-9-]+", "_", view.lower()).strip("_") or "view"
-
-
-def read_all(files: RadiographFiles, options: RadiographOptions) -> list[Radiograph]:
-    """The radiographs of all files. Raises InputError as `read_views` does."""
-    from xrecon.io.radiograph import read_radiograph
-
-    named = [] if files.pa is None else read_views(files.pa, files.lateral, options)
-    given = options.geometry_values
-    return [*named, *(read_radiograph(path, **given) for path in files.more)]
-
-
-def read_views(pa: Path, lateral: Path, options: RadiographOptions) -> list[Radiograph]:
-    """The frontal and the lateral radiograph.
+def read_views(
+    pa: Path | None, lateral: Path | None, options: RadiographOptions, others: Sequence[Path] = ()
+) -> list[Radiograph]:
+    """The frontal and the lateral radiograph, as far as given, and `others` of any view.
 
     A view recorded in the file is believed: InputError when a lateral is given as frontal or the
-    other way round, or when both paths name one file.
+    other way round, when two paths name one file, and when there is no radiograph at all.
     """
-    if pa.exists() and lateral.exists() and pa.samefile(lateral):
+    if pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral):
         raise InputError(f"expected two different radiographs, got {pa} as both --pa and --lateral")
     side = f"{options.lateral_side.upper()} LATERAL" if options.lateral_side else ""
-    return [
-        _read_view(pa, "frontal", "", "PA", options.invert_pa, options),
-        _read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options),
-    ]
+    views = []
+    if pa:
+        views.append(_read_view(pa, "frontal", "", "PA", options.invert_pa, options))
+    if lateral:
+        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options))
+    views += [_read_other(path, options) for path in others]
+    if not views:
+        raise InputError("expected radiographs (--pa, --lateral or --radiographs), got none")
+    return views
+
+
+def _read_other(path: Path, options: RadiographOptions) -> Radiograph:
+    from xrecon.io.radiograph import read_radiograph
+
+    radiograph = read_radiograph(path, **_given(options, None))
+    if radiograph.geometry is None:
+        raise InputError(
+            f"expected a radiograph that says how its view stands (view or angles), got {path}: give a "
+            "frontal one with --pa, a lateral one with --lateral"
+        )
+    return radiograph
 
 
 def _read_view(
@@ -102,7 +78,7 @@ def _read_view(
     from xrecon.io.radiograph import read_radiograph
     from xrecon.preprocess.views import view_kind
 
-    given = {"invert": invert, **options.geometry_values}
+    given = _given(options, invert)
     radiograph = read_radiograph(path, **given)
     if radiograph.view and view_kind(radiograph.view) != kind:
         raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
@@ -111,33 +87,61 @@ def _read_view(
     return radiograph
 
 
+def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
+    """What the user says of every radiograph, as `read_radiograph` takes it."""
+    spacing = options.pixel_spacing_mm
+    return {
+        "invert": invert,
+        "source_to_detector_mm": options.source_to_detector_mm,
+        "source_to_isocenter_mm": options.source_to_isocenter_mm,
+        "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
+    }
+
+
 def reconstruct(
-    radiographs: RadiographFiles,
+    pa: Path | None,
+    lateral: Path | None,
     output: Path,
     model: str,
     device: str,
     options: RadiographOptions,
     progress: ProgressCallback,
+    others: Sequence[Path] = (),
 ) -> Outcome:
-    """A CT from radiographs, with its reprojections and the inputs as the network saw them."""
+    """A CT from radiographs, with its reprojections and the inputs as the network saw them.
+
+    others: radiographs of further views, for models that take them.
+    """
     from xrecon import pipelines, reconstruction_report
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
 
     with output_folder(output) as folder:
         progress("read", 0.0, "radiographs")
-        result = pipelines.reconstruct(read_all(radiographs, options), model, device, progress)
+        views = read_views(pa, lateral, options, others)
+        result = pipelines.reconstruct(views, model, device, progress)
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
+        if result.uncertainty is not None:
+            files["uncertainty"] = "uncertainty.nrrd"
+            write_volume(result.uncertainty, folder / files["uncertainty"])
         for picture, projected in zip(result.inputs, result.reprojections, strict=True):
-            short = short_name(picture.view)
-            for role, each in (("input", picture), ("reprojection", projected)):
+            short = _short_view(picture.view, files)
+            for role, radiograph in (("input", picture), ("reprojection", projected)):
                 files[f"{role}_{short}"] = f"{role}_{short}.nrrd"
-                view = each.view if each.view in VIEWS else ""  # of any other, the geometry tells
-                write_radiograph(replace(each, view=view), folder / files[f"{role}_{short}"])
-        numbers = {**result.to_dict(), "inputs": radiographs.names}
-        files["report"] = reconstruction_report.write(result, model, radiographs.names, folder).name
+                known = radiograph.view in VIEWS  # of any other, the geometry tells
+                named = radiograph if known else replace(radiograph, view="")
+                write_radiograph(named, folder / files[f"{role}_{short}"])
+        if result.labels is not None:
+            from xrecon.io.segmentation import numbered_segments, write_segmentation
+
+            files["segmentation"] = "segmentation.seg.nrrd"
+            segments = numbered_segments(result.label_names)
+            write_segmentation(result.labels, folder / files["segmentation"], segments)
+        names = _names(pa, lateral, others)
+        numbers = {**result.to_dict(), "inputs": names}
+        files["report"] = reconstruction_report.write(result, model, names, folder).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(
@@ -145,6 +149,21 @@ def reconstruct(
         for view, scores in result.scores.items()
     )
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+
+
+def _short_view(view: str, files: Mapping[str, str]) -> str:
+    """How a view is called in file names, the first frontal one "pa", the first lateral one "lateral"."""
+    from xrecon.preprocess.views import view_kind
+
+    short = {"frontal": "pa", "lateral": "lateral"}.get(view_kind(view), "")
+    if not short or f"input_{short}" in files:
+        short = re.sub(r"[^a-z0-9-]+", "_", view.lower().replace(".", "p")).strip("_")
+    return short
+
+
+def _names(pa: Path | None, lateral: Path | None, others: Sequence[Path]) -> dict[str, Any]:
+    names: dict[str, Any] = {k: p.name for k, p in (("pa", pa), ("lateral", lateral)) if p}
+    return {**names, "others": [path.name for path in others]} if others else names
 
 
 # -- segment -------------------------------------------------------------------------------------
@@ -156,9 +175,12 @@ def segment(
     parameters: Mapping[str, Any],
     device: str,
     progress: ProgressCallback,
+    mode: str | None = None,
+    *,
+    report_page: bool = False,
 ) -> Outcome:
-    """Lungs and pneumothorax of a CT as a segmentation, with their volumes as JSON and CSV."""
-    from xrecon import pipelines
+    """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page."""
+    from xrecon import pipelines, segmentation_report
     from xrecon.io.image import read_volume
     from xrecon.io.segmentation import uncropped_labels
 
@@ -166,13 +188,30 @@ def segment(
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, parameters, device, progress)
+        result = pipelines.segment(volume, given, lung_models, parameters, device, progress, mode)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)
         numbers = segmentation_numbers(result, ct.name)
-    rows = result.quantities.rows()
-    text = "\n".join(", ".join(f"{name} {_short(value)}" for name, value in row.items()) for row in rows)
+        if report_page:
+            command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
+            files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
+    text = segmentation_report.text(result.measures)
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+
+
+def _segment_command(
+    ct: Path,
+    output: Path,
+    lungs: Path | None,
+    lung_models: Sequence[str],
+    parameters: Mapping[str, Any],
+    mode: str,
+) -> str:
+    """The command line that makes the same again."""
+    words = ["xrecon", "segment", "--ct", str(ct), "--output", str(output), "--mode", mode]
+    words += ["--lungs", str(lungs)] if lungs else ["--lung-model", *lung_models]
+    settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
+    return shlex.join([*words, *(["--set", *settings] if settings else []), "--report"])
 
 
 def _short(value: Any) -> str:
@@ -184,6 +223,8 @@ def segmentation_numbers(result: Segmentation, source: str) -> dict[str, Any]:
     return {
         "source": source,
         "quantities": result.quantities.to_dict(),
+        "measures": result.measures.to_dict(),
+        "mode": result.mode,
         "parameters": result.parameters.model_dump(mode="json"),
         "lungs": result.lung_source,
         "device": result.device,
@@ -198,7 +239,7 @@ def write_segmentation_files(result: Segmentation, folder: Path, stem: str, sour
     files = {"segmentation": f"{stem}.seg.nrrd", "summary": f"{stem}.json", "table": f"{stem}.csv"}
     write_segmentation(result.labels, folder / files["segmentation"])
     atomic_write_text(folder / files["summary"], json_text(segmentation_numbers(result, source)))
-    atomic_write_text(folder / files["table"], table_text(result.quantities.rows()))
+    atomic_write_text(folder / files["table"], table_text(result.measures.rows()))
     return files
 
 
@@ -212,20 +253,50 @@ def train(
     resume: bool,
     progress: ProgressCallback,
 ) -> Outcome:
-    """A training run in its folder; the run keeps its own files, so that it can be resumed."""
+    """A training run in its folder; the run keeps its own files, so that it can be resumed.
+
+    One that was asked to stop is no failure; its numbers say "stopped".
+    """
     from xrecon.training.config import make_config
     from xrecon.training.run import train as run
+    from xrecon.training.status import StopRequested
 
     settings, warnings = make_config(recipe, config, overrides), []
-    metrics = run(data, output, settings, resume, progress, warnings)
-    names = {"model": "model", "log": "log.csv", "config": "config.json", "subjects": "subjects.json"}
-    files = {role: output / name for role, name in {**names, "splits": "splits.json"}.items()}
+    names = {"log": "log.csv", "config": "config.json", "subjects": "subjects.json", "splits": "splits.json"}
+    files = {role: output / name for role, name in names.items()}
+    try:
+        metrics = run(data, output, settings, resume, progress, warnings)
+    except StopRequested as request:
+        left = {role: path for role, path in files.items() if path.exists()}
+        return Outcome(left, {"stopped": str(request), "name": settings.name}, str(request), warnings)
+    files = {"model": output / "model", **files}
     text = "\n".join(f"{name}: {_short(value)}" for name, value in metrics.items())
     return Outcome(files, {"metrics": metrics, "name": settings.name}, text, warnings)
 
 
-def models() -> Outcome:
-    """The cards of the bundled models and the names of the architectures."""
+def scan(data: Path, progress: ProgressCallback) -> Outcome:
+    """The CTs of a folder, and what is wrong with each. Nothing is written."""
+    from xrecon.training.scan import scan as look_through
+
+    studies = look_through(data, progress)
+    usable = sum(not study.problem for study in studies)
+    text = "\n".join(_study_line(study) for study in studies)
+    numbers = {"studies": [asdict(study) for study in studies], "usable": usable}
+    return Outcome({}, numbers, f"{text}\n{usable} of {len(studies)} can be trained on")
+
+
+def _study_line(study: Study) -> str:
+    size = " x ".join(map(str, study.size))
+    spacing = " x ".join(f"{s:g}" for s in study.spacing_mm)
+    verdict = f"not usable: {study.problem}" if study.problem else "; ".join(study.notes) or "ok"
+    return f"{study.name}: {size} voxels of {spacing} mm, {verdict}"
+
+
+def models(costs: bool = False) -> Outcome:
+    """The cards of the bundled models and the names of the architectures.
+
+    costs: also count parameters, FLOP and memory of every architecture with its default options.
+    """
     from xrecon.nets.registry import bundled_models, list_models, load_card
 
     cards = {name: load_card(name) for name in bundled_models()}
@@ -235,51 +306,10 @@ def models() -> Outcome:
         "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
         "architectures": list_models(),
     }
+    if costs:
+        from xrecon.nets.cost import count_cost
+
+        counted = {name: count_cost(name) for name in list_models()}
+        lines += [f"{name}: {cost.text()}" for name, cost in counted.items()]
+        numbers["costs"] = {name: cost.to_dict() for name, cost in counted.items()}
     return Outcome({}, numbers, "\n".join(lines))
-
-
-# -- devices and sample data ---------------------------------------------------------------------
-def devices(model: str) -> Outcome:
-    """What can be computed on, and the memory that one run of a model needs there."""
-    from xrecon.nets.memory import needed_bytes, places
-    from xrecon.nets.registry import load_card
-
-    card = load_card(model)
-    rows = [{**asdict(place), "needed_bytes": needed_bytes(card, place.name)} for place in places()]
-    text = "\n".join(
-        f"{row['name']}: {row['title']}, {_gigabytes(row['free_bytes'])} free, "
-        f"{_gigabytes(row['needed_bytes'])} needed by {card.name}, test {row['fault'] or 'passed'}"
-        for row in rows
-    )
-    return Outcome({}, {"devices": rows, "model": card.name}, text, [])
-
-
-def _gigabytes(count: int | None) -> str:
-    return "unknown" if count is None else f"{count / 2**30:.1f} GB"
-
-
-def phantom(output: Path, progress: ProgressCallback) -> Outcome:
-    """A chest phantom with a pneumothorax of the left side: CT, labels, and two radiographs as DICOM."""
-    from xrecon.io.image import write_volume
-    from xrecon.io.radiograph import write_radiograph
-    from xrecon.physics.chest_phantom import chest_phantom
-    from xrecon.physics.drr import render_drrs
-    from xrecon.preprocess.ct import lung_center
-
-    with output_folder(output) as folder:
-        progress("phantom", 0.0, "anatomy")
-        made = chest_phantom(PHANTOM_SPACING_MM, pneumothorax_ml=PHANTOM_PNEUMOTHORAX_ML, side="left")
-        progress("phantom", 0.6, "radiographs")
-        files = {"ct": "phantom_ct.nrrd", "labels": "phantom_labels.nrrd"}
-        write_volume(made.volume, folder / files["ct"])
-        write_volume(made.labels, folder / files["labels"])
-        isocenter = tuple(lung_center(made.volume))
-        for view in ("PA", "LEFT LATERAL"):
-            geometry = ViewGeometry.preset(view, shape=PHANTOM_DETECTOR, isocenter=isocenter)
-            (radiograph,) = render_drrs(made.volume, [geometry])
-            name = short_name(view)
-            files[name] = f"phantom_{name}.dcm"
-            write_radiograph(radiograph, folder / files[name])
-        progress("phantom", 1.0, "done")
-    numbers = {"pneumothorax_ml": PHANTOM_PNEUMOTHORAX_ML, "side": "left"}
-    return Outcome({k: output / v for k, v in files.items()}, numbers, "", [])

@@ -15,10 +15,24 @@ from xrecon.progress import ProgressMode
 from xrecon.volume import InputError
 
 
-def _known_device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-        raise typer.BadParameter(f"expected auto, cpu, cuda or cuda:N, got {value!r}")
-    return value
+class Device(str):
+    """Where networks run: "auto", "cpu", "cuda", or "cuda:1" for the second of several GPUs."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> str:
+        """The plain text."""
+        return str(self)
+
+
+Device.AUTO = Device("auto")
+
+
+def _read_device(text: str) -> Device:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise typer.BadParameter(f"expected auto, cpu, cuda or cuda:N, got {text!r}")
+    return Device(text)
 
 
 class Side(StrEnum):
@@ -28,18 +42,25 @@ class Side(StrEnum):
     RIGHT = "right"
 
 
+class PtxMode(StrEnum):
+    """How PTX-Seg works."""
+
+    ROBUST = "robust"
+    REFERENCE = "reference"
+
+
 GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
 _CT = typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
 Ct = Annotated[Path, _CT]
 CtOrNone = Annotated[Path | None, _CT]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made when missing.")]
 DeviceOption = Annotated[
-    str,
+    Device,
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda|cuda:N",
         help="auto: a GPU that passes a test, else the CPU; cuda:1: the second of several GPUs.",
-        callback=_known_device,
+        parser=_read_device,
         rich_help_panel=RUN,
     ),
 ]
@@ -69,7 +90,9 @@ SourceToIsocenter = Annotated[
 
 
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
-LISTS = ("--views", "--set", "--subjects", "--lung-model", "--film", "--radiograph")
+LISTS = (
+    "--views", "--set", "--subjects", "--lung-model", "--film", "--methods", "--test", "--radiographs",
+)  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")
 

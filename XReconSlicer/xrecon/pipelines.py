@@ -22,9 +22,9 @@ from xrecon.volume import InputError, Quantity, Radiograph, Volume
 if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
     from xrecon.nets.device import Device
+    from xrecon.pneumothorax.measures import PtxMeasures
     from xrecon.pneumothorax.quantify import PtxQuantities
-    from xrecon.pneumothorax.segment import PtxParameters
-    from xrecon.preprocess.appearance import Look
+    from xrecon.pneumothorax.segment import PtxParameters, RobustParameters
 
 ProgressCallback = Callable[[str, float, str], None]
 
@@ -45,6 +45,10 @@ class Reconstruction:
     scores: for each view how well the reprojection explains the input, beside two controls, and only
         what the views can tell (see `xrecon.evaluation.reprojection`).
     device: what it was computed on; warnings: one sentence each, for the user.
+    uncertainty: the error to expect of each voxel as a standard deviation in HU, on the grid of `volume`,
+        from networks that predict it. It knows errors of the kind seen in training only.
+    labels: what a model that also segments found, on the grid of `volume`; the label 1 is the first of
+        `label_names`. None for a model that does not.
     """
 
     volume: Volume
@@ -54,6 +58,9 @@ class Reconstruction:
     model: str
     device: str
     warnings: list[str] = field(default_factory=list)
+    uncertainty: Volume | None = None
+    labels: Volume | None = None
+    label_names: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and texts for a JSON file."""
@@ -64,12 +71,21 @@ class Reconstruction:
             "volume": {"shape_zyx": self.volume.shape, "spacing_zyx_mm": self.volume.spacing},
             "provenance": dict(self.volume.meta),
             "scores": self.scores,
+            "labels": {name: number for number, name in enumerate(self.label_names, start=1)},
             "views": [
                 {"view": r.view, "history": r.history, "geometry": r.geometry.to_dict(), "meta": dict(r.meta)}
                 for r in self.inputs
             ],
             "warnings": self.warnings,
+            **({} if self.uncertainty is None else {"expected_rmse_hu": self.expected_rmse_hu}),
         }
+
+    @property
+    def expected_rmse_hu(self) -> float | None:
+        """Root mean square of the uncertainty over the volume, HU: the RMSE that the network expects."""
+        if self.uncertainty is None:
+            return None
+        return float(np.sqrt(np.mean(self.uncertainty.array.astype(np.float64) ** 2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,34 +95,24 @@ class Segmentation:
     labels: 1 right lung, 2 left lung, 3 right pneumothorax, 4 left pneumothorax.
     lungs: the lung masks that were used, 1 right and 2 left, air included.
     quantities: volumes in ml and occupancy in percent, per side and together.
+    measures: these and density, distances, mediastinal shift and radiograph indices, with intervals.
     """
 
     labels: Volume
     lungs: Volume
     quantities: PtxQuantities
-    parameters: PtxParameters
+    measures: PtxMeasures
+    parameters: PtxParameters | RobustParameters
     lung_source: str
     device: str
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def mode(self) -> str:
+        """How PTX-Seg worked: "robust" or "reference"."""
+        from xrecon.pneumothorax.segment import mode_of
 
-# -- before a reconstruction ---------------------------------------------------------------------
-def look_at(radiograph: Radiograph, shape: tuple[int, int], pixel_spacing: tuple[float, float]) -> Look:
-    """A radiograph as a network with such a detector sees it, and what looks wrong about it.
-
-    shape: (rows, columns), pixel_spacing: (row, column) mm, both of the model's card. Needs scipy, no
-    torch. Raises InputError for a picture without geometry or with NaN.
-    """
-    from xrecon.preprocess.appearance import look_at as look
-
-    return look(radiograph, shape, pixel_spacing)
-
-
-def cropped_to_field(radiograph: Radiograph) -> Radiograph:
-    """The radiograph without the shutters of the collimator at its border; the same when it has none."""
-    from xrecon.preprocess.appearance import cropped_to_field as crop
-
-    return crop(radiograph)
+        return mode_of(self.parameters)
 
 
 # -- reconstruct ---------------------------------------------------------------------------------
@@ -118,47 +124,70 @@ def reconstruct(
 ) -> Reconstruction:
     """A CT in HU from the radiographs of one patient position.
 
-    radiographs: as many as the model's card asks for, in any order, each with its view geometry.
-    model: name of a bundled model or a model folder. device: "auto", "cpu", "cuda" or "cuda:1"; what cannot
+    radiographs: as the model's card asks for them, in any order, each with its view geometry: exactly its
+    views, or some of them or others when the card has a `view_count`.
+    model: name of a bundled model or a model folder. device: "auto", "cpu" or "cuda"; what cannot
     be used falls back to the CPU, and the result's warnings say so.
-    Raises InputError for missing geometry, the same view twice, another number of views than the
-    card's, non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
+    Raises InputError for missing geometry, the same view twice, views that the model cannot take (and says
+    which it can), non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
     """
     from xrecon.evaluation.reprojection import reproject, score_reprojections
     from xrecon.nets.registry import load_card
-    from xrecon.preprocess.views import common_isocenter, order_views
+    from xrecon.preprocess.views import common_isocenter, take_views
 
     say = progress or _silent
     say("load", 0.0, f"model {model}")
     card = load_card(model)
     if card.input.kind != "radiographs" or card.output.kind != "volume":
         raise InputError(f"expected a model that makes a volume from radiographs, got {card.name}")
-    ordered, warnings = order_views(_named(radiographs, card.input.views), card.input.views)
+    any_direction = card.input.directions == "any"
+    if any_direction:
+        radiographs = _named_by_angles(radiographs)
+    ordered, warnings = take_views(radiographs, card.input.views, card.input.view_count, any_direction)
     isocenter = common_isocenter(ordered)
     warnings += _geometry_warnings(ordered, card)
     say("prepare", 0.0, "radiographs onto the network's detector")
     inputs = [_network_input(r, card) for r in ordered]
     unit, used = _run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
-    volume = _output_volume(unit, card, isocenter, used.name, views=", ".join(r.view for r in ordered))
+    volume = _output_volume(unit[0], card, isocenter, used.name, views=", ".join(r.view for r in ordered))
+    uncertainty = _standard_deviation(unit[1], volume, card) if len(unit) > 1 else None
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
     mean = mean_training_volume(model)
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
-    return Reconstruction(volume, inputs, reprojections, scores, card.name, used.name, warnings)
+    result = Reconstruction(
+        volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty
+    )
+    return _with_classes(result, unit[-1], card.output.labels) if card.output.labels else result
 
 
-def _named(radiographs: Sequence[Radiograph], views: Sequence[str]) -> list[Radiograph]:
-    """Radiographs of no preset under the name of the model's oblique view that they are nearest to."""
-    from xrecon.physics.geometry import VIEWS
-    from xrecon.physics.view_names import nearest_view
+def _with_classes(result: Reconstruction, classes: np.ndarray, names: Sequence[str]) -> Reconstruction:
+    """The reconstruction with its classes (z, y, x), of which the first of `names` is background."""
+    labels = result.volume.with_array(classes.astype(np.uint8), Quantity.LABEL)
+    return replace(result, labels=labels, label_names=tuple(names[1:]))
 
-    oblique = [view for view in views if view not in VIEWS]
-    return [
-        replace(r, view=nearest_view(r.geometry, oblique)) if r.geometry is not None and not r.view else r
-        for r in radiographs
-    ]
+
+def _named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
+    """The radiographs, those that are no preset view called by their angles, each name once."""
+    from xrecon.physics.poses import positioner_angles
+    from xrecon.physics.view_names import angle_name
+
+    named: list[Radiograph] = []
+    for radiograph in radiographs:
+        name = radiograph.view
+        if not name and radiograph.geometry is not None:
+            name = angle_name(*(round(a, 1) + 0.0 for a in positioner_angles(radiograph.geometry)))
+        count = sum(r.view.partition(" (")[0] == name for r in named)
+        named.append(replace(radiograph, view=f"{name} ({count + 1})" if name and count else name))
+    return named
+
+
+def _standard_deviation(log_variance: np.ndarray, volume: Volume, card: ModelCard) -> Volume:
+    low, high = card.output.hu_window
+    deviation = (np.exp(0.5 * log_variance) * (high - low)).astype(np.float32)
+    return volume.with_array(deviation, statistic="standard deviation of the error, HU")
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
@@ -209,10 +238,14 @@ def _run_network(
     device: str,
     say: ProgressCallback,
 ) -> tuple[np.ndarray, Device]:
-    """The network's output (z, y, x) in [0, 1] units and the device used."""
+    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used.
+
+    The last channel holds the class of each voxel, for a model that also segments.
+    """
     import torch
 
     from xrecon.nets.device import run_on_device, save_memory
+    from xrecon.nets.outputs import segments, volume_and_classes
     from xrecon.nets.registry import load_model
     from xrecon.preprocess.radiograph import normalize
 
@@ -225,13 +258,14 @@ def _run_network(
         if low_memory:
             save_memory(network)
         say("reconstruct", 0.0, f"on {place}")
+        call = partial(volume_and_classes, network) if segments(network) else network
         with torch.inference_mode():
-            output = network(
+            output = call(
                 torch.as_tensor(pictures, dtype=torch.float32, device=place),
                 torch.as_tensor(matrices, dtype=torch.float32, device=place),
             )
         say("reconstruct", 1.0, "done")
-        return output[0, 0].float().cpu().numpy()
+        return output[0].float().cpu().numpy()
 
     unit, used = run_on_device(compute, device, partial(compute, low_memory=True))
     if not np.all(np.isfinite(unit)):
@@ -280,27 +314,31 @@ def segment(
     volume: Volume,
     lungs: Volume | None = None,
     lung_models: Sequence[str | Path] = DEFAULT_LUNG_MODELS,
-    parameters: PtxParameters | Mapping[str, Any] | None = None,
+    parameters: PtxParameters | RobustParameters | Mapping[str, Any] | None = None,
     device: str = "auto",
     progress: ProgressCallback | None = None,
+    mode: str | None = None,
 ) -> Segmentation:
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
     lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
     the union of `lung_models`, names of bundled models or model folders, of which one may be
-    "classical". parameters: of PTX-Seg, as a `PtxParameters` or by name.
+    "classical". parameters: of PTX-Seg, as an object or by name. mode: "robust" or "reference" (the
+    paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
+    from xrecon.pneumothorax.lungs_chosen import find_lungs
     from xrecon.pneumothorax.quantify import quantify
+    from xrecon.pneumothorax.quantify_all import measure
     from xrecon.pneumothorax.segment import ptx_seg
 
     say = progress or _silent
     volume.require_hounsfield("the CT")
-    settings = _ptx_parameters(parameters)
+    settings = _ptx_parameters(parameters, mode)
     used, notes, source = "cpu", (), "given"
     if lungs is None:
         say("lungs", 0.0, "finding the lungs")
-        lungs, used, notes = _find_lungs(volume, lung_models, device, say)
+        lungs, used, notes = find_lungs(volume, lung_models, device, say)
         source = " + ".join(Path(m).name for m in lung_models)
     else:
         if not lungs.same_grid(volume):
@@ -309,41 +347,22 @@ def segment(
                 f"with spacing {lungs.spacing} mm"
             )
     labels = ptx_seg(volume, lungs, settings, say)
-    quantities = quantify(labels)
+    say("measure", 0.0, "measuring")
+    quantities, measures = quantify(labels), measure(volume, labels)
     warnings = [*notes, *quantities.warnings]
-    return Segmentation(labels, lungs, quantities, settings, source, used, warnings)
+    return Segmentation(labels, lungs, quantities, measures, settings, source, used, warnings)
 
 
-def _ptx_parameters(parameters: PtxParameters | Mapping[str, Any] | None) -> PtxParameters:
-    from xrecon.pneumothorax.segment import PtxParameters
+def _ptx_parameters(
+    parameters: PtxParameters | RobustParameters | Mapping[str, Any] | None, mode: str | None
+) -> PtxParameters | RobustParameters:
+    from xrecon.pneumothorax.segment import MODES, parameters_of
 
-    if isinstance(parameters, PtxParameters):
-        return parameters
-    return PtxParameters.from_settings(parameters or {})
-
-
-def _find_lungs(
-    volume: Volume, models: Sequence[str | Path], device: str, say: ProgressCallback
-) -> tuple[Volume, str, tuple[str, ...]]:
-    """Lung masks, the device used and notes on it."""
-    from xrecon.nets.device import run_on_device
-    from xrecon.pneumothorax.lungs import classical_lungs, segment_lungs, unite_lungs
-
-    if not models:
-        raise InputError("expected one or more lung models, or lungs, got neither")
-    networks = [m for m in models if str(m) != CLASSICAL_LUNGS]
-    masks, used, notes = [], "cpu", ()
-    if networks:
-
-        def compute(place: str) -> Volume:
-            return segment_lungs(volume, networks, device=place, progress=say)
-
-        found, device_used = run_on_device(compute, device)
-        used, notes = device_used.name, device_used.notes
-        masks.append(found)
-    if len(networks) < len(models):
-        masks.append(classical_lungs(volume))
-    return masks[0] if len(masks) == 1 else unite_lungs(masks), used, notes
+    if parameters is None or isinstance(parameters, Mapping):
+        return parameters_of(mode, parameters or {})
+    if mode is not None and not isinstance(parameters, MODES.get(mode, ())):
+        raise InputError(f"expected parameters of the mode {mode!r}, got {type(parameters).__name__}")
+    return parameters
 
 
 # -- evaluate ------------------------------------------------------------------------------------

@@ -11,23 +11,24 @@ import numpy as np
 
 from xrecon import __version__
 from xrecon.evaluation import pictures, reprojection
-from xrecon.evaluation.report import Figure, ReportData, Table, write_report
+from xrecon.evaluation.report import Figure, ReportData, Table, format_fact, write_report
 from xrecon.volume import Radiograph
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Reconstruction
 
 
-def write(result: Reconstruction, model: str, inputs: Mapping[str, str], folder: Path) -> Path:
+def write(result: Reconstruction, model: str, inputs: Mapping[str, Any], folder: Path) -> Path:
     """Writes `report.html` into the folder.
 
-    model: name or folder as it was given; inputs: file names of the radiographs by role.
+    model: name or folder as it was given. inputs: file names of the radiographs by role, further ones as a
+    list.
     """
     shown = [(f"{r.view} input", view_line(r)) for r in result.inputs]
     notes = [(f"{r.view} history", "; ".join(r.history)) for r in result.inputs]
     data = ReportData(
         title="A CT computed from radiographs",
-        subject=", ".join(inputs.values()),
+        subject=format_fact(list(inputs.values())),
         summary=(
             f"The volume below was computed from {len(result.inputs)} radiographs. What they do not show is "
             "filled in from the people the model was trained on."

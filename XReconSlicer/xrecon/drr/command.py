@@ -25,7 +25,13 @@ from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, ProgressCallback
 from xrecon.progress import json_text
 from xrecon.training.store import CaseEntry, Store, file_digest, open_store, source_digest
-from xrecon.training.subjects import MANIFEST_NAME, SUFFIXES, Subject, find_subjects
+from xrecon.training.subjects import (
+    MANIFEST_NAME,
+    SUFFIXES,
+    Subject,
+    find_subjects,
+    holds_dicom,
+)
 from xrecon.volume import InputError, Radiograph
 
 if TYPE_CHECKING:
@@ -189,7 +195,7 @@ def list_cts(data: Path, notes: list[str]) -> list[Subject]:
         return find_subjects(data, notes)
     found: dict[str, Path] = {}
     for path in sorted(data.iterdir()):
-        is_series = path.is_dir() and any(path.glob("*.dcm"))
+        is_series = path.is_dir() and holds_dicom(path)
         if not is_series and not (path.is_file() and path.name.lower().endswith(SUFFIXES)):
             continue
         if path.name.lower().endswith(".seg.nrrd"):

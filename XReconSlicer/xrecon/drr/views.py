@@ -23,8 +23,7 @@ from xrecon.physics.geometry import (
     ViewGeometry,
 )
 from xrecon.physics.poses import positioner_angles, view_from_positioner_angles
-from xrecon.physics.view_names import ANGLES_OF, angle_name
-from xrecon.physics.view_names import view_angles as angles_of_name
+from xrecon.physics.view_names import EXPECTED, NAMED_ANGLES, angle_name, named_angles
 from xrecon.volume import InputError
 
 LARGEST_DETECTOR = 8192  # pixels along one edge
@@ -46,11 +45,17 @@ class NamedView:
 
 
 def view_angles(text: str) -> tuple[float, float]:
-    """`view_names.view_angles`, which also takes the short names of DICOM ("LL")."""
+    """Primary and secondary positioner angle of a view's name or angles.
+
+    Raises InputError for text of no such form, or angles out of range.
+    """
+    angles = named_angles(text)
+    if angles is not None:
+        return angles
     try:
-        return ANGLES_OF[standard_view(text)]
+        return NAMED_ANGLES[standard_view(" ".join(text.upper().replace("_", " ").split()))]
     except InputError:
-        return angles_of_name(text)
+        raise InputError(f"expected a view as {EXPECTED}, got {text!r}") from None
 
 
 def views_about(
@@ -77,7 +82,7 @@ def views_about(
             pixel_spacing=pixel_spacing,
             isocenter=tuple(isocenter),
         )
-        known = text.upper() if text.upper() in ANGLES_OF else angle_name(primary, secondary)
+        known = text.upper() if text.upper() in NAMED_ANGLES else angle_name(primary, secondary)
         views.append(NamedView(known, nearest_preset((primary, secondary)), geometry))
     return require_distinct(views)
 

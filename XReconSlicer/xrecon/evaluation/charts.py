@@ -47,10 +47,10 @@ def line_chart(
     draw.text((_LEFT, 8), title, fill=panels.INK, font=panels.font(panels.TITLE_SIZE))
     draw.text((size[0] - _RIGHT, size[1] - 6), x_label, fill=panels.DIM, font=small, anchor="rb")
     draw.text((size[0] - _RIGHT, 10), y_label, fill=panels.DIM, font=small, anchor="rt")
-    for value in _ticks(*x_range):
+    for value in round_ticks(*x_range):
         x = _place(value, x_range, (_LEFT, size[0] - _RIGHT))
         draw.text((x, size[1] - _BOTTOM + 6), f"{value:g}", fill=panels.DIM, font=small, anchor="mt")
-    for value in _ticks(*y_range):
+    for value in round_ticks(*y_range):
         y = _place(value, y_range, (size[1] - _BOTTOM, _TOP))
         draw.text((_LEFT - 8, y), f"{value:g}", fill=panels.DIM, font=small, anchor="rm")
     entries = [(c.name, tuple(v / 255 for v in COLORS[c.color % len(COLORS)]), True) for c in curves]
@@ -79,10 +79,10 @@ def _plot(
     large = Image.new("RGB", tuple(n * _FINER for n in size), panels.GROUND)
     draw = ImageDraw.Draw(large)
     across, down = (_LEFT, size[0] - _RIGHT), (size[1] - _BOTTOM, _TOP)
-    for value in _ticks(*x_range):
+    for value in round_ticks(*x_range):
         x = _place(value, x_range, across) * _FINER
         draw.line([(x, down[0] * _FINER), (x, down[1] * _FINER)], fill=(52, 58, 66), width=_FINER)
-    for value in _ticks(*y_range):
+    for value in round_ticks(*y_range):
         y = _place(value, y_range, down) * _FINER
         draw.line([(across[0] * _FINER, y), (across[1] * _FINER, y)], fill=(52, 58, 66), width=_FINER)
     for curve in curves:
@@ -105,7 +105,7 @@ def _place(value: np.ndarray | float, limits: tuple[float, float], pixels: tuple
     return pixels[0] + share * (pixels[1] - pixels[0])
 
 
-def _ticks(low: float, high: float) -> np.ndarray:
+def round_ticks(low: float, high: float) -> np.ndarray:
     """Four to ten round numbers within the range."""
     step = 10.0 ** np.floor(np.log10((high - low) / 4.0))
     step *= max(m for m in (1, 2, 5) if m * step <= (high - low) / 4.0)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from xrecon.evaluation.metrics import (
     SSIM_WINDOW,
-    assd,
+    compare_masks,
     cosine_similarity,
-    dice,
-    hd95,
-    jaccard,
     mae,
     psnr,
     ssim,
-    volume_error_ml,
 )
 from xrecon.preprocess.ct import AIR_HU, HU_WINDOW, resample
 from xrecon.volume import Quantity, Volume
 
 # Ends of the names of metrics: inside the patient only; of the mean training volume.
 BODY, CONTROL = "_body", "_mean_volume"
+LABEL_METRICS = ("dice", "jaccard", "hd95_mm", "asd_mm", "assd_mm", "volume_error_ml")
 
 
 def on_one_grid(
@@ -103,19 +102,15 @@ def label_metrics(
 ) -> dict[str, float]:
     """Metrics of each label n other than 0 that either array (z, y, x) holds; spacing in mm.
 
-    dice_n, jaccard_n (0..1), hd95_mm_n, assd_mm_n, volume_error_ml_n (prediction less reference);
-    not a number where a mask is empty and the metric has no meaning.
+    dice_n, jaccard_n (0..1), hd95_mm_n, asd_mm_n, assd_mm_n, volume_error_ml_n (prediction less
+    reference); not a number where a mask is empty and the metric has no meaning.
     """
     metrics = {}
     for label in np.union1d(prediction, reference):
         if label == 0:
             continue
-        p, r = prediction == label, reference == label
-        metrics |= {
-            f"dice_{label}": dice(p, r),
-            f"jaccard_{label}": jaccard(p, r),
-            f"hd95_mm_{label}": hd95(p, r, spacing),
-            f"assd_mm_{label}": assd(p, r, spacing),
-            f"volume_error_ml_{label}": volume_error_ml(p, r, spacing),
-        }
+        compared = compare_masks(prediction == label, reference == label, spacing)
+        for name in LABEL_METRICS:
+            value = compared[name]
+            metrics[f"{name}_{label}"] = math.nan if value is None else value
     return metrics

@@ -17,6 +17,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xrecon.evaluation.surface_distance import (
+    bounding_box,
+    masks,
+    surface_distances,
+    voxel_spacing,
+)
 from xrecon.volume import InputError
 
 # X-Recon's and X2CT-GAN's evaluation give this to a slice without any error.
@@ -124,14 +130,14 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
 
     nan when both are empty: nothing was to be found, which is no measure of success. 0 when one is.
     """
-    p, r = _masks(prediction, reference)
+    p, r = masks(prediction, reference)
     total = np.count_nonzero(p) + np.count_nonzero(r)
     return 2.0 * np.count_nonzero(p & r) / total if total else math.nan
 
 
 def jaccard(prediction: np.ndarray, reference: np.ndarray) -> float:
     """|P and R| / |P or R|, 0..1, 1 is best; nan when both are empty, 0 when one is."""
-    p, r = _masks(prediction, reference)
+    p, r = masks(prediction, reference)
     union = np.count_nonzero(p | r)
     return np.count_nonzero(p & r) / union if union else math.nan
 
@@ -141,14 +147,14 @@ def volume_error_ml(prediction: np.ndarray, reference: np.ndarray, spacing: Sequ
 
     spacing: voxel size in mm in array order (z, y, x).
     """
-    p, r = _masks(prediction, reference)
-    voxel_ml = math.prod(_spacing(spacing)) / 1000.0
+    p, r = masks(prediction, reference)
+    voxel_ml = math.prod(voxel_spacing(spacing)) / 1000.0
     return (np.count_nonzero(p) - np.count_nonzero(r)) * voxel_ml
 
 
 def relative_volume_error(prediction: np.ndarray, reference: np.ndarray) -> float:
     """(V(P) - V(R)) / V(R), 0 is best, -1 is nothing found; nan when the reference is empty."""
-    p, r = _masks(prediction, reference)
+    p, r = masks(prediction, reference)
     truth = np.count_nonzero(r)
     return (np.count_nonzero(p) - truth) / truth if truth else math.nan
 
@@ -161,10 +167,7 @@ def hd95(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     mask to the nearest surface voxel of the other. Packages that pool both directions give less.
     spacing: mm (z, y, x). nan when a mask is empty: no distance exists; Dice tells that case.
     """
-    there, back = _surface_distances(prediction, reference, spacing)
-    if not there.size:
-        return math.nan
-    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
+    return _hd95(*surface_distances(prediction, reference, spacing))
 
 
 def asd(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
@@ -173,8 +176,7 @@ def asd(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float])
     One way only (MONAI's and MedPy's "asd"): a prediction that misses most of the reference can
     still be near it; `assd` is the fair one. spacing: mm (z, y, x). nan when a mask is empty.
     """
-    there, _ = _surface_distances(prediction, reference, spacing)
-    return float(there.mean()) if there.size else math.nan
+    return _asd(*surface_distances(prediction, reference, spacing))
 
 
 def assd(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]) -> float:
@@ -183,8 +185,46 @@ def assd(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
     Both directions pooled, as MONAI's symmetric distance. spacing: mm (z, y, x). nan when a mask
     is empty.
     """
-    there, back = _surface_distances(prediction, reference, spacing)
-    return float(np.concatenate([there, back]).mean()) if there.size else math.nan
+    return _assd(*surface_distances(prediction, reference, spacing))
+
+
+def _hd95(there: np.ndarray, back: np.ndarray) -> float:
+    return float(max(np.percentile(there, 95), np.percentile(back, 95))) if there.size else math.nan
+
+
+def _asd(there: np.ndarray, back: np.ndarray) -> float:
+    return float(there.mean()) if there.size else math.nan
+
+
+def _assd(there: np.ndarray, back: np.ndarray) -> float:
+    return float((there.sum() + back.sum()) / (there.size + back.size)) if there.size else math.nan
+
+
+def compare_masks(
+    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+) -> dict[str, float | None]:
+    """All of the above for two masks, the surfaces measured once: names as in the functions' units.
+
+    dice, jaccard (0..1); hd95_mm, asd_mm, assd_mm; volume_error_ml (prediction less reference),
+    relative_volume_error. None, "not applicable", where a mask is empty and the metric has no
+    meaning: not 0, not 1, and nothing that a mean over cases would take in.
+    spacing: mm (z, y, x). Raises InputError as the functions do.
+    """
+    p, r = masks(prediction, reference)
+    box = bounding_box(p | r)
+    if box is not None:
+        p, r = p[box], r[box]
+    distances = surface_distances(p, r, spacing)
+    values = {
+        "dice": dice(p, r),
+        "jaccard": jaccard(p, r),
+        "hd95_mm": _hd95(*distances),
+        "asd_mm": _asd(*distances),
+        "assd_mm": _assd(*distances),
+        "volume_error_ml": volume_error_ml(p, r, spacing),
+        "relative_volume_error": relative_volume_error(p, r),
+    }
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 # -- cases ---------------------------------------------------------------------------------------
@@ -193,53 +233,33 @@ def pearson(predictions: Sequence[float], references: Sequence[float]) -> float:
 
     High correlation is no agreement: a constant error does not lower it.
     """
-    p, r = np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.float64)
-    if p.ndim != 1 or p.shape != r.shape or p.size < 2:
-        raise InputError(f"expected two lists of as many cases, at least 2, got {p.shape} and {r.shape}")
+    p, r = _cases(predictions, references)
     p, r = p - p.mean(), r - r.mean()
     size = float(np.linalg.norm(p) * np.linalg.norm(r))
     return float(p @ r) / size if size else math.nan
 
 
+def limits_of_agreement(
+    predictions: Sequence[float], references: Sequence[float]
+) -> tuple[float, float, float]:
+    """Bias and 95 % limits of agreement (mean difference, lower, upper) over cases, in their unit.
+
+    Differences are prediction less reference; limits are bias -/+ 1.96 sample standard deviations
+    (Bland, Altman. Lancet 1986;327:307-310). Raises InputError for fewer than two cases.
+    """
+    p, r = _cases(predictions, references)
+    bias, width = float((p - r).mean()), 1.96 * float((p - r).std(ddof=1))
+    return bias, bias - width, bias + width
+
+
+def _cases(predictions: Sequence[float], references: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    p, r = np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.float64)
+    if p.ndim != 1 or p.shape != r.shape or p.size < 2:
+        raise InputError(f"expected two lists of as many cases, at least 2, got {p.shape} and {r.shape}")
+    return p, r
+
+
 # -- shared --------------------------------------------------------------------------------------
-def surface(mask: np.ndarray) -> np.ndarray:
-    """The voxels of a mask with a face neighbour outside it; beyond the image is outside."""
-    inside = np.asarray(mask) != 0
-    padded = np.pad(inside, 1)
-    core = (slice(1, -1),) * inside.ndim
-    kept = inside.copy()
-    for axis in range(inside.ndim):
-        for shift in (-1, 1):
-            kept &= np.roll(padded, shift, axis)[core]
-    return inside & ~kept
-
-
-def _surface_distances(
-    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """mm from each surface voxel of P to R's surface and back; two empty arrays if one is empty."""
-    import edt
-
-    p, r = _masks(prediction, reference)
-    spacing = _spacing(spacing)
-    if not p.any() or not r.any():
-        return np.empty(0), np.empty(0)
-    box = _bounding_box(p | r)
-    p, r = surface(p[box]), surface(r[box])
-    to_reference = edt.edt(np.ascontiguousarray(~r), anisotropy=spacing)
-    to_prediction = edt.edt(np.ascontiguousarray(~p), anisotropy=spacing)
-    return to_reference[p].astype(np.float64), to_prediction[r].astype(np.float64)
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    spans = []
-    for axis in range(mask.ndim):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
-        hit = np.flatnonzero(mask.any(axis=others))
-        spans.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return tuple(spans)
-
-
 def _pair(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     p, r = np.asarray(prediction), np.asarray(reference)
     if p.shape != r.shape or p.ndim != 3 or p.size == 0:
@@ -265,20 +285,6 @@ def _inside(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if inside.shape != shape or not inside.any():
         raise InputError(f"expected a mask of shape {shape} with voxels inside, got shape {inside.shape}")
     return inside
-
-
-def _masks(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    p, r = np.asarray(prediction) != 0, np.asarray(reference) != 0
-    if p.shape != r.shape or p.ndim != 3:
-        raise InputError(f"expected two masks (z, y, x) of one shape, got {p.shape} and {r.shape}")
-    return p, r
-
-
-def _spacing(spacing: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(float(s) for s in spacing)
-    if len(values) != 3 or not all(math.isfinite(s) and s > 0 for s in values):
-        raise InputError(f"expected three positive voxel spacings in mm (z, y, x), got {tuple(spacing)}")
-    return values
 
 
 def _positive(value: float, name: str) -> float:

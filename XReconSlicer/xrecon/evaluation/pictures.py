@@ -28,8 +28,8 @@ WINDOWS = {
     "whole": (-1024.0, 476.0),
 }
 PLANES = ("axial", "coronal", "sagittal")
-_AXIS = {"axial": 0, "coronal": 1, "sagittal": 2}
-_LETTERS = {
+AXIS = {"axial": 0, "coronal": 1, "sagittal": 2}
+LETTERS = {
     "axial": Letters("R", "L", "A", "P"),
     "coronal": Letters("R", "L", "S", "I"),
     "sagittal": Letters("A", "P", "S", "I"),
@@ -66,7 +66,7 @@ def plane_pixels(volume: Volume, plane: str, index: int) -> tuple[np.ndarray, tu
     """Voxels (row, column) of a slice of an `axis_aligned` volume as hung, and their mm."""
     if plane not in PLANES:
         raise InputError(f"expected a plane out of {PLANES}, got {plane!r}")
-    axis = _AXIS[plane]
+    axis = AXIS[plane]
     if not 0 <= index < volume.shape[axis]:
         raise InputError(f"expected a {plane} slice from 0 to {volume.shape[axis] - 1}, got {index}")
     pixels = np.take(volume.array, index, axis=axis)
@@ -84,7 +84,7 @@ def slice_tile(
     """One windowed slice of an `axis_aligned` volume with the letters of its sides."""
     pixels, spacing = plane_pixels(volume, plane, index)
     shown = panels.tile(panels.grey(pixels, *window_of(window)), spacing, pixels_per_mm)
-    return panels.lettered(shown, _LETTERS[plane])
+    return panels.lettered(shown, LETTERS[plane])
 
 
 def window_of(window: str | tuple[float, float]) -> tuple[float, float]:
@@ -107,10 +107,10 @@ def three_planes(
 ) -> Image.Image:
     """Axial, coronal and sagittal slice through `center` (LPS mm; None is the volume's middle)."""
     volume = axis_aligned(volume)
-    indices = _indices(volume, center)
-    scale = _scale(volume, tile_pixels)
-    tiles = [slice_tile(volume, p, indices[_AXIS[p]], window, scale) for p in PLANES]
-    return panels.panel([tiles], _titles(volume, indices))
+    indices = indices_at(volume, center)
+    scale = tile_scale(volume, tile_pixels)
+    tiles = [slice_tile(volume, p, indices[AXIS[p]], window, scale) for p in PLANES]
+    return panels.panel([tiles], slice_titles(volume, indices))
 
 
 def compare_volumes(
@@ -122,22 +122,22 @@ def compare_volumes(
     tile_pixels: int = TILE_PIXELS,
 ) -> Image.Image:
     """Truth | reconstruction | signed error (reconstruction - truth), one row for each plane."""
-    _same_grid(reference, reconstruction, "truth and reconstruction")
+    require_same_grid(reference, reconstruction, "truth and reconstruction")
     reference, reconstruction = axis_aligned(reference), axis_aligned(reconstruction)
     difference = reconstruction.array.astype(np.float64) - reference.array
     error = reference.with_array(difference)
-    indices = _indices(reference, center)
-    scale = _scale(reference, tile_pixels)
+    indices = indices_at(reference, center)
+    scale = tile_scale(reference, tile_pixels)
     rows = []
     for plane in PLANES:
-        index = indices[_AXIS[plane]]
+        index = indices[AXIS[plane]]
         pair = [slice_tile(v, plane, index, window, scale) for v in (reference, reconstruction)]
         pixels, spacing = plane_pixels(error, plane, index)
         rows.append([*pair, _error_tile(pixels, spacing, limit_hu, scale), None])
     height = rows[0][0].height
     rows[0][3] = panels.color_bar(height, lambda v: panels.diverging(v, limit_hu), -limit_hu, limit_hu, "HU")
     titles = ["truth", "reconstruction (synthetic)", "reconstruction - truth", ""]
-    return panels.panel(rows, titles, [t.split("  ")[0] for t in _titles(reference, indices)])
+    return panels.panel(rows, titles, [t.split("  ")[0] for t in slice_titles(reference, indices)])
 
 
 # -- radiographs ---------------------------------------------------------------------------------
@@ -230,13 +230,13 @@ def pneumothorax_picture(
     Each plane cuts the larger side's pneumothorax where its area is greatest. Air is filled in its
     segment's colour, lungs are outlined. Without pneumothorax the slices cut the lungs likewise.
     """
-    _same_grid(volume, labels, "CT and labels")
+    require_same_grid(volume, labels, "CT and labels")
     volume, labels = axis_aligned(volume), axis_aligned(labels)
     indices = largest_slices(labels.array)
-    scale = _scale(volume, tile_pixels)
-    plain = [slice_tile(volume, p, indices[_AXIS[p]], window, scale) for p in PLANES]
+    scale = tile_scale(volume, tile_pixels)
+    plain = [slice_tile(volume, p, indices[AXIS[p]], window, scale) for p in PLANES]
     marked = [
-        _overlay(volume, labels, plane, indices[_AXIS[plane]], segments, window, scale) for plane in PLANES
+        overlay_tile(volume, labels, plane, indices[AXIS[plane]], segments, window, scale) for plane in PLANES
     ]
     counts = np.bincount(labels.array.astype(np.int64).ravel(), minlength=max(s.label for s in segments) + 1)
     entries = [
@@ -245,7 +245,7 @@ def pneumothorax_picture(
     ]
     width = sum(t.width for t in plain) + 2 * panels.GAP
     return panels.panel(
-        [plain, marked], _titles(volume, indices), ["CT", "segments"], panels.legend(entries, width)
+        [plain, marked], slice_titles(volume, indices), ["CT", "segments"], panels.legend(entries, width)
     )
 
 
@@ -261,7 +261,7 @@ def largest_slices(labels: np.ndarray) -> tuple[int, int, int]:
     return tuple(int(np.argmax(mask.sum(axis=tuple(a for a in range(3) if a != k)))) for k in range(3))
 
 
-def _overlay(
+def overlay_tile(
     volume: Volume,
     labels: Volume,
     plane: str,
@@ -278,7 +278,7 @@ def _overlay(
         if segment.label in PNEUMOTHORAX_LABELS:
             image = panels.shade(image, mask, segment.color, OVERLAY_OPACITY)
         image = panels.outline(image, mask, segment.color)
-    return panels.lettered(image, _LETTERS[plane])
+    return panels.lettered(image, LETTERS[plane])
 
 
 # -- shared --------------------------------------------------------------------------------------
@@ -286,24 +286,24 @@ def _error_tile(pixels: np.ndarray, spacing: tuple[float, float], limit: float, 
     return panels.tile(panels.diverging(pixels, limit), spacing, scale)
 
 
-def _same_grid(first: Volume, second: Volume, names: str) -> None:
+def require_same_grid(first: Volume, second: Volume, names: str) -> None:
     if not first.same_grid(second):
         raise InputError(f"expected {names} on one grid, got shapes {first.shape} and {second.shape}")
 
 
-def _indices(volume: Volume, center: Sequence[float] | None) -> tuple[int, int, int]:
+def indices_at(volume: Volume, center: Sequence[float] | None) -> tuple[int, int, int]:
     point = volume.center if center is None else np.asarray(center, dtype=np.float64)
     nearest = np.rint(volume.world_to_index(point))[::-1]
     return tuple(int(np.clip(i, 0, n - 1)) for i, n in zip(nearest, volume.shape, strict=True))
 
 
-def _scale(volume: Volume, tile_pixels: int) -> float:
+def tile_scale(volume: Volume, tile_pixels: int) -> float:
     """Pixels per mm that make the widest of the three slices `tile_pixels` wide."""
     extent = [n * s for n, s in zip(volume.shape, volume.spacing, strict=True)]
     return tile_pixels / max(extent[1], extent[2])
 
 
-def _titles(volume: Volume, indices: tuple[int, int, int]) -> list[str]:
+def slice_titles(volume: Volume, indices: tuple[int, int, int]) -> list[str]:
     world = volume.index_to_world(np.array(indices[::-1], dtype=np.float64))
     ends = {"axial": ("z", 2), "coronal": ("y", 1), "sagittal": ("x", 0)}
     return [f"{plane}  {ends[plane][0]} = {world[ends[plane][1]]:.0f} mm" for plane in PLANES]

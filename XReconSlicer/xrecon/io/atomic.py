@@ -9,12 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from xrecon.io.checks import file_stem, file_suffix
 
+# A panel or a virus scanner holds a file for milliseconds.
+RENAME_TRIES, RENAME_PAUSE_SECONDS = 20, 0.05
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -44,6 +48,19 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _rename(temporary: Path, target: Path) -> None:
+    """The rename; on Windows it waits for whoever reads the old file at this moment."""
+    for _ in range(RENAME_TRIES - 1):
+        try:
+            os.replace(temporary, target)
+            return
+        except PermissionError:
+            if sys.platform != "win32":
+                raise
+            time.sleep(RENAME_PAUSE_SECONDS)
+    os.replace(temporary, target)
+
+
 @contextmanager
 def atomic_path(target: str | Path, suffix: str | None = None) -> Iterator[Path]:
     """A temporary path beside `target`, renamed to it on success and deleted on any error.
@@ -70,7 +87,7 @@ def atomic_path(target: str | Path, suffix: str | None = None) -> Iterator[Path]
     try:
         yield temporary
         _sync(temporary)
-        os.replace(temporary, target)
+        _rename(temporary, target)
     except OSError as error:
         if error.errno not in _REASONS:
             raise

@@ -6,6 +6,7 @@ Slicer's documentation of its segmentation files describes.
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,16 @@ PTX_SEGMENTS = (
         4, "left pneumothorax", (0.98, 0.75, 0.15), _entry(XRECON_CONTEXT, _ALTERED, _PNEUMOTHORAX, _LEFT)
     ),
 )
+
+
+def numbered_segments(names: Sequence[str]) -> tuple[SegmentDescription, ...]:
+    """Segments of the labels 1, 2, ... with these names, in colours as unlike as may be."""
+    # steps of the golden ratio around the colour circle: neighbours always differ
+    hues = [(0.08 + 0.618034 * number) % 1.0 for number in range(len(names))]
+    return tuple(
+        SegmentDescription(number, name, colorsys.hsv_to_rgb(hue, 0.55, 0.9))
+        for number, (name, hue) in enumerate(zip(names, hues, strict=True), start=1)
+    )
 
 
 # -- writing -----------------------------------------------------------------------------------

@@ -19,7 +19,13 @@ class RadiographInput(_Strict):
     """
 
     kind: Literal["radiographs"] = "radiographs"
-    views: list[str] = Field(min_length=1, description="views in the network's order")
+    views: list[str] = Field(min_length=1, description="views it was trained on, in the network's order")
+    view_count: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="least and most radiographs at once, in any order; none: exactly `views`"
+    )
+    directions: Literal["named", "any"] = Field(
+        "named", description="named: each radiograph is one of `views`; any: from any side of the patient"
+    )
     shape: tuple[PositiveInt, PositiveInt]
     pixel_spacing: tuple[PositiveFloat, PositiveFloat]
     normalization: Literal["percentile"] = "percentile"
@@ -36,6 +42,15 @@ class SliceInput(_Strict):
     hu_window: tuple[float, float]
 
 
+class VolumeInput(_Strict):
+    """What a volume network sees of a CT: a cube along LPS, its HU window scaled to 0 and 1."""
+
+    kind: Literal["cube"] = "cube"
+    side: PositiveInt
+    spacing_mm: PositiveFloat
+    hu_window: tuple[float, float]
+
+
 class VolumeOutput(_Strict):
     """The cube a reconstruction network gives, centred on the isocentre, axes along LPS."""
 
@@ -43,6 +58,9 @@ class VolumeOutput(_Strict):
     side: PositiveInt
     spacing_mm: PositiveFloat
     hu_window: tuple[float, float] = Field(description="HU of the outputs 0 and 1")
+    labels: list[str] = Field(
+        default_factory=list, description="classes that it gives besides, in channel order; none for no"
+    )
 
 
 class LabelOutput(_Strict):
@@ -68,7 +86,7 @@ class ModelCard(_Strict):
     description: str
     architecture: str
     options: dict[str, Any] = Field(default_factory=dict)
-    input: RadiographInput | SliceInput = Field(discriminator="kind")
+    input: RadiographInput | SliceInput | VolumeInput = Field(discriminator="kind")
     output: VolumeOutput | LabelOutput = Field(discriminator="kind")
     sha256: str = ""
     licence: str

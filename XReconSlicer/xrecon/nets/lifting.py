@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from xrecon.nets.ray_features import sample_points
 from xrecon.nets.registry import register_model
 from xrecon.volume import InputError
 
@@ -82,18 +83,8 @@ def sample_along_rays(
     matrices: (b, 3, 4) to (column, row, 1) in pixels of the full picture of `picture_shape`
     (rows, columns), pixel centres at integers. Outside the picture the border value holds.
     """
-    batch, channels = features.shape[:2]
-    flat = points.reshape(-1, 3).to(matrices.dtype)
-    # a half-precision product would move the projections by pixels
-    with torch.autocast(matrices.device.type, enabled=False):
-        projected = flat @ matrices[:, :, :3].mT + matrices[:, None, :, 3]
-    pixels = projected[..., :2] / projected[..., 2:]
-    size = matrices.new_tensor([picture_shape[1], picture_shape[0]])
-    grid = (2 * pixels + 1) / size - 1  # align_corners=False: right at every resolution
-    sampled = functional.grid_sample(
-        features, grid[:, None].to(features.dtype), "bilinear", "border", align_corners=False
-    )
-    return sampled.reshape(batch, channels, *points.shape[:3])
+    sampled, _ = sample_points(features, matrices, points.reshape(-1, 3), picture_shape)
+    return sampled.reshape(*features.shape[:2], *points.shape[:3])
 
 
 @register_model("lifting")

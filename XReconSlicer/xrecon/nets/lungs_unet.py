@@ -15,6 +15,8 @@ from xrecon.nets.registry import register_model
 class LungsUNet(nn.Module):
     """widths: channels of the five levels, and of the last layer before the classes."""
 
+    kind = "slices"
+
     def __init__(self, widths: tuple[int, ...] = (16, 24, 48, 96, 160, 16), classes: int = 3) -> None:
         super().__init__()
         from monai.networks.nets import BasicUNet

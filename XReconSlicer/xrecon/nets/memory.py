@@ -5,16 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from xrecon.nets.card import ModelCard
+from xrecon.nets.cost import count_call
 from xrecon.nets.device import cuda_fault
 from xrecon.nets.registry import create_model
 
@@ -50,56 +48,27 @@ def places() -> list[Place]:
 def peak_bytes(card: ModelCard) -> int:
     """Memory of the model's tensors at the fullest moment of one run, in bytes.
 
-    The network is run on torch's fake tensors, which have shapes and no numbers. Workspaces of
+    Counted by `xrecon.nets.cost` on fake tensors, which have shapes and no numbers. Workspaces of
     libraries come on top, see `needed_bytes`. Raises InputError as `create_model` does, and RuntimeError
     when the network needs numbers to go on.
     """
-    with FakeTensorMode(), torch.inference_mode(False):
-        network = create_model(card.architecture, **card.options).eval().requires_grad_(False)
-        weights = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
-        if card.input.kind == "radiographs":
-            views = len(card.input.views)
-            arguments = [torch.empty((1, views, *card.input.shape)), torch.empty((1, views, 3, 4))]
+    with FakeTensorMode():
+        network = create_model(card.architecture, **card.options)
+        needed = card.input
+        if needed.kind == "radiographs":
+            views = max(len(needed.views), *(needed.view_count or (0, 0)))
+            inputs = (torch.empty(1, views, *needed.shape), torch.empty(1, views, 3, 4))
+        elif needed.kind == "cube":
+            inputs = (torch.empty(1, 1, *(needed.side,) * 3),)
         else:
-            arguments = [torch.empty((1, 1, *card.input.shape))]
-        with _Tally() as tally:
-            network(*arguments)
-    return weights + sum(each.nbytes for each in arguments) + tally.peak
+            inputs = (torch.empty(1, 1, *needed.shape),)
+        return count_call(network, inputs)[1]
 
 
 def needed_bytes(card: ModelCard, place: str = "cpu") -> int:
     """`peak_bytes` with what libraries take on top."""
     context = CUDA_CONTEXT_BYTES if place.startswith("cuda") else 0
     return int(peak_bytes(card) * OVERHEAD) + context
-
-
-class _Tally(TorchDispatchMode):
-    """Adds up the storages that operations make, and takes each off when it is freed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
-        result = function(*arguments, **(options or {}))
-        for tensor in torch.utils._pytree.tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._count(tensor.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key in self._known:
-            return
-        self._known.add(key)
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._free, key, storage.nbytes())
-
-    def _free(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.now -= size
 
 
 # -- main memory -------------------------------------------------------------------------------

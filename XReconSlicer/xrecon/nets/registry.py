@@ -31,7 +31,19 @@ _HOMES = {
     "x-recon": "xrecon.nets.xrecon_model",
     "x-recon-discriminator": "xrecon.nets.xrecon_model",
     "lifting": "xrecon.nets.lifting",
+    "any-view": "xrecon.nets.any_view",
+    "pixel-inr": "xrecon.nets.pixel_inr",
     "lungs-unet": "xrecon.nets.lungs_unet",
+    "bx2s-net": "xrecon.nets.bx2s",
+    "e2e": "xrecon.nets.e2e",
+    "ear": "xrecon.nets.ear",
+    "mulsisnet": "xrecon.nets.mulsisnet",
+    "psr": "xrecon.nets.psr",
+    "sit": "xrecon.nets.sit",
+    "unet3d": "xrecon.nets.unet3d",
+    "x-ctrsnet": "xrecon.nets.xctrsnet",
+    "x2ct-cnn": "xrecon.nets.x2ct",
+    "x2ct-gan": "xrecon.nets.x2ct",
 }
 _FACTORIES: dict[str, Callable[..., nn.Module]] = {}
 

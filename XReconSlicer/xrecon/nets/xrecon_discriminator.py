@@ -35,6 +35,8 @@ class XReconDiscriminator(nn.Module):
     11 067 457 parameters at 64 channels with coordinates. Raises InputError for what does not fit.
     """
 
+    kind = "critic"
+
     def __init__(self, *, base_channels: int = 64, coordinates: bool = True) -> None:
         super().__init__()
         if base_channels < 1:

@@ -2,178 +2,117 @@
 
 Every voxel of a side is described from the hilum by a direction and a relative depth t: 0 where its ray
 enters the lung (the mediastinal face), 1 where the ray leaves it (chest wall, diaphragm, apex). The
-visceral pleura moves from t = 1 to t = exp(-a w(direction)); beyond it is air. w is about 1 where air
-rises to and small where the lung rests; a is the quantile of -log(t) / w that gives the wanted fraction.
+visceral pleura moves from t = 1 to t = exp(-(a w - c (1 - w))), w(direction) being about 1 where air rises to
+and small where the lung rests; beyond it is pleural space. The offset c keeps the pleura at the wall until
+a is large enough, so that a small pneumothorax has no rim where the lung rests. a is the quantile that
+gives the wanted fraction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import numpy as np
 
+from xrecon.pneumothorax.collapse_directions import GRAVITY, retreat_weights
+from xrecon.pneumothorax.collapse_rays import Rays, hilum, positions
 from xrecon.volume import Volume
 
-# How far the pleura retreats where the lung rests, relative to where air rises to.
-DEPENDENT_WEIGHT = {"supine": 0.08, "erect": 0.22}
-# Where air collects, LPS (for the left side): supine anterior, a little lateral and caudal; erect cranial
-# and a little lateral.
-RISES_TO = {"supine": (0.1, -1.0, -0.15), "erect": (0.45, -0.1, 1.0)}
-ELEVATIONS, AZIMUTHS = 40, 80
-# Directions closer than about four degrees share their ray lengths; the outer face is a high mean of them.
-KERNEL_SHARPNESS = 220.0
-OUTER_MEAN_POWER = 8
+ADHERENCE = 0.12
+# Depth beyond the smoothed outer face that still counts: bumps of the lung between the rays.
+DEPTH_RANGE = (1e-4, 1.02)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What shall happen to one side. See `xrecon.pneumothorax.synthesize.synthesize` for the options."""
+
+    side: str
+    fraction: float
+    position: str
+    place: str = "general"
+    loculated: bool = False
+    effusion: float = 0.0
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """The new state of one side, over the voxels of its box.
+    """The new state of one side on the voxels of its box, arrays (z, y, x).
 
-    air, lung: masks; together the side. edge: share of lung 0..1 in each voxel, a ramp of one voxel across
-    the new visceral pleura with 0.5 on it. depth: t of the old lung. For the voxels of `kept` (lung, and
-    air on the ramp): source (n, 3), their old LPS position, and ratio (n,), old / new volume there.
+    air, fluid, lung: masks; together the side. gap_mm: signed distance to the new visceral pleura, mm,
+    positive in the pleural space, defined beyond the side too. above_mm: height over the fluid level, mm,
+    infinite without fluid. source: where the voxel's lung was, LPS mm (z, y, x, 3). ratio: old / new volume
+    of the lung there, 1 where it stayed. normal_mm: direction of `gap_mm` (z, y, x, 3) along array axes.
     """
 
     air: np.ndarray
+    fluid: np.ndarray
     lung: np.ndarray
-    edge: np.ndarray
-    depth: np.ndarray
-    kept: np.ndarray
+    gap_mm: np.ndarray
+    normal: np.ndarray
+    above_mm: np.ndarray
     source: np.ndarray
     ratio: np.ndarray
 
 
 def collapse(
-    volume: Volume, inside: np.ndarray, box: tuple[slice, slice, slice], side: str, position: str,
-    fraction: float, generator: np.random.Generator,
+    volume: Volume, inside: np.ndarray, box: tuple[slice, slice, slice], plan: Plan,
+    generator: np.random.Generator,
 ) -> Collapse:
-    """Let the lung `inside` (mask of the volume, box around it) lose `fraction` of its space to air."""
-    positions = _positions(volume, box)
+    """Let the lung `inside` (mask of the volume, box around it) give `plan.fraction` of its space to air."""
+    where = positions(volume, box)
     mask = inside[box]
-    hilum = _hilum(positions[mask], side) + generator.normal(0.0, 3.0, 3)
-    offset = positions.reshape(-1, 3) - hilum
-    radius = np.linalg.norm(offset, axis=1)
-    rays = _Rays.cast(volume, inside, hilum, float(radius[mask.reshape(-1)].max()))
-    weights = _weights(rays.directions, side, position, generator)
-    near, far, weight = rays.at(offset, radius, (rays.near, rays.far, weights))
-    span = np.maximum(far - near, 1e-3)
-    depth = np.clip((radius - near) / span, 1e-4, 1.0 - 1e-4)
-    order = (-np.log(depth) / weight).reshape(mask.shape)
-    # The voxels with the smallest values turn to air: exactly the wanted number of them.
-    count = int(round(fraction * mask.sum()))
-    level = np.partition(order[mask], count)[count]
-    air = mask & (order < level)
-    shrink = np.exp(-level * weight)
-    edge = np.clip((near + shrink * span - radius) / min(volume.spacing) + 0.5, 0.0, 1.0)
-    edge = np.where(air, np.minimum(edge.reshape(mask.shape), 0.5), np.maximum(edge.reshape(mask.shape), 0.5))
-    kept = mask & (edge > 0)
-    pick = kept.reshape(-1)
-    near, radius, shrink = near[pick], radius[pick], shrink[pick]
-    stretch = np.where(radius < near, radius, near + (radius - near) / shrink) / np.maximum(radius, 1e-3)
+    root = hilum(where[mask], plan.side) + generator.normal(0.0, 3.0, 3).astype(np.float32)
+    offset = where - root
+    radius = np.linalg.norm(offset, axis=-1)
+    rays = Rays.cast(volume, inside, root, float(radius[mask].max()))
+    weights = retreat_weights(
+        rays.directions, plan.side, plan.position, plan.place, plan.loculated, plan.fraction, plan.effusion,
+        generator,
+    )
+    fields = rays.at(offset.reshape(-1, 3), radius.reshape(-1), (rays.near, rays.far, weights))
+    near, far, weight = (f.reshape(mask.shape) for f in fields)
+    span = np.maximum(far - near, 1.0)
+    raw = (radius - near) / span
+    depth = np.clip(raw, *DEPTH_RANGE)
+    held = ADHERENCE * np.maximum(1.0 - weight, 0.0)
+    order = (held - np.log(depth)) / weight
+    height = -(where @ np.array(GRAVITY[plan.position], np.float32))
+    level, surface = _levels(order[mask], height[mask], plan)
+    space = mask & (order < level)
+    air = space & (height >= surface)
+    shrink = np.exp(held - level * weight)
+    gap = (depth - shrink) * span
+    # Beyond the depth's range the gap would stay level: it goes on along the ray.
+    gap += (raw - depth) * span * (shrink < 1.0)
+    steps = np.stack(np.gradient(gap, *volume.spacing), axis=-1)
+    length = np.maximum(np.linalg.norm(steps, axis=-1), 1.0)
+    gap = np.where(space, np.maximum(gap, 1e-3), np.where(mask, np.minimum(gap, -1e-3), gap)) / length
+    shrink = np.minimum(shrink, 1.0)
+    moved = np.where(radius < near, radius, near + (radius - near) / shrink)
+    stretch = moved / np.maximum(radius, 1e-3)
     ratio = np.where(radius < near, 1.0, stretch**2 / shrink)
-    source = hilum + offset[pick] * stretch[:, None]
-    return Collapse(air, mask & ~air, edge, depth.reshape(mask.shape), kept, source, ratio)
+    return Collapse(
+        air, space & ~air, mask & ~space, gap, steps / length[..., None], height - surface,
+        root + offset * stretch[..., None], ratio,
+    )
 
 
-def _positions(volume: Volume, box: tuple[slice, slice, slice]) -> np.ndarray:
-    """LPS mm (z, y, x, 3) of the voxel centres of a box, float32."""
-    axes = [np.arange(s.start, s.stop, dtype=np.float32) for s in box]
-    affine = volume.affine.astype(np.float32)
-    z, y, x = (a.reshape([-1 if i == k else 1 for i in range(3)] + [1]) for k, a in enumerate(axes))
-    return affine[:3, 3] + x * affine[:3, 0] + y * affine[:3, 1] + z * affine[:3, 2]
+def _levels(order: np.ndarray, height: np.ndarray, plan: Plan) -> tuple[float, float]:
+    """(Level below which `order` is pleural space, height of the fluid's surface, -inf without fluid).
 
-
-def _hilum(points: np.ndarray, side: str) -> np.ndarray:
-    """A point just medial of the lung at half its height: where the lung stays attached, LPS mm."""
-    low, high = np.percentile(points[:, 2], [2.0, 98.0])
-    level = low + 0.58 * (high - low)
-    slab = _nearest(points, np.abs(points[:, 2] - level), 0.08 * (high - low) + 1.0)
-    toward = 1.0 if side == "right" else -1.0  # the midline lies to the left of the right lung
-    y_mid = np.percentile(slab[:, 1], 55.0)
-    row = _nearest(slab, np.abs(slab[:, 1] - y_mid), 0.1 * np.ptp(slab[:, 1]) + 1.0)
-    x = toward * np.percentile(toward * row[:, 0], 97.0) + toward * 5.0
-    return np.array([x, y_mid, level], dtype=np.float32)
-
-
-def _nearest(points: np.ndarray, away: np.ndarray, limit: float) -> np.ndarray:
-    """Points less than `limit` away, and never fewer than the nearest twentieth."""
-    return points[away <= max(limit, float(np.percentile(away, 5.0)))]
-
-
-@cache
-def _sphere() -> tuple[np.ndarray, Any]:
-    """Unit vectors (elevation x azimuth, 3), and the sparse matrix of their nearness to each other."""
-    from scipy.sparse import csr_array
-
-    elevation = np.linspace(-np.pi / 2, np.pi / 2, ELEVATIONS)
-    azimuth = np.arange(AZIMUTHS) * 2 * np.pi / AZIMUTHS
-    e, a = np.meshgrid(elevation, azimuth, indexing="ij")
-    directions = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], -1).reshape(-1, 3)
-    kernel = np.exp((directions @ directions.T - 1.0) * KERNEL_SHARPNESS)
-    return directions, csr_array(np.where(kernel > 1e-3, kernel, 0.0))
-
-
-@dataclass(frozen=True)
-class _Rays:
-    """Where rays from the hilum enter (`near`) and leave (`far`) the lung, mm, on an elevation x azimuth
-    grid of unit vectors `directions` (elevation, azimuth, 3)."""
-
-    directions: np.ndarray
-    near: np.ndarray
-    far: np.ndarray
-
-    @classmethod
-    def cast(cls, volume: Volume, inside: np.ndarray, hilum: np.ndarray, reach_mm: float) -> _Rays:
-        """Rays through the mask `inside` of the volume, `reach_mm` long, lengths smoothed in angle."""
-        directions, kernel = _sphere()
-        step = min(volume.spacing)
-        radii = np.arange(step / 2, reach_mm + step, step)
-        start = volume.world_to_index(hilum[None])[0]
-        slope = volume.world_to_index(hilum + directions) - start
-        index = np.rint(start + radii[:, None, None] * slope).astype(np.int32)[..., ::-1]
-        valid = np.all((index >= 0) & (index < inside.shape), axis=-1)
-        index[~valid] = 0
-        hit = inside[index[..., 0], index[..., 1], index[..., 2]] & valid
-        near = radii[hit.argmax(axis=0)] - step / 2
-        far = radii[len(radii) - 1 - hit[::-1].argmax(axis=0)] + step / 2
-        some = hit.any(axis=0).astype(np.float64)
-        total = kernel @ some
-        blank = total == 0.0  # directions without lung
-        total[blank] = 1.0
-        mean_near = kernel @ (some * near) / total
-        mean_far = (kernel @ (some * far**OUTER_MEAN_POWER) / total) ** (1.0 / OUTER_MEAN_POWER)
-        mean_near[blank], mean_far[blank] = 0.0, step
-        shape = (ELEVATIONS, AZIMUTHS)
-        return cls(directions.reshape(*shape, 3), mean_near.reshape(shape), mean_far.reshape(shape))
-
-    def at(self, offset: np.ndarray, radius: np.ndarray, fields: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-        """The fields, bilinear in angle, at offsets (n, 3) from the hilum."""
-        e = np.arcsin(np.clip(offset[:, 2] / np.maximum(radius, 1e-6), -1, 1))
-        row = (e / np.pi + 0.5) * (ELEVATIONS - 1)
-        column = (np.arctan2(offset[:, 1], offset[:, 0]) / (2 * np.pi) % 1.0) * AZIMUTHS
-        r0 = np.minimum(row.astype(np.int32), ELEVATIONS - 2)
-        c0 = column.astype(np.int32) % AZIMUTHS
-        c1 = (c0 + 1) % AZIMUTHS
-        fr, fc = (row - r0).astype(np.float32), (column % 1.0).astype(np.float32)
-        corners = (
-            (r0, c0, (1 - fr) * (1 - fc)), (r0, c1, (1 - fr) * fc),
-            (r0 + 1, c0, fr * (1 - fc)), (r0 + 1, c1, fr * fc),
-        )
-        return [sum(f.astype(np.float32)[r, c] * share for r, c, share in corners) for f in fields]
-
-
-def _weights(directions: np.ndarray, side: str, position: str, generator: np.random.Generator) -> np.ndarray:
-    """How readily the pleura retreats in each direction: 1 towards the air, small where the lung rests."""
-    rises = np.array(RISES_TO[position]) * (1.0 if side == "left" else -1.0, 1.0, 1.0)
-    rises = rises / np.linalg.norm(rises) + generator.normal(0.0, 0.12, 3)
-    cosine = directions @ (rises / np.linalg.norm(rises))
-    low = DEPENDENT_WEIGHT[position]
-    smooth = np.clip((cosine + 0.6) / 1.5, 0.0, 1.0)
-    weight = low + (1.0 - low) * smooth**2 * (3 - 2 * smooth)
-    waves = generator.normal(0.0, 1.0, (4, 3)) * 2.5
-    ripple = np.sin(directions @ waves.T + generator.uniform(0, 2 * np.pi, 4)).mean(axis=-1)
-    return weight * np.exp(0.35 * ripple)
-
-
+    The air is `plan.fraction` of air + lung to one voxel; the fluid `plan.effusion` of the whole side,
+    nearly (its surface lies at one height, and rows of voxels are not cut).
+    """
+    count = order.size
+    ranked = np.argsort(order, kind="stable")
+    surface = -np.inf
+    if plan.effusion > 0.0:
+        fluid = int(round(plan.effusion * count))
+        room = fluid + int(round(plan.fraction * (count - fluid)))
+        surface = float(np.partition(height[ranked[:room]], fluid)[fluid])
+    above = np.cumsum(height[ranked] >= surface)
+    taken = np.arange(1, count + 1)
+    share = above / np.maximum(above + count - taken, 1)
+    last = min(int(np.argmin(np.abs(share - plan.fraction))), count - 2)
+    return float(order[ranked[last + 1]]), surface

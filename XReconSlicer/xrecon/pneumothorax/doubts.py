@@ -40,7 +40,7 @@ def before(volume: Volume, settings: PtxParameters) -> list[str]:
 
 def about_leak(outside: np.ndarray, m_l: np.ndarray) -> list[str]:
     """A flood that took more than 2 % of the lungs."""
-    share = float((outside & m_l).sum()) / max(float(m_l.sum()), 1.0)
+    share = np.count_nonzero(outside & m_l) / max(np.count_nonzero(m_l), 1)
     if share <= MAX_LEAK_SHARE:
         return []
     return [
@@ -52,20 +52,20 @@ def about_leak(outside: np.ndarray, m_l: np.ndarray) -> list[str]:
 def about_air(hu: np.ndarray, labels: np.ndarray, settings: PtxParameters) -> list[str]:
     """Doubts about what counts as air: emphysema or noise in the other lung, many pieces."""
     warnings: list[str] = []
-    voxels = {side: int((labels == air).sum()) for side, air in (("right", RIGHT_AIR), ("left", LEFT_AIR))}
+    voxels = {"right": np.count_nonzero(labels == RIGHT_AIR), "left": np.count_nonzero(labels == LEFT_AIR)}
     for side, lung, air in (("right", RIGHT_LUNG, RIGHT_AIR), ("left", LEFT_LUNG, LEFT_AIR)):
         other = voxels["left" if side == "right" else "right"]
         room = (labels == lung) | (labels == air)
-        dark = float((hu[room] < settings.t_p).mean()) if room.any() else 0.0
+        dark = np.count_nonzero(room & (hu < settings.t_p)) / max(np.count_nonzero(room), 1)
         if dark > MAX_DARK_SHARE and 0 < voxels[side] + other and voxels[side] <= other:
             warnings.append(
                 f"{100 * dark:.0f} % of the {side} lung, the side with less air, lies below "
                 f"{settings.t_p:g} HU: emphysema or noise is probably counted as pneumothorax on both sides."
             )
-    _, sizes = morphology.label_components(labels >= RIGHT_AIR, AIR_CONNECTIVITY)
-    if sizes.size - 1 > MAX_PIECES:
+    pieces = morphology.count_components(labels >= RIGHT_AIR, AIR_CONNECTIVITY)
+    if pieces > MAX_PIECES:
         warnings.append(
-            f"The air lies in {sizes.size - 1} separate pieces: typical of noise, emphysema or large "
+            f"The air lies in {pieces} separate pieces: typical of noise, emphysema or large "
             "airways, not of one pneumothorax."
         )
     return warnings

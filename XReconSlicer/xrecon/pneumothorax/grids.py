@@ -60,7 +60,9 @@ def require_lungs(lungs: Volume, volume: Volume) -> np.ndarray:
             f"origin {volume.origin}), got shape {lungs.shape}, spacing {lungs.spacing} mm, "
             f"origin {lungs.origin}"
         )
-    found = np.unique(lungs.array)
-    if not np.isin(found, (0, RIGHT_LUNG, LEFT_LUNG)).all():
+    labels = lungs.array.astype(np.uint8, copy=False)
+    changed = labels is not lungs.array and (labels != lungs.array).any()
+    if changed or labels.max(initial=0) > LEFT_LUNG:
+        found = np.unique(lungs.array)
         raise InputError(f"expected lung labels 0, 1 (right), 2 (left), got {found[:8].tolist()}")
-    return lungs.array.astype(np.uint8)
+    return labels

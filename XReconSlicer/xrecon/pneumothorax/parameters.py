@@ -16,7 +16,7 @@ Seed = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
 
 class PtxParameters(BaseModel):
     """Thresholds in HU, balls in mm, volumes in ml. The paper gives t_p and v_t only; the other values
-    and every reading of the paper are this project's (see `xrecon.pneumothorax.segment`).
+    and every reading of the paper are this project's (see `xrecon.pneumothorax.algorithm1`).
 
     Fields can also be given with the paper's capital letters (K_l, K_b, K_p, T). Raises pydantic's
     ValidationError naming the field; `from_settings` raises InputError instead.
@@ -50,7 +50,7 @@ class PtxParameters(BaseModel):
         description="where the outside air is flooded from: corners, or voxel indices (z, y, x) of the array",
     )
     stay_inside: bool = Field(
-        True, description="cut the closed air back to lung and body, which closing may leave"
+        False, description="departs from the paper: cut the closed air back to lung and body"
     )
     smooth_mm: float = Field(
         0.0, ge=0.0, le=20.0, allow_inf_nan=False,

@@ -1,149 +1,59 @@
-"""PTX-Seg: lungs and pneumothorax air on a CT, Algorithm 1 of the X-Recon paper (section III.B).
-
-The steps, with the reading chosen where the paper is silent or ambiguous:
-
-1-2 M_l: the union of lung masks. Given by the caller (`xrecon.pneumothorax.lungs`).
-3   M_l <- M_l closed by K_l. The paper writes a ring operator, usually an opening; its text says closing
-    everywhere. Kernels have no size in the paper: balls in mm here (see `morphology` for the exact ball).
-4   M_bc <- Threshold(I, t_b) closed by K_b. Sense: body is I >= t_b. K_b must seal airways that reach the
-    border and not fill lungs. Field-of-view padding (-2000, -3024) lies below t_b and so is outside air.
-5   M_b <- (Grow(M_bc, x_0, T) | Grow(M_bc, x_max, T))'. Flood of the non-body voxels with neighbourhood T
-    from two opposite corners; x_max = (D, W, H) is out of range and read as (D-1, W-1, H-1). Corners are
-    taken in anatomical order (right-anterior-inferior and left-posterior-superior), so the order of storage
-    does not matter. A seed inside the body is skipped and reported. Air enclosed by the body stays in M_b.
-6   M_pc <- Threshold(M_l & M_b, t_p). A mask has no values: read as the voxels of M_l & M_b with I < t_p.
-7   M_p <- Measure(M_pc closed by K_p, v_t). The text adds "less than -950" after step 6: that is t_p, applied
-    once, before the closing. What the closing adds beyond M_l & M_b is cut off unless `stay_inside=False`.
-    Pieces (26 neighbours) of more than v_t ml stay.
-
-Right and left are not part of the algorithm: every voxel takes the side of the nearest lung label.
-
-Known weaknesses, measured on synthetic pneumothorax: noise and emphysema below t_p count as air. The
-warnings in the result's `meta` say when that is likely; `smooth_mm` helps against noise and departs from
-the paper.
-"""
+"""PTX-Seg: lungs and pneumothorax air on a CT, by the way the parameters ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import numpy as np
-
-from xrecon.pneumothorax import doubts, morphology, sides
-from xrecon.pneumothorax.grids import (
-    RIGHT_AIR,
-    RIGHT_LUNG,
-    anatomical_view,
-    require_hu,
-    require_lungs,
-)
+from xrecon.pneumothorax.algorithm1 import algorithm1
 from xrecon.pneumothorax.parameters import PtxParameters
-from xrecon.volume import InputError, Quantity, Volume
+from xrecon.pneumothorax.robust import robust
+from xrecon.pneumothorax.robust_parameters import RobustParameters
+from xrecon.volume import InputError, Volume
 
-__all__ = ["PtxParameters", "ptx_seg"]
+__all__ = ["MODES", "PtxParameters", "RobustParameters", "mode_of", "parameters_of", "ptx_seg"]
 
 Progress = Callable[[str, float, str], None]
+MODES = {"robust": RobustParameters, "reference": PtxParameters}
 
 
 def ptx_seg(
-    volume: Volume, lungs: Volume, parameters: PtxParameters | None = None, progress: Progress | None = None
+    volume: Volume,
+    lungs: Volume,
+    parameters: PtxParameters | RobustParameters | None = None,
+    progress: Progress | None = None,
 ) -> Volume:
     """Labels (uint8) on the CT's grid: 1 right lung, 2 left lung, 3 right and 4 left pneumothorax.
 
     volume: HU on any grid. lungs: 1 right, 2 left on the same grid, the union of the networks' masks.
-    parameters: see `PtxParameters`; the defaults are the paper's where it gives any.
+    parameters: `RobustParameters` for the robust mode (`xrecon.pneumothorax.robust`), the default, or
+    `PtxParameters` for the reference mode, Algorithm 1 of the paper (`xrecon.pneumothorax.algorithm1`).
     The result's `meta["warnings"]` holds one sentence per line, "" when nothing is doubtful; labels 1 and 2
-    are the closed lungs without the air.
+    are the lungs without the air.
     Raises InputError when the CT is not finite HU, the grids differ, the lungs are empty, or a seed lies
     outside the array.
     """
-    settings = parameters or PtxParameters()
-    say = progress or _silent
-    require_hu(volume)
-    view = anatomical_view(volume)
-    hu = view.apply(volume.array)
-    given = view.apply(require_lungs(lungs, volume))
-    if not given.any():
-        raise InputError("expected lungs in the lung mask, got an empty mask")
-    warnings = doubts.before(volume, settings)
-    say("ptx-seg", 0.0, "closing the lungs")
-    m_l = morphology.close(given > 0, settings.k_l, view.spacing)
-    say("ptx-seg", 0.2, "closing the body")
-    m_bc = morphology.close(hu >= settings.t_b, settings.k_b, view.spacing)
-    say("ptx-seg", 0.6, "flooding the air outside")
-    outside = _outside(m_bc, _seeds(settings, volume, view.apply), settings.connectivity, warnings)
-    warnings += doubts.about_leak(outside, m_l)
-    say("ptx-seg", 0.8, "air inside the lungs")
-    m_p = _air(hu, m_l & ~outside, settings, view.spacing)
-    labels = sides.nearest_side(given, m_l | m_p, view.spacing)
-    labels = np.where(m_p & (labels > 0), labels + (RIGHT_AIR - RIGHT_LUNG), labels).astype(np.uint8)
-    warnings += doubts.about_air(hu, labels, settings)
-    say("ptx-seg", 1.0, "done")
-    return volume.with_array(
-        view.restore(labels), Quantity.LABEL,
-        segmentation="PTX-Seg", warnings="\n".join(warnings), parameters=settings.model_dump_json(),
-    )
+    if isinstance(parameters, PtxParameters):
+        return algorithm1(volume, lungs, parameters, progress)
+    return robust(volume, lungs, parameters, progress)
 
 
-def _seeds(
-    settings: PtxParameters, volume: Volume, apply: Callable[[np.ndarray], np.ndarray]
-) -> list[tuple[int, int, int]]:
-    """Seed voxels as indices of the anatomical view."""
-    shape = np.array(apply(np.broadcast_to(np.uint8(0), volume.shape)).shape)
-    if settings.seeds == "two corners":
-        return [(0, 0, 0), tuple(int(n) - 1 for n in shape)]
-    if settings.seeds == "eight corners":
-        return [tuple(int(i) for i in np.array(corner) * (shape - 1)) for corner in np.ndindex(2, 2, 2)]
-    outside = [s for s in settings.seeds if any(i >= n for i, n in zip(s, volume.shape, strict=True))]
-    if outside:
-        raise InputError(f"seeds: expected voxel indices (z, y, x) inside {volume.shape}, got {outside[0]}")
-    marked = np.zeros(volume.shape, np.uint8)
-    for seed in settings.seeds:
-        marked[seed] = 1
-    return [tuple(int(i) for i in index) for index in np.argwhere(apply(marked))]
+def mode_of(parameters: PtxParameters | RobustParameters | None) -> str:
+    """The mode these parameters ask for: "robust" or "reference"."""
+    return "reference" if isinstance(parameters, PtxParameters) else "robust"
 
 
-def _outside(
-    m_bc: np.ndarray, seeds: list[tuple[int, int, int]], connectivity: int, warnings: list[str]
-) -> np.ndarray:
-    """Step 5 before the inversion: what the seeds reach without entering the body."""
-    blocked = sum(bool(m_bc[seed]) for seed in seeds)
-    if blocked == len(seeds):
-        warnings.append(
-            f"All {blocked} seeds lie inside the body, so no outside air was found and the whole scan counts "
-            "as body: air outside the patient that a lung mask covers would be counted. Set other seeds."
-        )
-        return np.zeros(m_bc.shape, bool)
-    if blocked:
-        warnings.append(
-            f"{blocked} of {len(seeds)} seeds lie inside the body and were skipped; the outside air may be "
-            "incomplete (try seeds = \"eight corners\")."
-        )
-    return morphology.flood(~m_bc, seeds, connectivity)
+def parameters_of(mode: str | None, settings: Mapping[str, Any]) -> PtxParameters | RobustParameters:
+    """The parameters of a mode from settings by name.
 
-
-def _air(
-    hu: np.ndarray, allowed: np.ndarray, settings: PtxParameters, spacing: tuple[float, float, float]
-) -> np.ndarray:
-    """Steps 6 and 7: air below t_p in `allowed`, closed, without small pieces."""
-    radius = morphology.ball_radius(max(settings.k_p, 4.0 * settings.smooth_mm), spacing)
-    box = morphology.grown_box(allowed, radius)
-    out = np.zeros(hu.shape, bool)
-    if box is None:
-        return out
-    values = hu[box]
-    if settings.smooth_mm > 0:
-        from scipy import ndimage
-
-        sigma = [settings.smooth_mm / s for s in spacing]
-        values = ndimage.gaussian_filter(values.astype(np.float32), sigma, mode="nearest")
-    closed = morphology.close(allowed[box] & (values < settings.t_p), settings.k_p, spacing)
-    if settings.stay_inside:
-        closed &= allowed[box]
-    voxel_ml = float(np.prod(spacing)) / 1000.0
-    out[box] = morphology.drop_small(closed, settings.v_t, voxel_ml, doubts.AIR_CONNECTIVITY)
-    return out
-
-
-def _silent(stage: str, fraction: float, message: str) -> None:
-    """Progress for nobody."""
+    mode: "robust" or "reference"; None takes the reference mode when every setting is one of Algorithm 1's
+    (t_p, K_b, ...) and there is one, else the robust mode. Raises InputError for another mode, or a setting
+    the mode does not have.
+    """
+    if mode is None:
+        names = set(PtxParameters.model_fields) | {"K_b", "K_l", "K_p", "T"}
+        papers = {n for n in settings if n in names and n not in RobustParameters.model_fields}
+        mode = "reference" if papers else "robust"
+    if mode not in MODES:
+        raise InputError(f"expected mode 'robust' or 'reference', got {mode!r}")
+    return MODES[mode].from_settings(settings)

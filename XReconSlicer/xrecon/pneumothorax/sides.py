@@ -8,7 +8,7 @@ from __future__ import annotations
 import edt
 import numpy as np
 
-from xrecon.pneumothorax import morphology
+from xrecon.pneumothorax import ellipsoid_bits, morphology
 from xrecon.pneumothorax.grids import LEFT_LUNG, RIGHT_LUNG
 from xrecon.volume import InputError
 
@@ -20,11 +20,14 @@ SEPARATE_SHARE = 0.25
 APART_MM = 50.0
 
 
-def nearest_side(labels: np.ndarray, where: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+def nearest_side(
+    labels: np.ndarray, where: np.ndarray, spacing: tuple[float, float, float], reach_mm: float = 6.0
+) -> np.ndarray:
     """1 or 2 (uint8) at the voxels of `where`, 0 elsewhere: the label that lies nearer in mm.
 
-    labels: 0, 1, 2. A voxel with a label keeps it; at equal distance right wins. Raises InputError
-    when `where` has voxels and `labels` has none.
+    labels: 0, 1, 2. A voxel with a label keeps it; at equal distance right wins. reach_mm: changes the
+    time only; voxels with one side within this distance and the other beyond need no distances.
+    Raises InputError when `where` has voxels and `labels` has none.
     """
     out = np.where(where, labels, 0).astype(np.uint8)
     open_voxels = where & (labels == 0)
@@ -36,14 +39,45 @@ def nearest_side(labels: np.ndarray, where: np.ndarray, spacing: tuple[float, fl
     if len(present) == 1:
         out[open_voxels] = present[0]
         return out
-    box = morphology.grown_box(open_voxels | (labels > 0), (0, 0, 0))
+    doubtful, local = _settle_plain(labels, open_voxels, out, spacing, reach_mm)
+    if not doubtful.any():
+        return out
+    margin = [int(np.ceil(reach_mm / s)) for s in spacing]
+    around = doubtful if local else doubtful | (labels > 0)
+    box = morphology.grown_box(around, margin if local else (0, 0, 0))
     right, left = (
         edt.edtsq(np.ascontiguousarray(labels[box] != k), anisotropy=spacing, black_border=False)
         for k in present
     )
     side = np.where(right <= left, RIGHT_LUNG, LEFT_LUNG).astype(np.uint8)
-    out[box] = np.where(open_voxels[box], side, out[box])
+    np.copyto(out[box], side, where=doubtful[box])
     return out
+
+
+def _settle_plain(
+    labels: np.ndarray,
+    open_voxels: np.ndarray,
+    out: np.ndarray,
+    spacing: tuple[float, float, float],
+    reach_mm: float,
+) -> tuple[np.ndarray, bool]:
+    """Writes into `out` the open voxels with one side within reach only.
+
+    Returns those left, and whether all of them have both sides within reach.
+    """
+    widths = ellipsoid_bits.metric_half_widths(reach_mm, spacing)
+    if widths.size > morphology.MAX_BALL_ROWS:
+        return open_voxels, False
+    asked = ellipsoid_bits.pack(open_voxels)
+    right, left = (
+        ellipsoid_bits.dilate_words(ellipsoid_bits.pack(labels == k), widths) & asked
+        for k in (RIGHT_LUNG, LEFT_LUNG)
+    )
+    columns = labels.shape[2]
+    for label, words in ((RIGHT_LUNG, right & ~left), (LEFT_LUNG, left & ~right)):
+        np.copyto(out, np.uint8(label), where=ellipsoid_bits.unpack(words, columns))
+    left_over = asked & ~(right ^ left)
+    return ellipsoid_bits.unpack(left_over, columns), not (left_over & ~right).any()
 
 
 def two_sides(air: np.ndarray, spacing: tuple[float, float, float], middle_x: float) -> np.ndarray:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xrecon.volume import InputError, Quantity, Radiograph
+
+if TYPE_CHECKING:
+    from xrecon.physics.geometry import ViewGeometry
 
 # Grey values of the network input beyond these are clipped: markers, collimation, metal.
 UNIT_RANGE = (-0.25, 1.25)
@@ -23,18 +27,28 @@ def canonical(radiograph: Radiograph) -> Radiograph:
     geometry = radiograph.geometry
     if geometry is None:
         raise InputError("expected a radiograph with a view geometry, got none: name its view (PA, lateral)")
-    row, column = np.array(geometry.row_direction), np.array(geometry.column_direction)
-    array, notes, changes = radiograph.array, [], {}
-    if row[2] > 0:
-        array, changes["row_direction"] = array[::-1], tuple(-row)
+    array, notes, changes = radiograph.array, [], canonical_axes(geometry)
+    if "row_direction" in changes:
+        array = array[::-1]
         notes.append("turned upside down")
-    if column[:2][np.argmax(np.abs(column[:2]))] < 0:
-        array, changes["column_direction"] = array[:, ::-1], tuple(-column)
+    if "column_direction" in changes:
+        array = array[:, ::-1]
         notes.append("mirrored")
     if not changes:
         return radiograph
     note = f"{' and '.join(notes)} to the standard layout"
     return radiograph.with_array(array, note, geometry=replace(geometry, **changes))
+
+
+def canonical_axes(geometry: ViewGeometry) -> dict[str, tuple[float, ...]]:
+    """The row and column directions of a view that the standard layout turns round, by field name."""
+    row, column = np.array(geometry.row_direction), np.array(geometry.column_direction)
+    changes = {}
+    if row[2] > 0:
+        changes["row_direction"] = tuple(-row)
+    if column[:2][np.argmax(np.abs(column[:2]))] < 0:
+        changes["column_direction"] = tuple(-column)
+    return changes
 
 
 def network_input(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ FRONTAL, LATERAL = "frontal", "lateral"
 _KINDS = {"PA": FRONTAL, "AP": FRONTAL, "LEFT LATERAL": LATERAL, "RIGHT LATERAL": LATERAL}
 # Two radiographs whose central rays (taken as lines) lie within this angle show the same view.
 SAME_VIEW_DEGREES = 30.0
+# Views nearer to each other than this add little; of networks for any views it is told, not refused.
+NEAR_VIEW_DEGREES = 10.0
 # Small copies of two pictures that correlate more (or are each other's negative) are one picture,
 # stored twice. A frontal and a lateral view of one patient correlate 0.55 to 0.8.
 SAME_PICTURE_CORRELATION = 0.97
@@ -59,6 +62,55 @@ def order_views(
         if match.view != view:
             warnings.append(f"the model was made for a {view} view and got {match.view}")
     return ordered, warnings
+
+
+def take_views(
+    radiographs: Sequence[Radiograph],
+    views: Sequence[str],
+    count: tuple[int, int] | None,
+    any_direction: bool,
+) -> tuple[list[Radiograph], list[str]]:
+    """The radiographs as a card's input takes them, and warnings.
+
+    count: least and most radiographs at once, in any order; None: exactly `views`, as `order_views`.
+    any_direction: from any side of the patient; otherwise each is one of `views`, PA for AP and left for
+    right. Raises InputError, naming what can be taken, for another number or view, for a radiograph
+    without geometry, and for one picture twice.
+    """
+    if count is None:
+        return order_views(radiographs, views)
+    least, most = count
+    named = ", ".join(views)
+    takes = f"{least} to {most} radiographs" if least < most else f"{least} radiographs"
+    takes += f" from any side of the patient (trained on {named})" if any_direction else f" out of {named}"
+    if not least <= len(radiographs) <= most:
+        raise InputError(f"expected {takes}, got {len(radiographs)}")
+    kinds = {view_kind(view) for view in views}
+    for number, radiograph in enumerate(radiographs, 1):
+        radiograph.require_finite(f"radiograph {number}{f' ({radiograph.view})' if radiograph.view else ''}")
+        if radiograph.geometry is None or not radiograph.view:
+            raise InputError(f"expected {takes}, got none known for radiograph {number}")
+        if not any_direction and view_kind(radiograph.view) not in kinds:
+            raise InputError(f"expected {takes}, got {radiograph.view}")
+    if not any_direction:
+        _refuse_same_view(radiographs)
+    return list(radiographs), _too_near(radiographs)
+
+
+def _too_near(radiographs: Sequence[Radiograph]) -> list[str]:
+    """Warnings of views that see almost the same; InputError for one picture twice."""
+    limit, warnings = np.cos(np.radians(NEAR_VIEW_DEGREES)), []
+    for first, second in combinations(radiographs, 2):
+        if same_picture(first.array, second.array):
+            raise InputError(
+                f"expected different radiographs, got one picture twice (as {first.view} and {second.view})"
+            )
+        if abs(float(_central_ray(first.geometry) @ _central_ray(second.geometry))) > limit:
+            warnings.append(
+                f"{first.view} and {second.view} look along nearly the same line, which tells little more "
+                "than one of them"
+            )
+    return warnings
 
 
 def _refuse_same_view(radiographs: Sequence[Radiograph]) -> None:

@@ -32,19 +32,28 @@ def rotation_matrix(angles_deg: np.ndarray) -> np.ndarray:
 
 # -- the CT --------------------------------------------------------------------------------------
 def augment_ct(
-    hu: torch.Tensor, spacing_mm: float, settings: AugmentationConfig, rng: np.random.Generator
-) -> torch.Tensor:
-    """A cube in HU (z, y, x), moved, deformed, mirrored and with another tissue scale."""
+    hu: torch.Tensor,
+    spacing_mm: float,
+    settings: AugmentationConfig,
+    rng: np.random.Generator,
+    labels: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A cube in HU (z, y, x), moved, deformed, mirrored and with another tissue scale; its label map,
+    if any, moved alike."""
     above_air = hu - AIR_HU
     warp = random_warp(hu.shape[0], spacing_mm, settings, rng)
     if rng.random() < settings.mirror_probability:
         above_air = above_air.flip(2)
+        labels = None if labels is None else labels.flip(2)
     if warp is not None:
         above_air = sample_cube(above_air, warp.to(hu.device))
+        if labels is not None:
+            moved = sample_cube(labels.to(hu.dtype), warp.to(hu.device), mode="nearest")
+            labels = moved.round().to(labels.dtype)
     if rng.random() < settings.intensity_probability:
         # an offset of the tissue scale leaves air at air
         above_air = above_air * (1.0 + rng.uniform(-1, 1) * settings.hu_offset / 1000.0)
-    return above_air + AIR_HU
+    return above_air + AIR_HU, labels
 
 
 def random_warp(
@@ -92,17 +101,21 @@ def _displacement(
     return functional.avg_pool3d(functional.pad(field, (2,) * 6, mode="replicate"), 5, 1)
 
 
-def sample_cube(cube: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-    """A cube (z, y, x) at the positions of a sampling grid (z, y, x, 3); 0 outside."""
+def sample_cube(cube: torch.Tensor, grid: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+    """A cube (z, y, x) at the positions of a sampling grid (z, y, x, 3); 0 outside.
+
+    mode: "bilinear", or "nearest" for labels."""
     slabs = grid.split(-(-grid.shape[0] // SLABS))
     even = [s for s in slabs if s.shape == slabs[0].shape]
     # the cube is expanded, not copied
     sampled = functional.grid_sample(
-        cube.expand(len(even), 1, *cube.shape), torch.stack(even), align_corners=False
+        cube.expand(len(even), 1, *cube.shape), torch.stack(even), mode, align_corners=False
     )
     parts = [sampled.reshape(-1, *grid.shape[1:3])]
     if len(even) < len(slabs):
-        parts.append(functional.grid_sample(cube[None, None], slabs[-1][None], align_corners=False)[0, 0])
+        parts.append(
+            functional.grid_sample(cube[None, None], slabs[-1][None], mode, align_corners=False)[0, 0]
+        )
     return torch.cat(parts)
 
 

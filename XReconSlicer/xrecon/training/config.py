@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from xrecon.physics.view_names import EXPECTED, named_angles
 from xrecon.training.recipes import RECIPES
 from xrecon.volume import InputError
 
@@ -53,11 +54,33 @@ class GridConfig(_Strict):
             raise ValueError("source_side must exceed the reconstruction by an even number of voxels")
         return self
 
+    @property
+    def ratio(self) -> int:
+        """Voxels of the source along one of the reconstruction."""
+        return round(self.spacing_mm / self.source_spacing_mm)
+
+    @property
+    def margin(self) -> int:
+        """Voxels of the source before the first of the reconstruction."""
+        return (self.source_side - self.side * self.ratio) // 2
+
 
 class ViewConfig(_Strict):
-    """The radiographs a model is trained for, and the range of distances it meets."""
+    """The radiographs a model is trained for, and the range of distances it meets.
 
-    views: tuple[str, ...] = ("PA", "LEFT LATERAL")
+    `views` are presets, oblique views ("LAO", "LAO 30 CRA 10") or positioner angles ("30,10").
+    """
+
+    views: tuple[str, ...] = Field(("PA", "LEFT LATERAL"), min_length=1)
+    views_per_sample: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="least and most of the views at once, drawn anew for each sample; none: all"
+    )
+    any_angle_probability: Probability = Field(
+        0.0, description="a view from any direction in place of a named one"
+    )
+    secondary_deg: float = Field(
+        15.0, ge=0, description="cranial or caudal angle of such a view, standard deviation"
+    )
     source_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (1700.0, 1900.0)
     isocenter_to_detector_mm: tuple[PositiveFloat, PositiveFloat] = (250.0, 350.0)
     other_side_probability: Probability = Field(0.15, description="AP for PA, right for left lateral")
@@ -66,6 +89,20 @@ class ViewConfig(_Strict):
     shift_jitter_mm: float = Field(2.0, ge=0, description="its shift along each axis, standard deviation")
     magnification_jitter: float = Field(0.01, ge=0, lt=0.3, description="relative, standard deviation")
     energy_kev: tuple[float, float] = Field((60.0, 70.0), description="range of the effective energy")
+
+    @model_validator(mode="after")
+    def _can_be_taken(self) -> ViewConfig:
+        for view in self.views:
+            try:
+                known = named_angles(view)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+            if known is None:
+                raise ValueError(f"views must be {EXPECTED}, got {view!r}")
+        counts = self.views_per_sample
+        if counts and not counts[0] <= counts[1] <= len(self.views):
+            raise ValueError(f"views_per_sample must rise and end at most at {len(self.views)}, the views")
+        return self
 
 
 class AugmentationConfig(_Strict):
@@ -99,11 +136,71 @@ class LossConfig(_Strict):
     absolute: float = Field(0.0, ge=0, description="mean absolute error (L1)")
     projection: float = Field(0.1, ge=0, description="multi-angle projections, random pose")
     adversarial: float = Field(1.0, ge=0, description="least squares, conditional on the radiographs")
+    uncertainty: float = Field(
+        0.0, ge=0, description="likelihood of the error, for networks that predict its size"
+    )
+    segmentation: float = Field(
+        0.0, ge=0, description="Dice loss of what a frozen lung model sees in axial slices"
+    )
+    segmenter: str = Field("lungs-unet", description="that model: bundled, or a model folder")
+    segmentation_slices: PositiveInt = Field(8, description="slices of a step, drawn anew for each")
     projection_geometry: Literal["exact", "prost"] = Field(
         "exact", description="prost: the published projector with its defects"
     )
     projection_jitter_deg: float = Field(10.0, ge=0)
     projection_jitter_fraction: float = Field(0.125, ge=0, description="of half the volume's width")
+    axis_projection: float = Field(0.0, ge=0, description="means along each axis (X2CT)")
+    perceptual: float = Field(0.0, ge=0, description="features of slices along each axis (X-CTRSNet)")
+    perceptual_features: Literal["filter-bank", "vgg16"] = Field(
+        "filter-bank", description="filter-bank: derivative filters, no weights; vgg16: the paper's"
+    )
+    perceptual_weights: str | None = Field(None, description="your file vgg16-397923af.pth, for vgg16")
+    perceptual_slices: int = Field(8, ge=0, description="drawn of each axis at a step; 0 is all")
+    frequency: float = Field(0.0, ge=0, description="log distance of the Fourier transforms (EAR)")
+    mip: float = Field(0.0, ge=0, description="maximum intensity projections along each axis (EAR)")
+    edge: float = Field(0.0, ge=0, description="cross-entropy of surface maps (EAR)")
+    edge_hu: float = Field(150.0, description="HU of the surface")
+    edge_width_hu: PositiveFloat = Field(100.0, description="HU over which a voxel becomes inside")
+    classes: float = Field(0.0, ge=0, description="Dice and cross-entropy of the network's own classes")
+    consistency: float = Field(
+        0.0, ge=0, description="RSC: classes of the true CT, and the reconstruction's like them (X-CTRSNet)"
+    )
+    consistency_detached_steps: int = Field(
+        0, ge=0, description="steps at first in which RSC does not change the true CT's classes to be alike"
+    )
+
+    @model_validator(mode="after")
+    def _weights_given(self) -> LossConfig:
+        if self.perceptual and self.perceptual_features == "vgg16" and not self.perceptual_weights:
+            raise ValueError("perceptual_weights must name the file of weights that vgg16 needs")
+        return self
+
+
+class SegmentationConfig(_Strict):
+    """Which classes a network learns beside the CT, when the loss has a term of classes."""
+
+    source: Literal["lungs", "files"] = Field(
+        "lungs", description="lungs: found in each CT; files: label maps, column 'labels' of subjects.csv"
+    )
+    labels: dict[str, tuple[PositiveInt, ...]] = Field(
+        default_factory=dict, description="for files: names of the classes and their values in the label maps"
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> SegmentationConfig:
+        values = [v for several in self.labels.values() for v in several]
+        if self.source == "files" and (not values or not all(self.labels.values())):
+            raise ValueError("labels must name each class and its values in the label maps")
+        if self.source == "lungs" and self.labels:
+            raise ValueError("labels are for label maps: the source must be 'files'")
+        if len(set(values)) < len(values) or max(values, default=0) > 65535:
+            raise ValueError("labels must have distinct values of at most 65535")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes after background, in the order of the network's channels."""
+        return tuple(self.labels) if self.source == "files" else ("right lung", "left lung")
 
 
 class OptimizerConfig(_Strict):
@@ -113,15 +210,19 @@ class OptimizerConfig(_Strict):
     betas: tuple[float, float] = (0.5, 0.99)
     weight_decay: float = Field(5e-4, ge=0)
     decoupled: bool = False
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    warm_fraction: float = Field(0.5, ge=0, le=1, description="linear: share of steps before the decay")
+    schedule: Literal["linear", "cosine", "constant", "step"] = "linear"
+    warm_fraction: float = Field(
+        0.5, ge=0, le=1, description="linear, step: share of steps before the decay, or before a tenth"
+    )
     gradient_clip: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 is no limit")
 
 
 class TrainConfig(_Strict):
     """A whole run. One epoch shows every training subject once; `steps`, when given, counts instead."""
 
-    task: Literal["reconstruction", "lungs"] = "reconstruction"
+    task: Literal["reconstruction", "lungs", "segmentation"] = Field(
+        "reconstruction", description="lungs: on axial slices; segmentation: classes of whole CTs"
+    )
     architecture: str = "x-recon"
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the architecture")
     discriminator: dict[str, Any] = Field(
@@ -136,6 +237,9 @@ class TrainConfig(_Strict):
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float64"] = Field(
         "float32", description="bfloat16: mixed precision; float64: to compare runs"
+    )
+    points_per_step: int = Field(
+        0, ge=0, description="voxels that a step compares, of networks asked for points; 0: all"
     )
     checkpointing: bool = Field(False, description="compute activations twice instead of keeping them")
     ema_decay: float = Field(
@@ -159,11 +263,32 @@ class TrainConfig(_Strict):
     geometry: ViewConfig = ViewConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     loss: LossConfig = LossConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
 
+    @model_validator(mode="after")
+    def _terms_fit(self) -> TrainConfig:
+        whole = [name for name in WHOLE_VOLUME_TERMS if getattr(self.loss, name)]
+        if self.points_per_step and whole:
+            raise ValueError(f"points_per_step leaves no whole volume for loss.{whole[0]}: set one to 0")
+        counts = self.geometry.views_per_sample
+        if self.loss.adversarial and counts and counts[0] < 2:
+            raise ValueError("loss.adversarial needs two views: set it or geometry.views_per_sample")
+        return self
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether training samples need the class of each voxel."""
+        return self.task == "segmentation" or bool(self.loss.classes or self.loss.consistency)
+
+
+# Terms of the loss that points drawn from the volume cannot have.
+WHOLE_VOLUME_TERMS = (
+    "projection", "adversarial", "perceptual", "axis_projection", "frequency", "mip", "edge", "classes",
+    "consistency",
+)  # fmt: skip
 # Settings that are replaced as a whole, not merged.
-_WHOLE = ("options", "discriminator")
+_WHOLE = ("options", "discriminator", "labels")
 
 
 def make_config(

@@ -2,14 +2,16 @@
 
 Every sample is a function of the seed and its number (`training.order`). All tensors are float32;
 volumes (b, 1, z, y, x) in [0, 1] units of the HU window, pictures (b, view, row, column) normalised
-as at inference, matrices (b, view, 3, 4) in LPS mm about the isocentre.
+as at inference, matrices (b, view, 3, 4) in LPS mm about the isocentre; all zeros for a view that a
+sample lacks. Labels, where the config asks for classes, are int64 (b, z, y, x) on the volumes' grid, 0
+background.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -21,18 +23,13 @@ from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.projector import Projector
 from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.preprocess.radiograph import normalize
-from xrecon.training.augment import add_scatter, augment_ct, degrade, mispositioned
+from xrecon.training.augment import add_scatter, augment_ct, degrade
 from xrecon.training.config import GridConfig, TrainConfig
+from xrecon.training.labels import classes_of, to_label_target
 from xrecon.training.order import Shuffle, sample_generator
 from xrecon.training.prepared import Prepared, PreparedSubjects
 from xrecon.training.subjects import Subject
-
-_OTHER_SIDE = {
-    "PA": "AP",
-    "AP": "PA",
-    "LEFT LATERAL": "RIGHT LATERAL",
-    "RIGHT LATERAL": "LEFT LATERAL",
-}
+from xrecon.training.views import random_views, reference_views
 
 
 @dataclass(frozen=True)
@@ -43,6 +40,7 @@ class Batch:
     matrices: torch.Tensor
     target: torch.Tensor
     names: tuple[str, ...]
+    labels: torch.Tensor | None = None
 
 
 class PairSource(Protocol):
@@ -90,8 +88,7 @@ def mean_target(source: PairSource) -> torch.Tensor:
 
 def to_target(hu: torch.Tensor, grid: GridConfig) -> torch.Tensor:
     """Source cube in HU (z, y, x) to the network's target (1, 1, z, y, x)."""
-    ratio = round(grid.spacing_mm / grid.source_spacing_mm)
-    margin = (grid.source_side - grid.side * ratio) // 2
+    ratio, margin = grid.ratio, grid.margin
     inner = hu[(slice(margin, grid.source_side - margin),) * 3] if margin else hu
     unit = (inner.clamp(*HU_WINDOW) - HU_WINDOW[0]) / (HU_WINDOW[1] - HU_WINDOW[0])
     return functional.avg_pool3d(unit[None, None], ratio)
@@ -113,65 +110,43 @@ class ProjectedPairs:
         return stack([self._augmented(item) for item in items])
 
     def reference(self, index: int, variant: int = 0) -> Batch:
-        """A subject as scanned, in the middle of the geometry range, without noise."""
+        """A subject as scanned, in the middle of the geometry range, without noise, in all views."""
         prepared, geometry = self.prepared[index], self.config.geometry
-        hu = self._cube(prepared, variant)
-        views = [
-            self._view(
-                name, np.mean(geometry.source_to_detector_mm), np.mean(geometry.isocenter_to_detector_mm)
-            )
-            for name in geometry.views
-        ]
+        hu, views = self._cube(prepared, variant), reference_views(self.config)
         integrals = self._project(hu, views, float(np.mean(geometry.energy_kev)))
         pictures = np.stack([normalize(picture.cpu().numpy()) for picture in integrals])
-        return self._batch(pictures, views, hu, prepared.subject.name)
+        return self._batch(pictures, views, hu, prepared.subject.name, self._classes(prepared, variant))
 
     def _cube(self, prepared: Prepared, variant: int) -> torch.Tensor:
         return torch.as_tensor(prepared.variants[variant][0], device=self.device).float()
 
-    def _augmented(self, item: int) -> Batch:
+    def _classes(self, prepared: Prepared, variant: int) -> torch.Tensor | None:
+        """The class of each voxel of the source cube, when they are wanted."""
+        if not self.config.needs_labels:
+            return None
+        classes = classes_of(prepared.variants[variant][1], self.config.segmentation)
+        return torch.as_tensor(classes, device=self.device)
+
+    def _moved(self, item: int) -> tuple[torch.Tensor, torch.Tensor | None, str, np.random.Generator]:
+        """A sample's CT after its random changes, its classes, its subject, and what draws the rest."""
         rng, settings = sample_generator(self.config.seed, item), self.config.augmentation
         prepared, variant = self.prepared[self._shuffle.subject(item)], 0
         if len(prepared.variants) > 1 and rng.random() < settings.pneumothorax_probability:
             variant = int(rng.integers(1, len(prepared.variants)))
-        hu = self._cube(prepared, variant)
-        hu = augment_ct(hu, self.config.grid.source_spacing_mm, settings, rng)
-        told, real = self._random_views(rng)
+        hu, classes = self._cube(prepared, variant), self._classes(prepared, variant)
+        hu, classes = augment_ct(hu, self.config.grid.source_spacing_mm, settings, rng, classes)
+        return hu, classes, prepared.subject.name, rng
+
+    def _augmented(self, item: int) -> Batch:
+        (hu, classes, name, rng), settings = self._moved(item), self.config.augmentation
+        told, real = random_views(self.config, rng)
         energy_kev = rng.uniform(*self.config.geometry.energy_kev)
         pixel_mm = self.config.grid.detector_spacing_mm
         pictures = []
         for integrals in self._project(hu, real, energy_kev):
             seen = add_scatter(integrals, pixel_mm, energy_kev, settings, rng)
             pictures.append(degrade(normalize(seen.cpu().numpy()), settings, rng))
-        return self._batch(np.stack(pictures), told, hu, prepared.subject.name)
-
-    def _random_views(self, rng: np.random.Generator) -> tuple[list[ViewGeometry], list[ViewGeometry]]:
-        """The views as the network is told of them, and as they are taken."""
-        geometry, told, real = self.config.geometry, [], []
-        for name in geometry.views:
-            if rng.random() < geometry.other_side_probability:
-                name = _OTHER_SIDE.get(name, name)
-            view = self._view(
-                name,
-                rng.uniform(*geometry.source_to_detector_mm),
-                rng.uniform(*geometry.isocenter_to_detector_mm),
-            )
-            told.append(view)
-            wrong = rng.random() < self.config.augmentation.geometry_probability
-            real.append(mispositioned(view, geometry, rng) if wrong else view)
-        return told, real
-
-    def _view(self, name: str, source_to_detector_mm: float, isocenter_to_detector_mm: float) -> ViewGeometry:
-        grid = self.config.grid
-        view = ViewGeometry.preset(
-            name,
-            source_to_detector_mm=float(source_to_detector_mm),
-            source_to_isocenter_mm=float(source_to_detector_mm - isocenter_to_detector_mm),
-            shape=(grid.detector_pixels,) * 2,
-            pixel_spacing=(grid.detector_spacing_mm,) * 2,
-        )
-        # the layout that preprocess.radiograph.canonical gives every picture
-        return replace(view, column_direction=tuple(np.abs(view.column_direction)))
+        return self._batch(np.stack(pictures), told, hu, name, classes)
 
     def _project(self, hu: torch.Tensor, views: Sequence[ViewGeometry], energy_kev: float) -> torch.Tensor:
         """Line integrals (view, row, column)."""
@@ -182,7 +157,12 @@ class ProjectedPairs:
             return projector(hu_to_attenuation(hu, energy_kev)[None, None])[0]
 
     def _batch(
-        self, pictures: np.ndarray, views: Sequence[ViewGeometry], hu: torch.Tensor, name: str
+        self,
+        pictures: np.ndarray,
+        views: Sequence[ViewGeometry],
+        hu: torch.Tensor,
+        name: str,
+        classes: torch.Tensor | None = None,
     ) -> Batch:
         matrices = np.stack([view.matrix for view in views])
         return Batch(
@@ -190,14 +170,22 @@ class ProjectedPairs:
             matrices=torch.as_tensor(matrices, dtype=torch.float32)[None],
             target=to_target(hu, self.config.grid),
             names=(name,),
+            labels=None if classes is None else to_label_target(classes, self.config.grid),
         )
 
 
 def stack(parts: Sequence[Batch]) -> Batch:
-    """Batches of one as one batch."""
+    """Batches of one as one batch; those with fewer views get views that are not there: all zeros."""
+    most = max(p.matrices.shape[1] for p in parts)
     return Batch(
-        pictures=torch.cat([p.pictures for p in parts]),
-        matrices=torch.cat([p.matrices for p in parts]),
+        pictures=torch.cat([_filled(p.pictures, most) for p in parts]),
+        matrices=torch.cat([_filled(p.matrices, most) for p in parts]),
         target=torch.cat([p.target for p in parts]),
         names=tuple(name for p in parts for name in p.names),
+        labels=None if parts[0].labels is None else torch.cat([p.labels for p in parts]),
     )
+
+
+def _filled(views: torch.Tensor, count: int) -> torch.Tensor:
+    """(1, view, ., .) with `count` views, the added ones all zeros."""
+    return functional.pad(views, (0, 0, 0, 0, 0, count - views.shape[1]))

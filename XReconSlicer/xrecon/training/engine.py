@@ -6,6 +6,7 @@ A run lives in one folder:
     log.csv          one row per logged step; tensorboard/ holds the same when that is installed
     samples/         pictures of a validation subject's reconstruction
     checkpoint.pt    everything needed to go on; replaced atomically
+    status.json      how far it is and how it ended, beside a lock (`training.status`)
     model/           card.json and weights.safetensors, written at the end
 A killed run resumes from its checkpoint and gives what an uninterrupted run would have given.
 """
@@ -33,6 +34,7 @@ from xrecon.training.optimization import (
 )
 from xrecon.training.order import Share
 from xrecon.training.runlog import RunLog, TimeLeft
+from xrecon.training.status import STOP, StopRequested
 from xrecon.volume import InputError
 
 if TYPE_CHECKING:
@@ -77,8 +79,10 @@ class Task(Protocol):
 class Trainer:
     """One run of a task in a folder.
 
-    steps: of the optimiser. epoch_steps: steps of one epoch. Raises InputError when the folder holds a
-    run with other settings, and when the loss is no longer finite (the last checkpoint stays).
+    steps: of the optimiser. epoch_steps: steps of one epoch. stop: whether the run is to end after this
+    step; one process's wish is enough. Raises StopRequested then, with a checkpoint saved. Raises
+    InputError when the folder holds a run with other settings, and when the loss is no longer finite
+    (the last checkpoint stays).
     """
 
     def __init__(
@@ -91,10 +95,11 @@ class Trainer:
         *,
         epoch_steps: int = 1,
         processes: Processes | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.task, self.config, self.steps, self.epoch_steps = task, config, steps, epoch_steps
         self.folder, self.progress = Path(folder), progress
-        self.processes = processes or Processes()
+        self.processes, self.stop = processes or Processes(), stop
         self.share = Share(config.batch, config.accumulation, self.processes.rank, self.processes.count)
         self.step, self.seconds = 0, 0.0
         self.optimizer = make_optimizer(task.network, config.optimizer)
@@ -112,10 +117,13 @@ class Trainer:
             while self.step < self.steps:
                 started = time.perf_counter()
                 terms = self._train_step()
+                is_stop = terms.pop(STOP) > 0
                 self.step += 1
                 self.seconds += time.perf_counter() - started
                 if self.processes.is_first:
                     self._after_step(terms, clock)
+                if is_stop and self.step < self.steps:
+                    self._leave_off()
             return self._finish() if self.processes.is_first else {}
 
     @property
@@ -133,7 +141,7 @@ class Trainer:
             self.average.update_parameters(self.task.network)
         if self.critic_optimizer is not None:
             terms["critic"] = self._update_critic(factor)
-        terms = self.processes.mean(terms, self.task.device)
+        terms = self.processes.mean({**terms, STOP: float(self.stop())}, self.task.device)
         return {**terms, "learning_rate_factor": factor}
 
     def _update_generator(self, factor: float) -> dict[str, float]:
@@ -190,6 +198,12 @@ class Trainer:
             with atomic_path(self.folder / SAMPLES / f"step_{self.step:08d}.png") as temporary:
                 picture.save(temporary)
 
+    def _leave_off(self) -> None:
+        if self.processes.is_first:
+            self._save()
+            self.log.close()
+        raise StopRequested(f"stopped at step {self.step} of {self.steps}; resume goes on from there")
+
     def _finish(self) -> dict[str, float]:
         self._save()
         self.log.close()
@@ -243,6 +257,8 @@ class Trainer:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step, self.seconds, self.log.rows = state["step"], state["seconds"], state["rows"]
+        if self.processes.is_first:
+            self.log.write()  # without what a killed run logged after its checkpoint
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from xrecon.nets.registry import create_model, load_model, record_quality, save_
 from xrecon.preprocess.ct import AIR_HU
 from xrecon.training.config import AugmentationConfig, TrainConfig
 from xrecon.training.distributed import Processes
+from xrecon.training.labels import LUNG_CLASSES
 from xrecon.training.order import Shuffle, sample_generator
 from xrecon.training.prepared import PreparedSubjects
 from xrecon.training.reconstruction import LICENCE, training_data
@@ -33,8 +34,7 @@ INTENDED_USE = (
     "Research on measuring pneumothorax in CT: the lung masks of PTX-Seg. Not a medical device; not for "
     "diagnosis or treatment. Look at every mask before using a figure."
 )
-# Label values of a prepared subject (1, 2 lung; 3, 4 its pleural air) to classes 0, 1 right, 2 left.
-_CLASS_OF = np.array([0, 1, 2, 1, 2], dtype=np.int64)
+_CLASS_OF = LUNG_CLASSES.astype(np.int64)
 VALIDATION_BATCH = 16
 
 

@@ -14,12 +14,14 @@ from xrecon.training.config import OptimizerConfig
 
 def learning_rate_factor(settings: OptimizerConfig, step: int, steps: int) -> float:
     """Share of the learning rate at a step: constant, cosine to zero, or linear to zero after
-    `warm_fraction` of the steps (the paper: 100 epochs constant, 100 linear)."""
+    `warm_fraction` of the steps (X-Recon: 100 epochs constant, 100 linear), or a tenth from there on."""
     done = step / max(steps, 1)
     if settings.schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
     if settings.schedule == "linear" and done > settings.warm_fraction:
         return max(0.0, (1.0 - done) / max(1.0 - settings.warm_fraction, 1e-9))
+    if settings.schedule == "step" and done >= settings.warm_fraction:
+        return 0.1
     return 1.0
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 # First words of the seeds, so that no two uses draw the same numbers.
-ORDER, SAMPLE, POSE = 0, 1, 2
+ORDER, SAMPLE, POSE, POINTS = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ def sample_generator(seed: int, item: int) -> np.random.Generator:
 def pose_generator(seed: int, step: int) -> np.random.Generator:
     """The random numbers of a step's projection loss, the same for all of its samples."""
     return np.random.default_rng([seed, POSE, step])
+
+
+def point_generator(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of the points that a step compares, the same for all of its samples."""
+    return np.random.default_rng([seed, POINTS, step])
 
 
 class Shuffle:

@@ -26,6 +26,7 @@ from xrecon.pneumothorax.synthesize import add_pneumothorax
 from xrecon.preprocess.ct import AIR_HU, lung_center, resample
 from xrecon.preprocess.projection import prepare_for_projection
 from xrecon.training.config import TrainConfig
+from xrecon.training.labels import file_classes, label_center
 from xrecon.training.store import source_digest
 from xrecon.training.subjects import MANIFEST_NAME, Subject
 from xrecon.volume import InputError, Quantity, Volume
@@ -38,7 +39,8 @@ class Prepared:
     """A subject ready for sampling: variants[i] is (HU int16, labels uint8), both (z, y, x) cubes.
 
     Variant 0 is the patient as scanned, the others have a synthetic pneumothorax. Labels are 1
-    right lung, 2 left lung, 3 and 4 the pleural air of the right and left side.
+    right lung, 2 left lung, 3 and 4 the pleural air of the right and left side; with label maps from
+    files, the classes of the config.
     """
 
     subject: Subject
@@ -105,7 +107,7 @@ class PreparedSubjects(Sequence[Prepared]):
 
 def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
     """What a stored subject was made from: other content under the same name is another CT."""
-    return {
+    settings = {
         "version": 2,
         "source": subject.sha256 or source_digest(subject.path),
         "side": config.grid.source_side,
@@ -113,6 +115,15 @@ def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
         "variants": config.pneumothorax_variants,
         "completed": config.complete_bodies,
     }
+    if _from_files(config):
+        labels = source_digest(subject.labels) if subject.labels else ""
+        settings |= {"labels": labels, "classes": config.model_dump(mode="json")["segmentation"]["labels"]}
+    return settings
+
+
+def _from_files(config: TrainConfig) -> bool:
+    """Whether the classes are those of label maps that come with the CTs."""
+    return config.needs_labels and config.segmentation.source == "files"
 
 
 def prepare_subject(subject: Subject, config: TrainConfig, folder: Path) -> Prepared:
@@ -150,8 +161,30 @@ def _stored(path: Path, settings: str) -> tuple[tuple[np.ndarray, np.ndarray], .
 def _make_variants(subject: Subject, config: TrainConfig) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     volume = read_volume(subject.path).require_hounsfield(f"the CT {subject.path}")
     clean, _ = prepare_for_projection(volume, complete=config.complete_bodies)
+    classes = _read_classes(subject, config) if _from_files(config) else None
+    # a neck or a spine need not have lungs: what was labelled is in the middle then
+    center = lung_center(clean) if classes is None else label_center(classes)
     side, spacing = config.grid.source_side, config.grid.source_spacing_mm
-    cube = resample(clean, (side,) * 3, (spacing,) * 3, lung_center(clean), fill=AIR_HU)
+    cube = resample(clean, (side,) * 3, (spacing,) * 3, center, fill=AIR_HU)
+    variants = _with_pneumothorax(subject, cube, config)
+    if classes is not None:
+        on_cube = resample(classes, (side,) * 3, (spacing,) * 3, center, fill=0, order=0)
+        variants = [(hu, on_cube) for hu, _ in variants]
+    return tuple(
+        (np.clip(np.rint(hu.array), -1024, 3071).astype(np.int16), _labels(labels)) for hu, labels in variants
+    )
+
+
+def _read_classes(subject: Subject, config: TrainConfig) -> Volume:
+    if subject.labels is None:
+        raise InputError(f"expected a label map in column 'labels' of {MANIFEST_NAME} for {subject.path}")
+    return file_classes(read_volume(subject.labels, Quantity.LABEL), config.segmentation)
+
+
+def _with_pneumothorax(subject: Subject, cube: Volume, config: TrainConfig) -> list[tuple[Volume, Volume]]:
+    """The cube and its lungs, and the variants with pleural air that the config asks for."""
+    if _from_files(config) and not config.pneumothorax_variants:
+        return [(cube, cube.with_array(np.zeros(cube.shape, dtype=np.uint8), Quantity.LABEL))]
     lungs = classical_lungs(cube)
     variants = [(cube, lungs)]
     sides = _sides_with_lung(lungs)
@@ -167,9 +200,7 @@ def _make_variants(subject: Subject, config: TrainConfig) -> tuple[tuple[np.ndar
         position = ("supine", "erect")[number % 2]
         side_name = sides[(number + first_side) % len(sides)]
         variants.append(add_pneumothorax(cube, lungs, side_name, fraction, position=position, seed=number))
-    return tuple(
-        (np.clip(np.rint(hu.array), -1024, 3071).astype(np.int16), _labels(labels)) for hu, labels in variants
-    )
+    return variants
 
 
 def _sides_with_lung(lungs: Volume) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +16,28 @@ import numpy as np
 import torch
 from torch import nn
 
+from xrecon.nets.biplanar import PAIR, view_sets_text
 from xrecon.nets.card import ModelCard, RadiographInput, TrainingData, VolumeOutput
+from xrecon.nets.outputs import TrainingOutputs, segments
 from xrecon.nets.registry import create_model, load_model, record_quality, save_model
 from xrecon.preprocess.ct import HU_WINDOW, unit_to_hu
+from xrecon.preprocess.views import view_kind
 from xrecon.training.config import TrainConfig
 from xrecon.training.datasets import Batch, PairSource, Prefetched, mean_target
 from xrecon.training.distributed import Processes
+from xrecon.training.labels import dice_by_name, mean_dice
 from xrecon.training.order import pose_generator
+from xrecon.training.points import choose, slices_of, takes_points
 from xrecon.training.subjects import Subject
+from xrecon.training.terms import PaperTerms, require_outputs
+from xrecon.training.uncertainty import uncertainty_loss
 from xrecon.volume import InputError, Volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# Architectures that sample along the rays and so have to know how large the cube is.
+KNOWS_THE_FIELD = ("lifting", "any-view", "pixel-inr")
 LICENCE = "CC BY 4.0, with the attributions of the training data"
 INTENDED_USE = (
     "Research on few-view reconstruction. Not a medical device; not for diagnosis or treatment. "
@@ -38,15 +48,49 @@ INTENDED_USE = (
 def reconstructor_options(config: TrainConfig) -> dict[str, Any]:
     """Keyword arguments of the network: the config's, with what follows from grid and views."""
     options: dict[str, Any] = {"side": config.grid.side}
-    if config.architecture == "lifting":
+    if config.architecture in KNOWS_THE_FIELD:
         options["field_mm"] = config.grid.side * config.grid.spacing_mm
+    if config.architecture in _TAKE_VIEWS:
         options["views"] = len(config.geometry.views)
+    if config.architecture in _TAKE_CLASSES:
+        options["classes"] = 1 + len(config.segmentation.names) if config.needs_labels else 0
     return {**options, **config.options}
 
 
+# Architectures whose options follow from the number of views, and from the classes that are learnt.
+_TAKE_VIEWS = ("lifting", "sit", "psr", "x2ct-cnn", "x2ct-gan")
+_TAKE_CLASSES = ("x-ctrsnet", "ear")
+
+
 def create_reconstructor(config: TrainConfig) -> nn.Module:
-    """The network with fresh weights; raises InputError for an architecture or options that do not exist."""
-    return create_model(config.architecture, **reconstructor_options(config))
+    """The network with fresh weights.
+
+    Raises InputError for an architecture or options that do not exist, views that it cannot take, and
+    losses that it cannot have.
+    """
+    network = create_model(config.architecture, **reconstructor_options(config))
+    view_sets, kinds = getattr(network, "view_sets", None), tuple(map(view_kind, config.geometry.views))
+    if view_sets is not None and kinds not in view_sets:
+        raise InputError(
+            f"geometry.views: the architecture {config.architecture!r} takes {view_sets_text(view_sets)}, "
+            f"got {' + '.join(config.geometry.views)}"
+        )
+    if config.loss.adversarial and kinds[:2] != PAIR[0]:
+        raise InputError(
+            f"loss.adversarial: the discriminator takes {view_sets_text(PAIR)}, "
+            f"got {' + '.join(config.geometry.views)}"
+        )
+    require_outputs(config, network)
+    return network
+
+
+def require_fitting_network(network: nn.Module, config: TrainConfig) -> None:
+    """Raises InputError when a network cannot be trained as the config says."""
+    name = config.architecture
+    if config.geometry.views_per_sample and not getattr(network, "any_views", False):
+        raise InputError(f"geometry.views_per_sample: the architecture {name!r} takes all its views at once")
+    if config.points_per_step and not takes_points(network):
+        raise InputError(f"points_per_step: the architecture {name!r} gives whole volumes only")
 
 
 def create_discriminator(config: TrainConfig) -> nn.Module:
@@ -94,6 +138,12 @@ class ReconstructionTask:
                 jitter_fraction=weights.projection_jitter_fraction,
                 geometry=weights.projection_geometry,
             ).to(self.device)
+        self.paper_terms = PaperTerms(config, self.device)
+
+        if weights.segmentation:
+            from xrecon.training.segmentation_loss import SegmentationLoss
+
+            self.segmentation = SegmentationLoss(weights.segmenter, config.grid.spacing_mm, self.device)
 
     def distribute(self, processes: Processes) -> tuple[nn.Module, nn.Module | None]:
         """Network and discriminator as the losses call them when several processes work together."""
@@ -106,11 +156,22 @@ class ReconstructionTask:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
 
-    def _predict(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+    def _predict(
+        self, network: nn.Module, batch: Batch, points: torch.Tensor | None = None
+    ) -> torch.Tensor:
         pictures, matrices, _ = self._on_device(batch)
+        asked = () if points is None else (points.to(self._dtype),)
         with self._autocast():
-            prediction = network(pictures, matrices)
+            prediction = network(pictures, matrices, *asked)
         return prediction.to(self._dtype)
+
+    def _outputs(self, batch: Batch) -> TrainingOutputs:
+        """What the losses see: the volume, and whatever else the network can give."""
+        if not getattr(self.network, "wants_reference", False):
+            return TrainingOutputs(self._predict(self._network, batch))
+        with self._autocast():
+            outputs = self._network(*self._on_device(batch))
+        return outputs._replace(volume=outputs.volume.to(self._dtype))
 
     def _on_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         parts = (batch.pictures, batch.matrices, batch.target)
@@ -122,15 +183,23 @@ class ReconstructionTask:
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Weighted sum of the terms that are switched on, and each term before weighting."""
         batch, weights = self.data.sample(items, following), self.config.loss
-        prediction, target = self._predict(self._network, batch), self._on_device(batch)[2]
+        outputs, target, slices = self._compared(step, batch)
+        prediction = outputs.volume
         terms: dict[str, torch.Tensor] = {}
+        if weights.uncertainty and prediction.shape[1] > 1:
+            terms["uncertainty"] = uncertainty_loss(prediction, target)
+        prediction = prediction[:, :1]
         if weights.reconstruction:
             terms["reconstruction"] = nn.functional.mse_loss(prediction, target)
         if weights.absolute:
             terms["absolute"] = nn.functional.l1_loss(prediction, target)
+        if slices is not None:
+            terms["segmentation"] = self.segmentation(*slices)
         if weights.projection:
             rng = pose_generator(self.config.seed, step)
             terms["projection"] = self.projection(prediction, target, rng)
+        labels = None if batch.labels is None else batch.labels.to(self.device)
+        terms |= self.paper_terms(outputs._replace(volume=prediction), target, labels, step)
         if self.critic is not None:
             # only the generator learns here, so the discriminator's own gradients are spared
             self.critic.requires_grad_(False)
@@ -139,6 +208,22 @@ class ReconstructionTask:
             self._unjudged.append((batch, prediction.detach()))
         loss = sum(getattr(weights, name) * term for name, term in terms.items())
         return loss, {name: float(term.detach()) for name, term in terms.items()}
+
+    def _compared(
+        self, step: int, batch: Batch
+    ) -> tuple[TrainingOutputs, torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+        """Outputs and target where this step compares them, and their slices for the segmenter."""
+        target = self._on_device(batch)[2]
+        chosen = choose(self.config, step, self.device)
+        if self.config.points_per_step:
+            prediction, planes = chosen.part(self._predict(self._network, batch, chosen.points()))
+            target, true_planes = chosen.of_volume(target)
+            outputs = TrainingOutputs(prediction)
+        else:
+            outputs = self._outputs(batch)
+            planes, true_planes = (slices_of(v, chosen.slices) for v in (outputs.volume, target))
+        wanted = bool(self.config.loss.segmentation)
+        return outputs, target, (planes[:, :1], true_planes) if wanted else None
 
     def critic_loss(self) -> torch.Tensor:
         """Least-squares loss of the discriminator on the oldest real and generated volumes not yet seen."""
@@ -161,7 +246,7 @@ class ReconstructionTask:
         """Means over the validation patients: PSNR 3D (dB), SSIM, MAE (HU); "_mean_volume" in its place."""
         from xrecon.evaluation.metrics import mae, psnr, ssim  # loads scikit-image
 
-        rows, mean = [], self.mean_volume[0, 0].numpy()
+        rows, classes, mean = [], [], self.mean_volume[0, 0].numpy()
         for index in range(len(self.validation.subjects)):
             prediction, truth = self._pair(network, index)
             rows.append(
@@ -173,7 +258,27 @@ class ReconstructionTask:
                     "ssim_mean_volume": ssim(mean, truth, data_range=1.0),
                 }
             )
-        return _means(rows)
+            for count in self._view_counts():
+                fewer = self._pair(network, index, views=count)[0]
+                rows[-1][f"psnr_views_{count}"] = psnr(fewer, truth, data_range=1.0)
+            classes.append(self._class_dice(network, index))
+        return {**_means(rows), **mean_dice(classes)}
+
+    def _class_dice(self, network: nn.Module, index: int) -> dict[str, float]:
+        """Dice of each class of a validation patient, when the network gives classes."""
+        if not segments(network):
+            return {}
+        batch = self.validation.reference(index)
+        pictures, matrices, _ = self._on_device(batch)
+        with torch.no_grad(), self._autocast():
+            _, logits = network.reconstruct_and_segment(pictures, matrices)
+        found = logits.argmax(dim=1)[0].cpu().numpy()
+        return dice_by_name(found, batch.labels[0].cpu().numpy(), self.config.segmentation.names)
+
+    def _view_counts(self) -> range:
+        """The numbers of views to judge besides all: the first ones of the config."""
+        counts = self.config.geometry.views_per_sample
+        return range(counts[0], min(counts[1] + 1, len(self.config.geometry.views))) if counts else range(0)
 
     def validate_shuffled(self, network: nn.Module) -> dict[str, float]:
         """PSNR and SSIM of each validation patient's volume against that from the next one's radiographs.
@@ -202,10 +307,11 @@ class ReconstructionTask:
         return compare_volumes(truth, prediction)
 
     def _pair(
-        self, network: nn.Module, index: int, source: PairSource | None = None
+        self, network: nn.Module, index: int, source: PairSource | None = None, views: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Prediction and truth (z, y, x) of a subject in [0, 1]."""
+        """Prediction, from the first `views` or all, and truth (z, y, x) of a subject in [0, 1]."""
         batch = (source or self.validation).reference(index)
+        batch = replace(batch, pictures=batch.pictures[:, :views], matrices=batch.matrices[:, :views])
         with torch.no_grad():
             prediction = self._predict(network, batch)[0, 0].clamp(0, 1)
         return prediction.cpu().numpy(), batch.target[0, 0].cpu().numpy()
@@ -232,12 +338,19 @@ class ReconstructionTask:
             options=reconstructor_options(config),
             input=RadiographInput(
                 views=list(geometry.views),
+                view_count=geometry.views_per_sample,
+                directions="any" if geometry.any_angle_probability else "named",
                 shape=(grid.detector_pixels,) * 2,
                 pixel_spacing=(grid.detector_spacing_mm,) * 2,
                 source_to_detector_mm=(low, high),
                 source_to_isocenter_mm=(low - far, high - near),
             ),
-            output=VolumeOutput(side=grid.side, spacing_mm=grid.spacing_mm, hu_window=HU_WINDOW),
+            output=VolumeOutput(
+                side=grid.side,
+                spacing_mm=grid.spacing_mm,
+                hu_window=HU_WINDOW,
+                labels=["background", *config.segmentation.names] if segments(self.network) else [],
+            ),
             licence=LICENCE,
             intended_use=INTENDED_USE,
             limitations=(

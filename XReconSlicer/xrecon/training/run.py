@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from xrecon.nets.device import choose_device
@@ -20,8 +22,10 @@ from xrecon.training.reconstruction import (
     ReconstructionTask,
     create_discriminator,
     create_reconstructor,
+    require_fitting_network,
     switch_on_checkpointing,
 )
+from xrecon.training.status import RunStatus, StopRequested
 from xrecon.training.store import MANIFEST, open_store
 from xrecon.training.stored import StoredPairs, make_pair, stored_subjects
 from xrecon.training.subjects import Subject, find_subjects, split_subjects
@@ -44,7 +48,8 @@ def train(
 
     The exported model is `output/model`. What was left out and why is appended to `warnings`. Under
     `torchrun` every process calls this; the first one writes, the others return {}. Raises InputError
-    for unusable data or settings and for a folder that already holds another run.
+    for unusable data or settings and for a folder that already holds another run; StopRequested when a
+    file `stop` in the folder asked the run to end (`training.status`).
     """
     data, output = Path(data), Path(output)
     warnings = [] if warnings is None else warnings
@@ -54,14 +59,35 @@ def train(
     precision, notes = usable_precision(config.precision, device.name)
     warnings.extend([*device.notes, *notes])
     with join_processes(device.name) as processes:
-        say = progress if progress and processes.is_first else _silent
-        manifest = _manifest(data, output, config, warnings, say) if processes.is_first else None
-        manifest = processes.from_first(manifest)
-        on_device = config.model_copy(update={"precision": precision})
-        task = make_task(data, output, manifest, on_device, device.name)
-        steps, epoch_steps = count_steps(len(manifest.chosen("train")), config, processes)
-        trainer = Trainer(task, config, steps, output, say, epoch_steps=epoch_steps, processes=processes)
-        return trainer.run(resume)
+        first = RunStatus(output) if processes.is_first else None
+        with first or nullcontext():
+            say, stop = _connected(first, progress)
+            manifest = _manifest(data, output, config, warnings, say, stop) if first else None
+            manifest = processes.from_first(manifest)
+            on_device = config.model_copy(update={"precision": precision})
+            task = make_task(data, output, manifest, on_device, device.name)
+            steps, epoch_steps = count_steps(len(manifest.chosen("train")), config, processes)
+            trainer = Trainer(
+                task, config, steps, output, say, epoch_steps=epoch_steps, processes=processes, stop=stop
+            )
+            metrics = trainer.run(resume)
+            if first:
+                finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+                first.finish({"metrics": finite, "warnings": warnings})
+            return metrics
+
+
+def _connected(first: RunStatus | None, progress: Progress | None) -> tuple[Progress, Callable[[], bool]]:
+    """What tells the progress of this process, and what says whether it is to stop."""
+    if first is None:
+        return _silent, lambda: False
+
+    def say(stage: str, fraction: float, message: str) -> None:
+        first.tell(stage, fraction, message)
+        if progress:
+            progress(stage, fraction, message)
+
+    return say, lambda: first.is_stop_requested
 
 
 def count_steps(subjects: int, config: TrainConfig, processes: Processes) -> tuple[int, int]:
@@ -95,8 +121,13 @@ def require_network(config: TrainConfig) -> None:
     with torch.device("meta"):
         if config.task == "lungs":
             network = create_model(config.architecture, **config.options)
+        elif config.task == "segmentation":
+            from xrecon.training.segmentation import create_segmenter
+
+            network = create_segmenter(config)
         else:
             network = create_reconstructor(config)
+            require_fitting_network(network, config)
             create_discriminator(config)
     if config.checkpointing:
         switch_on_checkpointing(network, config.architecture)
@@ -113,18 +144,34 @@ def make_task(data: Path, output: Path, manifest: Manifest, config: TrainConfig,
     cache: MemoryCache = MemoryCache(config.memory_budget_gb * 1e9)
     if is_store(data):
         store = open_store(data)
+        if config.geometry.any_angle_probability:
+            raise InputError(
+                "geometry.any_angle_probability: expected a folder of CTs to project from any direction, "
+                f"got the store {data}, whose radiographs are as they are"
+            )
         return ReconstructionTask(*(StoredPairs(store, s, config, cache) for s in chosen), config, device)
     prepared = [PreparedSubjects(s, config, output / PREPARED_NAME, cache) for s in chosen]
     if config.task == "lungs":
         from xrecon.training.lungs import LungTask
 
         return LungTask(*prepared, config, device)
+    if config.task == "segmentation":
+        from xrecon.training.segmentation import SegmentationTask
+
+        return SegmentationTask(*prepared, config, device)
     pairs: list[PairSource] = [ProjectedPairs(p, config, device) for p in prepared]
     return ReconstructionTask(*pairs, config, device)
 
 
 # -- the data ------------------------------------------------------------------------------------
-def _manifest(data: Path, output: Path, config: TrainConfig, warnings: list[str], say: Progress) -> Manifest:
+def _manifest(
+    data: Path,
+    output: Path,
+    config: TrainConfig,
+    warnings: list[str],
+    say: Progress,
+    stop: Callable[[], bool],
+) -> Manifest:
     """Who is trained on, who is validated on, and who is left out: written before training starts."""
     say("prepare", 0.0, f"looking for CTs in {data}")
     notes: list[str] = []
@@ -142,7 +189,7 @@ def _manifest(data: Path, output: Path, config: TrainConfig, warnings: list[str]
     manifest = Manifest(subjects, split_subjects(subjects, config), notes=notes)
     if (output / CHECKPOINT).exists():
         require_same_data(output, manifest)
-    _check_all(manifest, check, say)
+    _check_all(manifest, check, say, stop)
     if not manifest.chosen("train"):
         reasons = "; ".join(list(manifest.left_out.values())[:NAMED])
         raise InputError(f"expected at least one CT that can be trained on in {data}, got none: {reasons}")
@@ -157,15 +204,21 @@ def _from_store(
 ) -> tuple[list[Subject], Callable[[Subject], object]]:
     if config.task != "reconstruction":
         raise InputError(f"expected a folder of CTs for the task {config.task!r}, got the store {data}")
+    if config.needs_labels:
+        raise InputError(f"expected a folder of CTs for training with classes, got the store {data}")
     store = open_store(data)
     notes.extend(f"{name} is not in the store: {why}" for name, why in store.failed.items())
     return stored_subjects(store), lambda subject: make_pair(store.load(subject.name), config)
 
 
-def _check_all(manifest: Manifest, check: Callable[[Subject], object], say: Progress) -> None:
+def _check_all(
+    manifest: Manifest, check: Callable[[Subject], object], say: Progress, stop: Callable[[], bool]
+) -> None:
     """Reads and prepares what training will see; test patients are not touched."""
     wanted = [s for split in ("train", "validation") for s in manifest.chosen(split)]
     for number, subject in enumerate(wanted):
+        if stop():
+            raise StopRequested(f"stopped while CTs were prepared, {number} of {len(wanted)} are done")
         say("prepare", number / len(wanted), f"preparing {subject.name}")
         try:
             check(subject)

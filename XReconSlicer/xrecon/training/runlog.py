@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import time
@@ -12,13 +13,15 @@ from typing import Any
 from xrecon.io.atomic import atomic_write_text
 
 LOG, TENSORBOARD = "log.csv", "tensorboard"
+# For whoever watches the run; a long log is not written more often than this.
+WRITE_SECONDS = 5.0
 
 
 class RunLog:
     """Rows of numbers by step, kept in `folder`.
 
-    The CSV file is written whole by `write`, beside each checkpoint, so that a resumed run goes on
-    with the rows of its checkpoint.
+    The CSV file is written whole, now and then and beside each checkpoint; a resumed run goes on with
+    the rows of its checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,6 +29,7 @@ class RunLog:
         self.rows: list[dict[str, float]] = []
         self._writer: Any = None
         self._is_open = False
+        self._written = -WRITE_SECONDS
 
     def add(self, row: Mapping[str, float]) -> None:
         """One row; "step" says where it belongs."""
@@ -35,9 +39,13 @@ class RunLog:
             for name, value in row.items():
                 if name != "step":
                     writer.add_scalar(name, value, int(row["step"]))
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            with contextlib.suppress(OSError):  # the write beside the checkpoint tells what is wrong
+                self.write()
 
     def write(self) -> None:
         """The CSV file; columns in the order of their first appearance."""
+        self._written = time.monotonic()
         atomic_write_text(self.folder / LOG, _csv(self.rows))
         if self._writer is not None:
             self._writer.flush()

@@ -92,8 +92,13 @@ class StoredPairs:
     def _degraded(self, item: int) -> Batch:
         rng, index = sample_generator(self.config.seed, item), self._shuffle.subject(item)
         pair = self._pair(index)
-        pictures = np.stack([degrade(p, self.config.augmentation, rng) for p in pair.pictures])
-        return _batch(replace(pair, pictures=pictures), self.subjects[index].name)
+        pictures, counts = pair.pictures, self.config.geometry.views_per_sample
+        chosen = np.arange(len(pictures))
+        if counts:
+            chosen = rng.permutation(chosen)[: int(rng.integers(counts[0], counts[1] + 1))]
+        pictures = np.stack([degrade(pictures[i], self.config.augmentation, rng) for i in chosen])
+        changed = replace(pair, pictures=pictures, matrices=pair.matrices[chosen])
+        return _batch(changed, self.subjects[index].name)
 
 
 def _batch(pair: StoredPair, name: str) -> Batch:

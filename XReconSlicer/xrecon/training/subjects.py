@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from xrecon.io.checks import is_dicom
 from xrecon.io.image import read_volume
 from xrecon.training.config import TrainConfig
 from xrecon.volume import InputError
@@ -17,6 +19,8 @@ from xrecon.volume import InputError
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 SPLITS = ("train", "validation", "test")
 MANIFEST_NAME = "subjects.csv"
+# A folder is taken for one without DICOM after so many files that are none: readme files, viewers.
+TRIED_FILES = 200
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Subject:
     """One CT: where it lies, whose it is, and how its data may be used.
 
     sha256: of its content, once `manifest.identify` has read it; "" before. origin_sha256: for a case
-    of a store, that of the CT it was made from.
+    of a store, that of the CT it was made from. labels: its label map, for training with classes.
     """
 
     name: str
@@ -35,14 +39,16 @@ class Subject:
     licence: str = ""
     sha256: str = ""
     origin_sha256: str = ""
+    labels: Path | None = None
 
 
 def find_subjects(folder: Path, notes: list[str] | None = None) -> list[Subject]:
     """The CTs of a folder, sorted by name.
 
-    With a `subjects.csv` (columns path, and optionally name, patient, split, attribution, licence)
-    exactly those; else every volume file and every sub-folder with DICOM files whose numbers look
-    like HU, each taken as a patient of its own. What is not used, and why, is appended to `notes`.
+    With a `subjects.csv` (columns path, and optionally name, patient, split, attribution, licence,
+    labels) exactly those; else every volume file and every sub-folder with DICOM files (at any depth; the
+    largest CT series counts) whose numbers look like HU, each taken as a patient of its own. What is not
+    used, and why, is appended to `notes`.
     Raises InputError when there is none, or two have one name.
     """
     folder = Path(folder)
@@ -57,7 +63,8 @@ def find_subjects(folder: Path, notes: list[str] | None = None) -> list[Subject]
     return sorted(found, key=lambda s: s.name)
 
 
-def _stem(path: Path) -> str:
+def subject_name(path: Path) -> str:
+    """What a CT without a manifest is called: its file or folder, without the suffix."""
     name = path.name
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix):
@@ -77,11 +84,14 @@ def _from_manifest(manifest: Path) -> list[Subject]:
             raise InputError(f"expected split in {SPLITS} or 'exclude' in {where}, got {split!r}")
         if split == "exclude":
             continue
-        name = row.get("name") or _stem(path)
+        name = row.get("name") or subject_name(path)
         if Path(name).name != name or name in (".", ".."):
             raise InputError(f"expected a name without folders in {where}, got {name!r}")
         extra = {k: row.get(k) or "" for k in ("attribution", "licence")}
-        subjects.append(Subject(name, path, row.get("patient") or name, split, **extra))
+        labels = manifest.parent / row["labels"] if row.get("labels") else None
+        if labels is not None and not labels.is_file():
+            raise InputError(f"expected an existing file in column 'labels' of {where}, got {labels}")
+        subjects.append(Subject(name, path, row.get("patient") or name, split, **extra, labels=labels))
     return subjects
 
 
@@ -93,21 +103,34 @@ def _rows(manifest: Path) -> list[dict[str, str]]:
         raise InputError(f"expected {manifest} in UTF-8, got another encoding: {error}") from error
 
 
+def candidates(folder: Path) -> list[Path]:
+    """Volume files and sub-folders that hold DICOM files, in a folder without a manifest, sorted."""
+    return sorted(p for p in folder.iterdir() if _is_volume_file(p) or (p.is_dir() and holds_dicom(p)))
+
+
+def _is_volume_file(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES) and path.is_file()
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a DICOM file lies in the folder or below it; exports often name them without ".dcm"."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return any(is_dicom(path) for path in itertools.islice(files, TRIED_FILES))
+
+
 def _from_files(folder: Path, notes: list[str]) -> list[Subject]:
-    candidates = [p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES)]
-    candidates += [p for p in folder.iterdir() if p.is_dir() and any(p.glob("*.dcm"))]
     subjects = []
-    for path in sorted(candidates):
+    for path in candidates(folder):
         try:
             volume = read_volume(path)
         except InputError as error:  # label maps that say so, damaged files: named, not silently lost
             notes.append(f"not used: {error}")
             continue
-        if _looks_like_ct(volume.array):
-            subjects.append(Subject(_stem(path), path, _stem(path)))
+        problem = not_a_ct(volume.array)
+        if problem:
+            notes.append(f"not used: {path} {problem}")
         else:
-            low, high = volume.array.min(), volume.array.max()
-            notes.append(f"not used: {path} holds {low:g} to {high:g}, which is no chest CT in HU")
+            subjects.append(Subject(subject_name(path), path, subject_name(path)))
     return subjects
 
 
@@ -123,9 +146,13 @@ def _require_distinct(subjects: Sequence[Subject]) -> None:
         seen[subject.name] = subject.path
 
 
-def _looks_like_ct(array: np.ndarray) -> bool:
-    """Air and tissue both present: label maps and probability maps have no -500."""
-    return bool(array.min() <= -500 and array.max() >= 0)
+def not_a_ct(array: np.ndarray) -> str:
+    """Why the numbers are no chest CT; "" when they are: label and probability maps have no -500."""
+    low, high = array.min(), array.max()
+    if low <= -500 and high >= 0:
+        return ""
+    offset = ": CT numbers with an offset?" if low >= -200 and high > 1000 else ""
+    return f"holds {low:g} to {high:g}, which is no chest CT in HU{offset}"
 
 
 def split_subjects(subjects: Sequence[Subject], config: TrainConfig) -> dict[str, list[str]]:

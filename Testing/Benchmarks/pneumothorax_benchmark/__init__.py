@@ -1,0 +1,1 @@
+"""The parts of the pneumothorax table: cases, how they are made, measured, kept and told."""

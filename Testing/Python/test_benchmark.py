@@ -1,0 +1,221 @@
+"""`xrecon benchmark`: its plan, its cases, what it measures, and a whole run of small methods."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trunk import trunk
+from xrecon.benchmark.cases import AIR_SUFFIX, load_cases, make_cases
+from xrecon.benchmark.command import benchmark
+from xrecon.benchmark.measure import correlations, measure
+from xrecon.benchmark.methods import CONTROLS, kind_of, untrained
+from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan, read_plan
+from xrecon.benchmark.run import run_in_process
+from xrecon.benchmark.table import flat_rows, markdown
+from xrecon.io.image import write_volume
+from xrecon.training.subjects import Subject, find_subjects
+from xrecon.volume import InputError
+
+MEAN, NEAREST = CONTROLS
+SMALL = {
+    "validate_every": 2,
+    "options": {"view_widths": [4, 4, 8], "grid_widths": [4, 8, 8, 8]},
+    "precision": "float32",
+}
+SETTINGS = {"side": 16, "steps": 2, "device": "cpu", "lungs": "classical", "settings": SMALL}
+
+
+def silent(*_: object) -> None:
+    """Progress for nobody."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four CTs of trunks."""
+    folder = tmp_path_factory.mktemp("cts")
+    for seed in range(4):
+        write_volume(trunk(seed), folder / f"person{seed}.nrrd")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
+    """A plan and its projected cases: two patients to train on, two to test on."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    plan = make_plan(
+        methods=(MEAN,),
+        train=("person0", "person1"),
+        test=("person2", "person3"),
+        side=16,
+        device="cpu",
+        lungs="classical",
+    )
+    fix_plan(plan, folder)
+    assert make_cases(plan, find_subjects(data), folder, silent) == {}
+    return plan, folder
+
+
+# -- plan ----------------------------------------------------------------------------------------
+def subject(name: str, patient: str = "", split: str = "") -> Subject:
+    return Subject(name, Path(name), patient or name, split)
+
+
+def test_no_patient_is_trained_and_tested_on():
+    subjects = [subject("a1", "a"), subject("a2", "a"), subject("b"), subject("c")]
+    assert choose_split(subjects, ["a1"]) == (("b", "c"), ("a1",))
+    subjects[2] = replace(subjects[2], split="test")
+    assert choose_split(subjects, None) == (("a1", "a2", "c"), ("b",))
+    # whom the manifest keeps for testing is not trained on, though others were named now
+    assert choose_split(subjects, ["c"]) == (("a1", "a2"), ("c",))
+
+
+def test_a_split_that_leaves_nothing_is_refused():
+    with pytest.raises(InputError, match="--test"):
+        choose_split([subject("a"), subject("b")], None)
+    with pytest.raises(InputError, match="other patients"):
+        choose_split([subject("a1", "a"), subject("a2", "a")], ["a1"])
+    with pytest.raises(InputError, match="nobody"):
+        choose_split([subject("a")], ["nobody"])
+
+
+def test_a_plan_stays_but_for_its_methods(tmp_path: Path):
+    plan = make_plan(methods=("lifting",), train=("a",), test=("b",))
+    fix_plan(plan, tmp_path)
+    fix_plan(plan.model_copy(update={"methods": ("lifting", "x-recon")}), tmp_path)
+    assert read_plan(tmp_path).methods == ("lifting", "x-recon")
+    with pytest.raises(InputError, match="minutes: 10.0 before, 3.0 now"):
+        fix_plan(plan.model_copy(update={"minutes": 3.0}), tmp_path)
+    with pytest.raises(InputError, match="side: "):
+        make_plan(methods=("lifting",), train=("a",), test=("b",), side=20)
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones():
+    assert (
+        kind_of("lifting") == "recipe"
+        and kind_of("lifting-64") == "model"
+        and kind_of(NEAREST) == "untrained"
+    )
+    with pytest.raises(InputError, match=r"mean-volume.*lifting.*lifting-64.*got 'x-recom'"):
+        kind_of("x-recom")
+    with pytest.raises(InputError, match="got 'lungs'"):  # a recipe, but not of a reconstruction
+        kind_of("lungs")
+
+
+# -- cases and figures ---------------------------------------------------------------------------
+def test_each_test_ct_gives_two_cases_and_training_cts_one(made: tuple[Plan, Path]):
+    plan, folder = made
+    cases = list(load_cases(folder, plan.test))
+    names = [f"person{k}{suffix}" for k in (2, 3) for suffix in ("", AIR_SUFFIX)]
+    assert [case.name for case in cases] == names
+    assert [case.name for case in load_cases(folder, plan.train)] == ["person0", "person1"]
+    assert {case.truth.shape for case in cases} == {(16, 16, 16)}
+    assert [r.view for r in cases[0].radiographs] == ["PA", "LEFT LATERAL"]
+    healthy, air = cases[0].truth.array, cases[1].truth.array
+    assert (air < healthy - 50).sum() > 3  # where lung was, there is air
+
+
+def test_cases_are_made_once(made: tuple[Plan, Path], data: Path):
+    plan, folder = made
+    before = {p: p.stat().st_mtime_ns for p in (folder / "cases").rglob("*.npz")}
+    make_cases(plan, find_subjects(data), folder, silent)
+    assert before == {p: p.stat().st_mtime_ns for p in (folder / "cases").rglob("*.npz")}
+
+
+def test_the_nearest_subject_of_a_training_patient_is_that_patient(made: tuple[Plan, Path]):
+    plan, folder = made
+    method = untrained(NEAREST, plan, folder)
+    for case in load_cases(folder, plan.train):
+        found = method(case.radiographs)
+        assert np.array_equal(found.array, case.truth.array)
+        np.testing.assert_allclose(found.origin, case.truth.origin, atol=1e-3)
+
+
+def test_the_mean_volume_is_the_mean(made: tuple[Plan, Path]):
+    plan, folder = made
+    first, second = (case.truth.array for case in load_cases(folder, plan.train))
+    case = next(iter(load_cases(folder, plan.test)))
+    mean = untrained(MEAN, plan, folder)(case.radiographs)
+    np.testing.assert_allclose(mean.array, (first + second.astype(float)) / 2.0, atol=1e-2)
+
+
+def test_a_method_that_knows_the_truth_is_told_from_one_that_ignores_its_radiographs(made: tuple[Plan, Path]):
+    plan, folder = made
+    cases = list(load_cases(folder, plan.test))
+    truths = {id(case.radiographs): case.truth for case in cases}
+
+    def knowing(radiographs: object) -> object:
+        truth = truths[id(radiographs)]
+        return truth.with_array(truth.array + np.float32(25.0))
+
+    rows, _ = measure(knowing, cases)
+    assert rows[0]["psnr"] == pytest.approx(40.0, abs=0.3)  # 25 of 2500, but for clipped air
+    assert all(row["psnr_exchanged"] < row["psnr"] - 1.0 for row in rows)
+    rows, _ = measure(untrained(MEAN, plan, folder), cases)
+    assert rows[0]["psnr_exchanged"] == pytest.approx(rows[0]["psnr"], abs=1e-6)
+
+
+def test_correlations_need_three_cases_that_differ():
+    row = {f"{n}{t}_ml": 1.0 for n in ("right_lung", "left_lung", "air") for t in ("", "_true")}
+    row |= {"occupancy_percent": None, "occupancy_true_percent": 5.0}
+    rows = [{**row, "air_ml": v, "air_true_ml": 2.0 * v} for v in (1.0, 2.0, 4.0)]
+    found = correlations(rows)
+    assert found["air_r"] == pytest.approx(1.0)
+    assert found["right_lung_r"] is None and found["occupancy_r"] is None
+
+
+# -- the whole -----------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def ran(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A benchmark of a small network and of one whose options do not exist."""
+    output = tmp_path_factory.mktemp("ran")
+    chosen = ["lifting", "x-recon"]
+    benchmark(data, output, chosen, ["person2", "person3"], silent, isolated=False, **SETTINGS)
+    return output
+
+
+def test_one_table_has_all_methods_and_says_what_failed(ran: Path):
+    text = (ran / "benchmark.md").read_text(encoding="utf-8")
+    for name in (MEAN, NEAREST, "lifting"):
+        assert f"| {name} |" in text
+    # the settings are those of `lifting`, so the other network refuses them
+    assert "Not measured:" in text and "- x-recon: " in text and "view_widths" in text
+    rows = {row["method"]: row for row in csv.DictReader((ran / "benchmark.csv").open())}
+    assert rows["lifting"]["steps"] == "2" and float(rows["lifting"]["psnr"]) > 5.0
+    assert float(rows["lifting"]["psnr_low"]) < float(rows["lifting"]["psnr"])
+    assert rows["x-recon"]["error"] and not rows["x-recon"]["psnr"]
+    assert (ran / "benchmark.html").stat().st_size > 10_000 and (ran / "psnr.png").is_file()
+    assert (ran / "methods" / "lifting" / "person2.nrrd").is_file()
+
+
+def test_a_benchmark_goes_on_with_what_is_missing(ran: Path, data: Path):
+    done = {p: p.stat().st_mtime_ns for p in ran.glob("methods/*/result.json") if "x-recon" not in str(p)}
+    outcome = benchmark(data, ran, ["lifting"], ["person2", "person3"], silent, **SETTINGS)
+    assert done == {p: p.stat().st_mtime_ns for p in done}
+    assert [row["method"] for row in outcome.numbers["rows"]] == [MEAN, NEAREST, "lifting"]
+    with pytest.raises(InputError, match="steps: 2 before, 3 now"):
+        benchmark(data, ran, ["lifting"], ["person2", "person3"], silent, **{**SETTINGS, "steps": 3})
+
+
+def test_the_table_puts_the_best_first_and_keeps_what_has_no_meaning():
+    case = {"case": "a", "subject": "a", "air": False, "seconds": 1.0, "ssim": 0.5}
+    results = [
+        {"name": name, "kind": "model", "cases": [{**case, "psnr": psnr}], "correlations": {}}
+        for name, psnr in (("worse", 10.0), ("better", 20.0))
+    ]
+    text = markdown(results)
+    assert text.index("| better |") < text.index("| worse |")
+    assert "not applicable" in text  # no Dice was measured
+    assert json.loads(json.dumps(flat_rows(results)))[0]["psnr"] == 10.0
+
+
+def test_a_method_has_a_process_of_its_own(ran: Path, data: Path):
+    (ran / "methods" / MEAN / "result.json").unlink()
+    told: list[str] = []
+    result = run_in_process(ran, MEAN, lambda *what: told.append(what[2]))
+    assert result["name"] == MEAN and result["cases"] and result["peak_gib"] > 0.05
+    assert told and all(message.startswith(f"{MEAN}: ") for message in told)

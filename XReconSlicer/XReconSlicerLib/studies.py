@@ -1,0 +1,159 @@
+"""The CTs of the training panel: what a folder or the scene holds, and what is wrong with each."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from xrecon.io.image import write_volume
+from xrecon.volume import InputError
+
+from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.mrml import volumeFromNode
+
+# Where volumes of the scene are written for a run; in the run's folder, so that it can be resumed.
+SCENE_FOLDER = "cts-of-the-scene"
+STUDY, SIZE, SPACING, PROBLEM = range(4)
+ROW_PIXELS = 22  # more rows in sight than with Qt's default
+# Readable on light and dark backgrounds alike.
+BAD_COLOR, DOUBTFUL_COLOR = "#d9534f", "#c98a1b"
+
+
+def scanJob(data: Path) -> CliJob:
+    """The job `xrecon scan`: what a folder of CTs holds."""
+    return CliJob(["scan", "--data", data])
+
+
+def writeSceneVolumes(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], run: Path) -> Path:
+    """Writes volumes of the scene into the run's folder, a file each; gives the folder that holds them.
+
+    Files that are there already under these names are replaced, others are removed: the folder holds what
+    is chosen now.
+    :raises InputError: when a node cannot be used, or two have one name.
+    """
+    named = {fileName(node): node for node in nodes}
+    if len(named) != len(nodes):
+        raise InputError(_("Expected a name of its own for every CT: rename volumes of the scene."))
+    volumes = {name: volumeFromNode(node) for name, node in named.items()}
+    folder = run / SCENE_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, volume in volumes.items():
+        write_volume(volume, folder / f"{name}.nrrd")
+    return folder
+
+
+def fileName(node: slicer.vtkMRMLNode) -> str:
+    """The node's name as a file's name on every system."""
+    return re.sub(r"[^\w.-]+", "_", node.GetName() or node.GetID()).strip("._") or node.GetID()
+
+
+class CtChoice:
+    """Where the CTs come from: a folder, or volumes of the scene.
+
+    `ui` has dataFolderEdit and sceneSelector with their labels.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+
+    def show(self, isScene: bool, chosen: Sequence[slicer.vtkMRMLNode | None]) -> None:
+        """The widgets of one source, and which volumes of the scene are chosen."""
+        ui = self.ui
+        for widget, wanted in (
+            (ui.dataFolderEdit, not isScene),
+            (ui.dataFolderEditLabel, not isScene),
+            (ui.sceneSelector, isScene),
+            (ui.sceneSelectorLabel, isScene),
+        ):
+            widget.visible = wanted
+        wasBlocked = ui.sceneSelector.blockSignals(True)
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            ui.sceneSelector.setCheckState(node, qt.Qt.Checked if node in chosen else qt.Qt.Unchecked)
+        ui.sceneSelector.blockSignals(wasBlocked)
+
+    def problem(self, isScene: bool) -> str:
+        """What is missing, "" for nothing."""
+        if isScene:
+            return "" if self.ui.sceneSelector.checkedNodes() else _("Check the volumes of the scene to use.")
+        folder = self.ui.dataFolderEdit.currentPath
+        return "" if folder and Path(folder).is_dir() else _("Choose a folder with CTs.")
+
+    def folder(self, isScene: bool, run: Path) -> Path:
+        """The folder of CTs; volumes of the scene are written into the run's folder first.
+
+        :raises InputError: as `writeSceneVolumes`.
+        """
+        if isScene:
+            return writeSceneVolumes(self.ui.sceneSelector.checkedNodes(), run)
+        return Path(self.ui.dataFolderEdit.currentPath)
+
+
+class StudiesTable:
+    """A row for each study: name, size, spacing, and what is wrong with it or worth a look; a sum below."""
+
+    def __init__(self, table: qt.QTableWidget, label: qt.QLabel) -> None:
+        self.table, self.label = table, label
+        table.columnCount = 4
+        table.setHorizontalHeaderLabels([_("Study"), _("Size"), _("Spacing (mm)"), _("Problem")])
+        table.horizontalHeader().stretchLastSection = True
+        table.verticalHeader().visible = False
+        table.verticalHeader().defaultSectionSize = ROW_PIXELS
+        self.clear()
+
+    def clear(self) -> None:
+        """No studies are known."""
+        self.table.rowCount = 0
+        self.table.visible = self.label.visible = False
+
+    def show(self, result: Mapping[str, Any]) -> str:
+        """Shows the result of `scanJob`; gives a text for the status line."""
+        studies = result["numbers"]["studies"]
+        self.table.rowCount = len(studies)
+        self.table.visible = True
+        self.table.setFixedHeight(28 + ROW_PIXELS * min(max(len(studies), 2), 8))
+        for row, study in enumerate(studies):
+            self._showRow(row, study)
+        for column in (STUDY, SIZE, SPACING):
+            self.table.resizeColumnToContents(column)
+        self.label.text, self.label.visible = _summary(studies), True
+        return _("Looked through.")
+
+    def _showRow(self, row: int, study: Mapping[str, Any]) -> None:
+        remarks = [study["problem"]] if study["problem"] else study["notes"]
+        texts = {
+            STUDY: study["name"],
+            SIZE: " × ".join(str(n) for n in study["size"]) if any(study["size"]) else "",
+            SPACING: " × ".join(f"{s:.3g}" for s in study["spacing_mm"]) if any(study["spacing_mm"]) else "",
+            PROBLEM: "; ".join(remarks) or _("none"),
+        }
+        color = BAD_COLOR if study["problem"] else DOUBTFUL_COLOR if remarks else ""
+        for column, text in texts.items():
+            item = qt.QTableWidgetItem(text)
+            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            item.setToolTip("\n".join([study["path"], *remarks]))
+            if color and column == PROBLEM:
+                item.setForeground(qt.QBrush(qt.QColor(color)))
+            self.table.setItem(row, column, item)
+
+
+def _summary(studies: Sequence[Mapping[str, Any]]) -> str:
+    usable = [study for study in studies if not study["problem"]]
+    parts = [
+        _("{usable} of {count} can be trained on").format(usable=len(usable), count=len(studies)),
+    ]
+    patients = len({study["patient"] for study in usable})
+    if patients != len(usable):
+        parts.append(_("{count} patients").format(count=patients))
+    noted = sum(bool(study["notes"]) for study in usable)
+    if noted:
+        parts.append(_("{count} are worth a look").format(count=noted))
+    if len(usable) == 1:
+        parts.append(_("one patient alone cannot be validated on"))
+    return "; ".join(parts) + "."

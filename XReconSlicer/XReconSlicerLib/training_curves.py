@@ -1,0 +1,171 @@
+"""Loss, PSNR and SSIM of a run as Slicer plots, filled from the run's `log.csv`."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from XReconSlicerLib.scene import tableToNode
+
+LOG_NAME = "log.csv"
+ROLE_ATTRIBUTE = "XRecon.trainingCurve"
+STEP, CONTROL_SUFFIX = "step", "_mean_volume"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One chart: a column of the log over the step; with a control, that of the mean training volume, too."""
+
+    key: str
+    column: str
+    title: str
+    unit: str = ""
+    hasControl: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is drawn."""
+        return (self.column, self.column + CONTROL_SUFFIX) if self.hasControl else (self.column,)
+
+
+def curves() -> tuple[Curve, ...]:
+    """The charts, in the order of the panel's selector; each run has those its log has numbers for."""
+    return (
+        Curve("loss", "loss", _("Loss")),
+        Curve("psnr", "validation_psnr", _("PSNR of the validation CTs"), "dB", hasControl=True),
+        Curve("ssim", "validation_ssim", _("SSIM of the validation CTs"), hasControl=True),
+        Curve("dice_right", "validation_dice_right", _("Dice of the right lung")),
+        Curve("dice_left", "validation_dice_left", _("Dice of the left lung")),
+    )
+
+
+_LINES = {"": ((0.12, 0.47, 0.71), "solid"), CONTROL_SUFFIX: ((0.55, 0.55, 0.55), "dash")}
+
+
+def readLog(folder: Path) -> list[dict[str, float]]:
+    """The rows of a run's log with their finite numbers; [] while there is none."""
+    try:
+        text = (folder / LOG_NAME).read_text(encoding="utf-8")
+    except OSError:
+        return []
+    return [_numbers(row) for row in csv.DictReader(text.splitlines())]
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    numbers = {}
+    for name, value in row.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(number):
+            numbers[name] = number
+    return numbers
+
+
+def available(folder: Path) -> list[Curve]:
+    """The curves that a run's log has numbers for."""
+    present = {name for row in readLog(folder) for name in row}
+    return [curve for curve in curves() if curve.column in present]
+
+
+def latest(folder: Path) -> str:
+    """The last number of each curve, for a line of text."""
+    rows, parts = readLog(folder), []
+    for curve in curves():
+        values = [row[curve.column] for row in rows if curve.column in row]
+        if values:
+            parts.append(f"{curve.key.replace('_', ' ')} {values[-1]:.4g} {curve.unit}".strip())
+    return ", ".join(parts)
+
+
+class TrainingCurves:
+    """The nodes of the charts: made when they are first shown, filled again while the run goes on.
+
+    They are found by an attribute, so that a scene holds one set, and a new run takes the place of the last.
+    """
+
+    def __init__(self) -> None:
+        self._state: tuple[object, ...] = ()
+
+    def update(self, folder: Path) -> bool:
+        """Fills the charts that exist from the run's log; False when it has not changed."""
+        try:
+            status = (folder / LOG_NAME).stat()
+        except OSError:
+            return False
+        state = (str(folder), status.st_mtime_ns, status.st_size)
+        if state == self._state:
+            return False
+        self._state = state
+        rows = readLog(folder)
+        for curve in curves():
+            if _find("vtkMRMLPlotChartNode", curve.key) is not None:
+                _fill(curve, rows, folder.name)
+        return True
+
+    def show(self, folder: Path, curve: Curve) -> slicer.vtkMRMLPlotChartNode | None:
+        """The chart of a curve, in the plot view of the layout; None while the run has no numbers for it."""
+        chart = _fill(curve, readLog(folder), folder.name)
+        if chart is not None and slicer.app.layoutManager() is not None:
+            slicer.modules.plots.logic().ShowChartInLayout(chart)
+        return chart
+
+
+def _fill(curve: Curve, rows: list[dict[str, float]], run: str) -> slicer.vtkMRMLPlotChartNode | None:
+    columns = [name for name in curve.columns if any(name in row for row in rows)]
+    if curve.column not in columns:
+        return None
+    # one table a curve: the rows without a validation would tear its line into points
+    rows = [row for row in rows if all(name in row for name in (STEP, *columns))]
+    table = _node("vtkMRMLTableNode", curve.key, f"{run}: {curve.title}")
+    tableToNode(
+        (STEP, *columns), [[repr(row[name]) for name in (STEP, *columns)] for row in rows], node=table
+    )
+    chart = _node("vtkMRMLPlotChartNode", curve.key, f"{run}: {curve.title}")
+    with slicer.util.NodeModify(chart):
+        chart.RemoveAllPlotSeriesNodeIDs()
+        for name in columns:
+            chart.AddAndObservePlotSeriesNodeID(_series(curve, name, table).GetID())
+        chart.SetTitle(chart.GetName())
+        chart.SetXAxisTitle(_("step"))
+        chart.SetYAxisTitle(curve.unit or curve.key)
+        chart.SetLegendVisibility(len(columns) > 1)
+    return chart
+
+
+def _series(curve: Curve, column: str, table: slicer.vtkMRMLTableNode) -> slicer.vtkMRMLPlotSeriesNode:
+    suffix = column.removeprefix(curve.column)
+    title = _("mean training volume") if suffix else curve.title
+    series = _node("vtkMRMLPlotSeriesNode", curve.key + suffix, title)
+    color, line = _LINES[suffix]
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName(STEP)
+    series.SetYColumnName(column)
+    series.SetPlotType(series.PlotTypeScatter)
+    series.SetLineStyle(series.LineStyleDash if line == "dash" else series.LineStyleSolid)
+    series.SetMarkerStyle(series.MarkerStyleNone if suffix else series.MarkerStyleCircle)
+    series.SetColor(*color)
+    return series
+
+
+def _find(className: str, key: str) -> slicer.vtkMRMLNode | None:
+    for node in slicer.util.getNodesByClass(className):
+        if node.GetAttribute(ROLE_ATTRIBUTE) == key:
+            return node
+    return None
+
+
+def _node(className: str, key: str, name: str) -> slicer.vtkMRMLNode:
+    node = _find(className, key)
+    if node is None:
+        node = slicer.mrmlScene.AddNewNodeByClass(className, name)
+        node.SetAttribute(ROLE_ATTRIBUTE, key)
+    elif node.GetName() != name:
+        node.SetName(name)
+    return node

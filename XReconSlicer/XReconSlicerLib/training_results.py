@@ -1,0 +1,61 @@
+"""Figures of a training and of an evaluation: as text, and as a table node."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from XReconSlicerLib.scene import tableToNode
+
+# How figures are called in the field, and their units; others keep the backend's names.
+_TITLES = {
+    "psnr": ("PSNR", "dB"),
+    "ssim": ("SSIM", ""),
+    "mae_hu": (_("mean absolute error"), "HU"),
+    "cosine_similarity": (_("cosine similarity"), ""),
+    "dice_right": (_("Dice of the right lung"), ""),
+    "dice_left": (_("Dice of the left lung"), ""),
+}
+_CONTROL, _BODY = "_mean_volume", "_body"
+
+
+def describeMetrics(numbers: Mapping[str, Any]) -> str:
+    """Metrics of a training or an evaluation, a line each beside its control's, and warnings."""
+    metrics = numbers.get("metrics") or numbers.get("mean") or {}
+    lines = [
+        _line(name, value, metrics.get(name + _CONTROL))
+        for name, value in metrics.items()
+        if value is not None and not name.endswith(_CONTROL)
+    ]
+    return "\n".join([*lines, *numbers.get("warnings", [])])
+
+
+def _line(name: str, value: float, control: float | None) -> str:
+    isBody = name.endswith(_BODY)
+    title, unit = _TITLES.get(name.removesuffix(_BODY), (name.replace("_", " "), ""))
+    if isBody and name.removesuffix(_BODY) in _TITLES:
+        title = _("{figure} inside the body").format(figure=title)
+    text = f"{title}: {value:.4g} {unit}".rstrip()
+    if control is None:
+        return text
+    more = _("the mean training volume has {value}").format(value=f"{control:.4g} {unit}".rstrip())
+    return f"{text}; {more}"
+
+
+def loadEvaluation(label: qt.QLabel, result: Mapping[str, Any]) -> str:
+    """The result of `xrecon evaluate`: means as text, a table node with a row for each CT.
+
+    Gives a line for the status.
+
+    :raises OSError: when the result's file cannot be read.
+    """
+    label.text = describeMetrics(result["numbers"])
+    file, model = Path(result["files"]["table"]), result["numbers"]["model"]
+    header, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
+    node = tableToNode(header, rows, _("Evaluation of {model}").format(model=model))
+    return _("Evaluated: table '{name}', {file}").format(name=node.GetName(), file=file)

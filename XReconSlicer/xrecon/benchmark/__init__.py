@@ -1,0 +1,1 @@
+"""All methods side by side under one budget: `xrecon benchmark`."""

@@ -1,0 +1,84 @@
+"""What a name given to `xrecon benchmark` stands for, and how it makes a CT of radiographs.
+
+a recipe of `xrecon train`        trained from nothing within the budget
+a method without training         see `xrecon.evaluation.methods`; among them the controls
+a bundled model or model folder   taken as it is; not under the same budget, and the table says so
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xrecon.benchmark.cases import load_cases
+from xrecon.benchmark.plan import Plan
+from xrecon.evaluation.methods import Cube, Example, Method, list_methods
+from xrecon.training.recipes import RECIPES
+from xrecon.volume import InputError
+
+if TYPE_CHECKING:
+    from xrecon.training.config import TrainConfig
+
+# Always in the table: what knows nothing of the patient, and what only recognises another one.
+CONTROLS = ("mean-volume", "nearest-subject")
+
+
+def reconstruction_recipes() -> list[str]:
+    """Recipes that make a volume of radiographs."""
+    tasks = {name: values.get("task", "reconstruction") for name, values in RECIPES.items()}
+    return [name for name, task in tasks.items() if task == "reconstruction"]
+
+
+def all_methods() -> list[str]:
+    """What a benchmark compares when nothing is said: every way without training, and every recipe."""
+    return [*list_methods(), *reconstruction_recipes()]
+
+
+def kind_of(name: str) -> str:
+    """ "untrained", "recipe" or "model". Raises InputError with the list of names that can be given."""
+    from xrecon.nets.registry import bundled_models, load_card
+
+    if name in list_methods():
+        return "untrained"
+    if name in reconstruction_recipes():
+        return "recipe"
+    try:
+        card = load_card(name)
+    except InputError:
+        card = None
+    if card is None or card.output.kind != "volume":
+        bundled = [model for model in bundled_models() if load_card(model).output.kind == "volume"]
+        known = [*all_methods(), *bundled]
+        raise InputError(f"expected a method out of {known} or a reconstruction model's folder, got {name!r}")
+    return "model"
+
+
+def untrained(name: str, plan: Plan, folder: Path) -> Method:
+    """A method without training; its examples are the training CTs of the benchmark's store."""
+    from xrecon.methods import reconstruction_method
+
+    examples = [Example(case.name, case.radiographs, case.truth) for case in load_cases(folder, plan.train)]
+    return reconstruction_method(name, Cube(plan.side, plan.spacing_mm), examples)
+
+
+def recipe_config(name: str, plan: Plan, steps: int) -> TrainConfig:
+    """A recipe at the benchmark's grid, for so many steps, without what costs time beside training."""
+    from xrecon.training.config import make_config
+
+    ratio = 2  # the CT that is projected has half the voxel size
+    overrides: dict[str, Any] = {
+        "grid": {
+            "side": plan.side,
+            "spacing_mm": plan.spacing_mm,
+            "source_side": ratio * plan.side + 16,
+            "source_spacing_mm": plan.spacing_mm / ratio,
+        },
+        "steps": steps,
+        "name": name,
+        "seed": plan.seed,
+        "device": plan.device,
+        "pneumothorax_variants": 1,
+        "validate_every": steps,
+        "sample_every_epochs": 0,
+    }
+    return make_config(name, overrides={**overrides, **plan.settings})

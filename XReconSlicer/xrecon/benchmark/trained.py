@@ -1,0 +1,107 @@
+"""A recipe trained within the budget: a few steps are timed, and the rest of the time is filled.
+
+The number of steps is decided once and kept, because the schedule of the learning rate depends on it
+and a benchmark that was stopped must go on as it began.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from xrecon.benchmark.methods import recipe_config
+from xrecon.benchmark.plan import Plan
+from xrecon.io.atomic import atomic_write_text
+from xrecon.training.checkpoint import CHECKPOINT
+from xrecon.training.run import PREPARED_NAME, train
+from xrecon.training.subjects import MANIFEST_NAME, Subject
+from xrecon.volume import InputError
+
+DATA, STEPS = "data", "steps.json"
+PILOT_STEPS = 4
+Progress = Callable[[str, float, str], None]
+
+
+def write_data(subjects: list[Subject], plan: Plan, folder: Path) -> Path:
+    """A folder whose subjects.csv names the training CTs, where they lie."""
+    data = folder / DATA
+    data.mkdir(parents=True, exist_ok=True)
+    names = ("path", "name", "patient", "split", "attribution", "licence")
+    with (data / MANIFEST_NAME).open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(names)
+        for s in subjects:
+            if s.name in plan.train:
+                writer.writerow([s.path.resolve(), s.name, s.patient, "train", s.attribution, s.licence])
+    return data
+
+
+def train_within(name: str, plan: Plan, folder: Path, progress: Progress) -> tuple[Path, int, float | None]:
+    """(model folder, steps, minutes of processor time) of a recipe trained under the plan.
+
+    A run that was stopped goes on from its checkpoint; its minutes are then not known (None).
+    Raises InputError as `xrecon train` does, and when the budget does not suffice for two steps.
+    """
+    run = folder / "runs" / name
+    _share_prepared(run, folder)
+    steps = plan.steps or _steps_within(name, plan, folder, run, progress)
+    if not (run / "model" / "card.json").is_file():
+        config = recipe_config(name, plan, steps)
+        resumed, began = (run / CHECKPOINT).exists(), time.process_time()
+        train(folder / DATA, run, config, resumed, progress)
+        minutes = None if resumed else (time.process_time() - began) / 60.0
+        _note(run, {"steps": steps, "minutes": minutes})
+    noted = json.loads((run / STEPS).read_text(encoding="utf-8"))
+    return run / "model", int(noted["steps"]), noted["minutes"]
+
+
+def _steps_within(name: str, plan: Plan, folder: Path, run: Path, progress: Progress) -> int:
+    if (run / STEPS).is_file():
+        return int(json.loads((run / STEPS).read_text(encoding="utf-8"))["steps"])
+    pilot = folder / "runs" / f"{name}.pilot"
+    _share_prepared(pilot, folder)
+    seconds = []
+    for steps in (1, 1 + PILOT_STEPS):  # the difference is what the steps take, without start and end
+        _remove_run(pilot)
+        began = time.process_time()
+        train(folder / DATA, pilot, recipe_config(name, plan, steps), False, progress)
+        seconds.append(time.process_time() - began)
+    _remove_run(pilot)
+    each = max((seconds[1] - seconds[0]) / PILOT_STEPS, 1e-3)
+    steps = int(plan.minutes * 60.0 / each)
+    if steps < 2:
+        raise InputError(f"{name}: one step takes {each:.0f} s, {plan.minutes:g} minutes are too few")
+    _note(run, {"steps": steps, "minutes": None, "seconds_a_step": each})
+    return steps
+
+
+def _note(run: Path, values: dict[str, float | None]) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(run / STEPS, json.dumps(values) + "\n")
+
+
+def _share_prepared(run: Path, folder: Path) -> None:
+    """All runs use one folder of prepared CTs: they are the same for all recipes of one grid."""
+    shared = folder / PREPARED_NAME
+    shared.mkdir(parents=True, exist_ok=True)
+    run.mkdir(parents=True, exist_ok=True)
+    link = run / PREPARED_NAME
+    if not link.exists():
+        link.symlink_to(os.path.relpath(shared, run), target_is_directory=True)
+
+
+def _remove_run(run: Path) -> None:
+    """Everything of a pilot run but the link to the prepared CTs."""
+    import shutil
+
+    for path in run.iterdir():
+        if path.name == PREPARED_NAME:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,254 @@
+"""One network for one to four radiographs of any pose, with an uncertainty for every voxel.
+
+Each picture passes one shared 2D encoder-decoder that is told how the view stands (its matrix, not
+its place in the list). Its features at three resolutions are sampled where every voxel centre
+projects to, passed through a layer that again depends on the pose, and pooled over the views by mean
+and variance, so that neither number nor order of the views matters. A residual 3D U-Net refines the
+pooled features; its output is added to the mean training volume.
+
+Source: own design. Features along the true rays as in Sun et al. (few-view INR, section 2), on grids
+as in `lifting`; pooling by mean and variance as in IBRNet (Wang et al., CVPR 2021); conditioning by
+scale and shift as in FiLM (Perez et al., AAAI 2018). What differs from `lifting`, and why:
+- shared encoder and pooling, where `lifting` has an encoder per view and concatenates: any views;
+- the pose chooses what a view adds to which pooled channel, so that two orthogonal views do not mix
+  into one average: without it pooling loses what concatenation keeps;
+- wide kernels only below the full resolution, where most of the time of `lifting` goes.
+
+The second output is the logarithm of the squared error to expect (Kendall and Gal, NeurIPS 2017). Its
+layers see the trunk's features without sending gradients back and its loss sees the mean without doing
+so (the limit beta = 1 of beta-NLL, Seitzer et al., ICLR 2022, taken one step further): the volume is the
+same as without it, bit for bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from xrecon.nets.lifting import LEVELS, SLOPE, voxel_centers
+from xrecon.nets.ray_features import DESCRIPTOR, present_views, sample_points, view_descriptors
+from xrecon.nets.registry import register_model
+from xrecon.volume import InputError
+
+POOLINGS = ("mean-variance", "mean", "attention")
+MAX_VIEWS = 4
+# Weight of a voxel that a view does not see, so that one that no view sees has a feature at all.
+UNSEEN = 1e-3
+# Of the [0, 1] scale: the error to expect starts here (log variance of 0.1) and stays above the
+# smallest, about 3 HU, so that the loss is bounded below.
+START_LOG_VARIANCE, LEAST_LOG_VARIANCE = -4.6, -13.5
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(8, max(1, channels // 4)), channels)
+
+
+class PosedBlock(nn.Module):
+    """3x3 convolution, norm, scale and shift by the view's embedding, LeakyReLU; on single pictures."""
+
+    def __init__(self, channels_in: int, channels: int, embedding: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm = _norm(channels)
+        self.pose = nn.Linear(embedding, 2 * channels)
+
+    def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.pose(embedding)[..., None, None].chunk(2, dim=1)
+        return functional.leaky_relu(self.norm(self.conv(x)) * (1 + scale) + shift, SLOPE)
+
+
+class PosedEncoder(nn.Module):
+    """Pictures (n, 1, rows, columns) to features at 1/2, 1/4 and 1/8 of their resolution."""
+
+    def __init__(self, widths: tuple[int, int, int], embedding: int) -> None:
+        super().__init__()
+        first, second, third = widths
+        sizes = [1, first, second, third, 2 * third]
+        self.down = nn.ModuleList(
+            nn.ModuleList([PosedBlock(a, b, embedding, 2), PosedBlock(b, b, embedding)])
+            for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        self.up = nn.ModuleList(
+            [
+                PosedBlock(3 * third, third, embedding),
+                PosedBlock(third + second, second, embedding),
+                PosedBlock(second + first, first, embedding),
+            ]
+        )
+
+    def forward(self, picture: torch.Tensor, embedding: torch.Tensor) -> list[torch.Tensor]:
+        features = []
+        for halve, refine in self.down:
+            picture = refine(halve(picture, embedding), embedding)
+            features.append(picture)
+        state, out = features.pop(), []
+        for layer in self.up:
+            skip = features.pop()
+            state = functional.interpolate(state, size=skip.shape[2:], mode="bilinear", align_corners=False)
+            state = layer(torch.cat([state, skip], dim=1), embedding)
+            out.append(state)
+        return out[::-1]
+
+
+class ViewPooling(nn.Module):
+    """Features of one level, carried into the volume and pooled over the views.
+
+    What the pose does to the features is linear, so it is done on the pictures, before sampling.
+    features: channels of the level. width: channels of each view when they are pooled. After pooling
+    there are `channels`.
+    """
+
+    def __init__(self, features: int, width: int, embedding: int, pooling: str) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.mix = nn.Conv2d(features, width, 1)
+        self.pose = nn.Linear(embedding, 2 * width)
+        nn.init.normal_(self.pose.weight, std=embedding**-0.5)  # poses part the channels from the start
+        self.place = nn.Linear(3, width, bias=False)
+        self.depth = nn.Parameter(torch.randn(width, 1) * 0.3)  # along the viewing axis
+        self.score = nn.Conv1d(width, 1, 1) if pooling == "attention" else None
+        self.channels = width if pooling == "mean" else 2 * width
+
+    def forward(
+        self,
+        features: torch.Tensor,
+        matrices: torch.Tensor,
+        points: torch.Tensor,
+        shape: tuple[int, int],
+        embedding: torch.Tensor,
+        axes: torch.Tensor,
+    ) -> torch.Tensor:
+        """features (b * view, c, h, w), matrices (b, view, 3, 4), points (n, 3) in mm, embedding
+        (b, view, e), viewing axes (b, view, 3) -> (b, channels, n)."""
+        sizes = matrices.shape[:2]
+        scale, shift = self.pose(embedding).flatten(0, 1)[..., None, None].chunk(2, dim=1)
+        picture = self.mix(features) * (1 + scale) + shift
+        state, inside = sample_points(picture, matrices.flatten(0, 1), points, shape)
+        unit = (points / points.abs().amax()).T.to(state.dtype)
+        state = state + (self.place.weight + self.depth * axes.flatten(0, 1)[:, None].to(state.dtype)) @ unit
+        state = functional.leaky_relu(state, SLOPE)
+        weight = (inside + UNSEEN) * present_views(matrices).flatten()[:, None, None].to(inside.dtype)
+        if self.score is not None:
+            weight = weight * self.score(state).clamp(-8, 8).exp()
+        state, weight = state.unflatten(0, sizes), weight.unflatten(0, sizes)
+        weight = weight / weight.sum(dim=1, keepdim=True)
+        mean = (weight * state).sum(dim=1)
+        if self.pooling == "mean":
+            return mean
+        return torch.cat([mean, (weight * (state - mean[:, None]) ** 2).sum(dim=1)], dim=1)
+
+
+class Pointwise(nn.Linear):
+    """A linear layer over the channels of (b, c, z, y, x); a 1x1x1 convolution takes longer on a CPU."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.baddbmm(
+            self.bias[:, None], self.weight.expand(x.shape[0], -1, -1), x.flatten(2)
+        ).unflatten(2, x.shape[2:])
+
+
+class Residual(nn.Module):
+    """Norm, LeakyReLU, 3x3x3 convolution, `depth` times, added to the input."""
+
+    def __init__(self, channels: int, depth: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *[
+                nn.Sequential(_norm(channels), nn.LeakyReLU(SLOPE), nn.Conv3d(channels, channels, 3, 1, 1))
+                for _ in range(depth)
+            ]
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.layers(x)
+
+
+@register_model("any-view")
+class AnyViewNetwork(nn.Module):
+    """Pictures and matrices of one to four views to a unit volume, and how uncertain it is.
+
+    side: voxels per edge of the output cube, a multiple of 8. field_mm: edge of the cube about the
+    isocentre. view_widths, grid_widths: channels of the 2D levels, and of the 3D levels with the bottom.
+    pooling: over the views, out of `POOLINGS`. embedding: numbers that describe a view; 0: the network
+    is not told how views stand. uncertainty: whether there is a second channel.
+    Raises InputError for options that do not fit.
+    """
+
+    def __init__(
+        self,
+        side: int = 64,
+        field_mm: float = 358.4,
+        view_widths: tuple[int, int, int] = (24, 48, 96),
+        grid_widths: tuple[int, int, int, int] = (16, 32, 64, 128),
+        pooling: str = "mean-variance",
+        embedding: int = 32,
+        uncertainty: bool = True,
+    ) -> None:
+        super().__init__()
+        if side % 8 or side < 8:
+            raise InputError(f"expected side as a positive multiple of 8, got {side}")
+        if pooling not in POOLINGS:
+            raise InputError(f"expected pooling out of {POOLINGS}, got {pooling!r}")
+        self.side, self.field_mm = side, field_mm
+        self.any_views, self.predicts_uncertainty = True, uncertainty
+        self.told = embedding > 0
+        embedding = max(embedding, 1)
+        self.pose = nn.Sequential(
+            nn.Linear(DESCRIPTOR, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding), nn.SiLU()
+        )
+        self.encoder = PosedEncoder(tuple(view_widths), embedding)
+        self.lift = nn.ModuleList(
+            ViewPooling(c, w, embedding, pooling)
+            for c, w in zip(view_widths, grid_widths, strict=False)
+        )
+        g, conv = grid_widths, nn.Conv3d
+        self.join = nn.ModuleList(
+            Pointwise(self.lift[i].channels + (g[i - 1] if i else 0), g[i]) for i in range(LEVELS)
+        )
+        self.refine = nn.ModuleList(Residual(g[i], 1 + min(i, 1)) for i in range(LEVELS))
+        self.bottom = nn.Sequential(conv(g[2], g[3], 3, 2, 1), Residual(g[3], 2))
+        self.narrow = nn.ModuleList(Pointwise(g[i + 1], g[i]) for i in range(LEVELS))
+        self.up = nn.ModuleList(Residual(g[i], 1 + min(i, 1)) for i in range(LEVELS))
+        self.last = nn.Sequential(_norm(g[0]), nn.LeakyReLU(SLOPE))
+        self.head = Pointwise(g[0], 1)
+        nn.init.zeros_(self.head.weight)  # training starts at the mean volume
+        nn.init.zeros_(self.head.bias)
+        self.spread: nn.Module | None = None
+        if uncertainty:
+            self.spread = nn.Sequential(Pointwise(g[0] + 1, g[0]), nn.LeakyReLU(SLOPE), Pointwise(g[0], 1))
+            nn.init.zeros_(self.spread[-1].weight)
+            nn.init.constant_(self.spread[-1].bias, START_LOG_VARIANCE)
+        self.register_buffer("mean_volume", torch.zeros(1, 1, side, side, side))
+
+    def forward(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        """pictures (b, view, rows, columns) normalised, matrices (b, view, 3, 4) in LPS mm about the
+        isocentre, all zeros for an absent view -> (b, 2, z, y, x): volume in [0, 1] units and the
+        logarithm of its variance, or (b, 1, z, y, x) without uncertainty."""
+        batch, shape = pictures.shape[0], tuple(pictures.shape[2:])
+        described = view_descriptors(matrices).to(pictures.dtype)
+        embedding = self.pose(described if self.told else torch.zeros_like(described))
+        features = self.encoder(pictures.flatten(0, 1)[:, None], embedding.flatten(0, 1))
+        skips, state = [], None
+        for level in range(LEVELS):
+            side = self.side >> level
+            points = voxel_centers(side, self.field_mm, pictures.device).reshape(-1, 3)
+            pooled = self.lift[level](
+                features[level], matrices, points, shape, embedding, described[..., :3]
+            ).reshape(batch, -1, side, side, side)
+            if state is not None:
+                pooled = torch.cat([pooled, functional.avg_pool3d(state, 2)], dim=1)
+            state = self.refine[level](self.join[level](pooled))
+            skips.append(state)
+        state = self.bottom(state)
+        for level in reversed(range(LEVELS)):
+            state = functional.interpolate(
+                self.narrow[level](state), scale_factor=2, mode="trilinear", align_corners=False
+            )
+            state = self.up[level](state + skips[level])
+        state = self.last(state)
+        volume = self.mean_volume + self.head(state).float()
+        if self.spread is None:
+            return volume
+        seen = torch.cat([state, volume.to(state.dtype)], dim=1).detach()
+        return torch.cat([volume, self.spread(seen).float().clamp_min(LEAST_LOG_VARIANCE)], dim=1)

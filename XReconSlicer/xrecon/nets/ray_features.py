@@ -1,0 +1,64 @@
+"""From points in space to pictures: where they project, what is seen there, how a view stands.
+
+Everything comes from the 3x4 matrices alone (LPS mm about the isocentre to column and row), so that a
+network that uses nothing else takes views of any pose. A view whose matrix is all zeros is absent:
+batches are filled up with such views when their samples have unlike numbers of them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+# Numbers per view that `view_descriptors` gives.
+DESCRIPTOR = 7
+# A detector pixel at the isocentre is about this many mm wide; keeps the descriptor's scale near 0.
+PIXEL_MM = 3.0
+
+
+def present_views(matrices: torch.Tensor) -> torch.Tensor:
+    """1 for each view that is there and 0 for each absent one, (b, view), of matrices (b, view, 3, 4)."""
+    return (matrices != 0).any(dim=-1).any(dim=-1).to(matrices.dtype)
+
+
+def view_descriptors(matrices: torch.Tensor) -> torch.Tensor:
+    """How each view sees the isocentre: (b, view, 7) of matrices (b, view, 3, 4), zeros for absent ones.
+
+    Viewing axis (x, y, z; from the gradients of column and row, so the same for PA and AP), direction
+    of the column on the isocentre plane, and the logarithm of the pixels' size there.
+    """
+    present = present_views(matrices)
+    matrices = matrices.float()
+    depth = matrices[..., 2, 3]
+    depth = torch.where(depth == 0, torch.ones_like(depth), depth)[..., None]
+    gradients = [
+        (matrices[..., i, :3] - matrices[..., i, 3:] / depth * matrices[..., 2, :3]) / depth for i in (0, 1)
+    ]
+    axis = functional.normalize(torch.linalg.cross(*gradients), dim=-1)
+    size = -torch.log(gradients[0].norm(dim=-1, keepdim=True).clamp_min(1e-6) * PIXEL_MM)
+    described = torch.cat([axis, functional.normalize(gradients[0], dim=-1), size], dim=-1)
+    return described * present[..., None]
+
+
+def sample_points(
+    features: torch.Tensor, matrices: torch.Tensor, points: torch.Tensor, picture_shape: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (b, c, h, w) where points (n, 3) in LPS mm project to -> (b, c, n), and what is in the
+    picture: 1 or 0, (b, 1, n).
+
+    matrices: (b, 3, 4) to (column, row, 1) in pixels of the full picture of `picture_shape` (rows,
+    columns), pixel centres at integers. Outside the picture the border value holds.
+    """
+    flat = points.to(matrices.dtype)
+    # a half-precision product would move the projections by pixels
+    with torch.autocast(matrices.device.type, enabled=False):
+        projected = flat @ matrices[:, :, :3].mT + matrices[:, None, :, 3]
+    depth = projected[..., 2:]
+    pixels = projected[..., :2] / torch.where(depth == 0, torch.ones_like(depth), depth)
+    size = matrices.new_tensor([picture_shape[1], picture_shape[0]])
+    grid = (2 * pixels + 1) / size - 1  # align_corners=False: right at every resolution
+    sampled = functional.grid_sample(
+        features, grid[:, None].to(features.dtype), "bilinear", "border", align_corners=False
+    )
+    inside = (grid.abs() <= 1).all(dim=-1)[:, None].to(features.dtype)
+    return sampled[:, :, 0], inside

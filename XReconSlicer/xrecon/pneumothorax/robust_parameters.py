@@ -1,0 +1,59 @@
+"""The parameters of PTX-Seg's robust mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xrecon.volume import InputError
+
+Millimetre = Annotated[float, Field(ge=0.0, le=50.0, allow_inf_nan=False)]
+
+
+class RobustParameters(BaseModel):
+    """Settings of the robust mode (`xrecon.pneumothorax.robust`); None means: measured in the CT itself.
+
+    Raises pydantic's ValidationError naming the field; `from_settings` raises InputError instead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    air_hu: float | None = Field(
+        None, ge=-1200.0, le=-850.0, allow_inf_nan=False, description="free air in this CT, HU"
+    )
+    lung_hu: float | None = Field(
+        None, ge=-1000.0, le=-300.0, allow_inf_nan=False, description="aerated lung in this CT, HU"
+    )
+    smooth_mm: float | None = Field(
+        None, ge=0.0, le=5.0, allow_inf_nan=False,
+        description="standard deviation of the Gaussian that the decisions look through, mm",
+    )
+    core_mm: Millimetre = Field(
+        2.0, description="a pneumothorax holds a ball of air of this radius somewhere, mm"
+    )
+    minimum_air_ml: float = Field(
+        10.0, ge=0.0, allow_inf_nan=False, description="a piece of air counts above this volume, ml"
+    )
+    recover: bool = Field(
+        True, description="look for pleural air that the lung mask left out"
+    )
+    recover_ml: float = Field(
+        20.0, ge=0.0, allow_inf_nan=False, description="air outside the lung mask counts above this, ml"
+    )
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> RobustParameters:
+        """From names and values (a JSON object, `--set` of the command line).
+
+        Raises InputError with the fields that are wrong, what was expected and what came.
+        """
+        try:
+            return cls(**dict(settings))
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}, got {e['input']!r}"
+                for e in error.errors()
+            ]
+            raise InputError("PTX-Seg robust parameters: " + "; ".join(dict.fromkeys(faults))) from error
