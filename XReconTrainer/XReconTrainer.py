@@ -231,7 +231,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.radiographsButton, (busy, data, state.problem, formats), _("Project every CT of the folder")),
             (ui.evaluateButton, (busy, data, state.problem, model), _("Score the model on the CTs")),
             (ui.exportButton, (model,), _("Copy the model")),
-            (ui.useButton, (model,), _("Make this the model of the module XReconSlicer")),
+            (ui.useButton, (model,), _("List the model in XReconSlicer and choose it there")),
         ):
             problem = next((each for each in problems if each), "")
             button.enabled = not problem
@@ -313,10 +313,10 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         exportModel(self.parent, self.ui)
 
     def onUseButton(self, _clicked: bool = False) -> None:
-        """Makes the model the one of XReconSlicer, now or when that is opened."""
+        """Puts the model among those that XReconSlicer lists, and chooses it there."""
         from XReconSlicerLib.panel import offerModel
 
-        self.ui.statusLabel.text = offerModel(self.ui.modelFolderEdit.currentPath)
+        offerModel(self.ui)
 
 
 #

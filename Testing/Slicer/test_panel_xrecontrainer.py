@@ -278,7 +278,10 @@ def test_train_stop_leave_follow_evaluate_export_and_use(
     assert "stopped at step" in ui.statusLabel.text and not runsIn(run)
 
 
-def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_path: Path) -> None:
+def test_train_evaluate_export_and_use(
+    widget: object, openModule: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRECON_MODELS", str(tmp_path / "store"))
     ui = widget.ui
     ui.deviceComboBox.currentIndex = ui.deviceComboBox.findData("cpu")
     for name, value in TINY.items():
@@ -312,7 +315,27 @@ def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_p
     assert "already a model" in slicerhost.messages.pop()[1]
 
     slicerhost.click(ui.useButton)
-    assert openModule("XReconSlicer").ui.modelFolderEdit.currentPath == str(run / "model")
+    other = openModule("XReconSlicer")
+    (stored,) = (tmp_path / "store").iterdir()
+    assert other.modelBox.reference == str(stored) and "imported" in other.ui.modelComboBox.currentText
+    load_model(stored)
+
+
+def test_a_model_is_listed_at_once_in_an_open_panel(
+    widget: object, openModule: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRECON_MODELS", str(tmp_path / "store"))
+    other, ui = openModule("XReconSlicer"), widget.ui
+    other.ui.modelFolderEdit.currentPath = str(tmp_path)
+    tiny_models.save_untrained(tmp_path / "model")
+    ui.modelFolderEdit.currentPath = str(tmp_path / "model")
+    slicerhost.click(ui.useButton)
+    assert other.ui.modelFolderEdit.currentPath == "" and str(tmp_path / "store") in other.modelBox.reference
+    assert "XReconSlicer now uses" in ui.statusLabel.text
+    weights = tmp_path / "model" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    slicerhost.click(ui.useButton)
+    assert "damaged" in slicerhost.messages.pop()[1]
 
 
 def test_radiographs_of_every_ct(widget: object, tmp_path: Path) -> None:

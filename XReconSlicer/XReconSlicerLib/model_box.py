@@ -53,6 +53,11 @@ class ModelBox:
         combo.blockSignals(blocked)
         self._show()
 
+    def choose(self, reference: str) -> None:
+        """Lists the models again, chooses one, and tells the panel."""
+        self.refresh(reference)
+        self._onChosen(0)
+
     @property
     def reference(self) -> str:
         """What `--model` takes; "" when there is no model."""

@@ -16,6 +16,7 @@ from XReconSlicerLib import training
 from XReconSlicerLib.events import Signal
 from XReconSlicerLib.install import InstallError, ensurePackages
 from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.models import RECONSTRUCTION, importModel
 from XReconSlicerLib.progress import OverallProgress
 from XReconSlicerLib.settings import connectDeviceCombo, connectFolderEdit, saveSetting, setting
 
@@ -160,13 +161,22 @@ class JobPanel:
 
 
 # ---- models of the trainer -----------------------------------------------------------------------
-def offerModel(folder: str) -> str:
-    """Makes a model folder the one of the module XReconSlicer; gives a sentence for the status line."""
-    saveSetting("modelFolder", folder)
+def offerModel(ui: Any) -> None:
+    """Puts the chosen model among the imported ones and makes it that of XReconSlicer, opened or not."""
+    try:
+        with slicer.util.WaitCursor():
+            model = importModel(Path(ui.modelFolderEdit.currentPath), RECONSTRUCTION)
+    except (InputError, OSError) as error:
+        ui.statusLabel.text = str(error)
+        slicer.util.errorDisplay(str(error), windowTitle="XRecon")
+        return
+    saveSetting(f"model.{RECONSTRUCTION}", model.reference)
+    saveSetting("modelFolder", "")  # an own folder would count more
     widget = getattr(slicer.modules, "XReconSlicerWidget", None)
     if widget is not None:  # the module has been opened already
-        widget.ui.modelFolderEdit.currentPath = folder
-    return _("XReconSlicer now uses {folder}").format(folder=folder)
+        widget.ui.modelFolderEdit.currentPath = ""
+        widget.modelBox.choose(model.reference)
+    ui.statusLabel.text = _("XReconSlicer now uses '{title}'.").format(title=model.title)
 
 
 def exportModel(parent: qt.QWidget, ui: Any) -> None:

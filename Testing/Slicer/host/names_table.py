@@ -92,6 +92,13 @@ CLASSES = {
     "ctkCollapsibleButton": _names(
         "QAbstractButton", "collapsed collapsedHeight flat contentsFrameShape", "", "contentsCollapsed(bool)"
     ),
+    "ctkCollapsibleGroupBox": _names("QWidget", "title collapsed flat"),
+    "ctkRangeWidget": _names(
+        "QWidget",
+        "minimum maximum minimumValue maximumValue decimals singleStep prefix suffix",
+        "setRange setValues",
+        "valuesChanged(double,double)",
+    ),
     "ctkPathLineEdit": _names(
         "QWidget",
         "currentPath filters settingKey nameFilters label showBrowseButton showHistoryButton",
@@ -110,8 +117,8 @@ CLASSES = {
     ),
     "qMRMLCheckableNodeComboBox": _names(
         "QWidget",
-        "nodeTypes showHidden showChildNodeTypes hideChildNodeTypes",
-        "checkedNodes setCheckState checkState setMRMLScene",
+        "nodeTypes showHidden showChildNodeTypes hideChildNodeTypes addEnabled removeEnabled",
+        "checkedNodes setCheckState checkState setMRMLScene nodeCount nodeFromIndex",
         "checkedNodesChanged()",
     ),
     "qMRMLTableView": _names(
@@ -125,17 +132,20 @@ CLASSES = {
 
 # Names of `qt` that are no widgets, each with what is used of it.
 QT = {
+    "QBrush": "",
     "QByteArray": "data",
+    "QColor": "",
     "QDesktopServices": "openUrl",
     "QFileDialog": "getExistingDirectory getOpenFileName getSaveFileName",
-    "QPixmap": "isNull loadFromData",
+    "QPixmap": "isNull loadFromData scaledToWidth width",
     "QProcess": "CrashExit FailedToStart NotRunning Running start state",
     "QProcessEnvironment": "systemEnvironment insert value",
     "QSettings": "value setValue remove",
-    "QTableWidgetItem": "text setFlags setToolTip",
+    "QTableWidgetItem": "text setFlags setToolTip setForeground",
     "QTimer": "singleShot start stop",
     "QUrl": "fromLocalFile",
-    "Qt": "ItemIsEnabled ToolTipRole Checked Unchecked WaitCursor Vertical Horizontal",
+    "Qt": "ItemIsEnabled ItemIsSelectable ToolTipRole Checked Unchecked SmoothTransformation "
+    "WaitCursor Vertical Horizontal",
 }
 QT_SIGNALS = frozenset(
     "errorOccurred(QProcess::ProcessError) finished(int,QProcess::ExitStatus) readyReadStandardError() "
