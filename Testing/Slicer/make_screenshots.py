@@ -99,7 +99,12 @@ def reconstruction() -> None:
         slicerhost.wait_until(lambda: widget.ui.progressBar.value >= 10, timeout=300)
         save(widget, None, "XReconSlicer-running")
         slicerhost.closeModule("XReconSlicer")
-    for path in SCREENSHOTS.glob("XReconSlicer*.png"):
+    shrink("XReconSlicer")
+
+
+def shrink(name: str) -> None:
+    """Fewer colours: each new version of a picture stays in the repository's history."""
+    for path in SCREENSHOTS.glob(f"{name}*.png"):
         Image.open(path).convert("RGB").quantize(COLORS).save(path, optimize=True)
 
 
@@ -146,6 +151,7 @@ def training() -> None:
     click(widget, ui.evaluateButton)
     save(widget, None, "XReconTrainer-evaluated")
     slicerhost.closeModule("XReconTrainer")
+    shrink("XReconTrainer")
 
 
 # A run of a minute on two cores.
