@@ -112,7 +112,7 @@ def reconstruct(
 
     others: radiographs of further views, for models that take them.
     """
-    from xrecon import pipelines
+    from xrecon import pipelines, reconstruction_report
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
 
@@ -139,7 +139,9 @@ def reconstruct(
             files["segmentation"] = "segmentation.seg.nrrd"
             segments = numbered_segments(result.label_names)
             write_segmentation(result.labels, folder / files["segmentation"], segments)
-        numbers = {**result.to_dict(), "inputs": _names(pa, lateral, others)}
+        names = _names(pa, lateral, others)
+        numbers = {**result.to_dict(), "inputs": names}
+        files["report"] = reconstruction_report.write(result, model, names, folder).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(
