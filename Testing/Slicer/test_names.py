@@ -32,7 +32,7 @@ def unknownDotted(name: str) -> bool:
     if first in table.LAYER:
         return bool(rest) and rest[0] not in table.LAYER[first].split()
     if first == "modules":
-        return bool(rest) and rest[0] != "terminologies" and not rest[0].startswith("XRecon")
+        return bool(rest) and rest[0] not in ("terminologies", "plots") and not rest[0].startswith("XRecon")
     if first == "dicomDatabase":
         return bool(rest) and rest[0] not in ("fileForInstance", "fileValue")
     if first == "mrmlScene":

@@ -98,6 +98,15 @@ CLASSES = {
         "browse addCurrentPathToHistory setCurrentPath",
         "currentPathChanged(QString) validInputChanged(bool)",
     ),
+    "ctkRangeWidget": _names(
+        "QWidget",
+        "decimals singleStep minimum maximum minimumValue maximumValue prefix suffix tickInterval tracking",
+        "setRange setValues",
+        "valuesChanged(double,double) minimumValueChanged(double) maximumValueChanged(double)",
+    ),
+    "ctkCollapsibleGroupBox": _names(
+        "QWidget", "title collapsed collapsedHeight checked", "", "toggled(bool)"
+    ),
     # ---- MRML
     "qMRMLWidget": _names("QWidget", "", "setMRMLScene mrmlScene", "mrmlSceneChanged(vtkMRMLScene*)"),
     "qMRMLNodeComboBox": _names(
@@ -125,7 +134,9 @@ CLASSES = {
 
 # Names of `qt` that are no widgets, each with what is used of it.
 QT = {
+    "QBrush": "",
     "QByteArray": "data",
+    "QColor": "",
     "QDesktopServices": "openUrl",
     "QFileDialog": "getExistingDirectory getOpenFileName getSaveFileName",
     "QPixmap": "isNull loadFromData",
@@ -135,7 +146,8 @@ QT = {
     "QTableWidgetItem": "text setFlags setToolTip",
     "QTimer": "singleShot start stop",
     "QUrl": "fromLocalFile",
-    "Qt": "ItemIsEnabled ToolTipRole Checked Unchecked WaitCursor Vertical Horizontal",
+    "Qt": "ItemIsEnabled ItemIsSelectable SmoothTransformation ToolTipRole Checked Unchecked WaitCursor "
+    "Vertical Horizontal",
 }
 QT_SIGNALS = frozenset(
     "errorOccurred(QProcess::ProcessError) finished(int,QProcess::ExitStatus) readyReadStandardError() "
