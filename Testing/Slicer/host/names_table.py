@@ -102,7 +102,7 @@ CLASSES = {
         "QWidget",
         "decimals singleStep minimum maximum minimumValue maximumValue prefix suffix tickInterval tracking",
         "setRange setValues",
-        "valuesChanged(double,double) minimumValueChanged(double) maximumValueChanged(double)",
+        "valuesChanged(double,double)",
     ),
     "ctkCollapsibleGroupBox": _names(
         "QWidget", "title collapsed collapsedHeight checked", "", "toggled(bool)"
