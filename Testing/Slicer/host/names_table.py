@@ -92,13 +92,6 @@ CLASSES = {
     "ctkCollapsibleButton": _names(
         "QAbstractButton", "collapsed collapsedHeight flat contentsFrameShape", "", "contentsCollapsed(bool)"
     ),
-    "ctkCollapsibleGroupBox": _names("QWidget", "title collapsed flat"),
-    "ctkRangeWidget": _names(
-        "QWidget",
-        "minimum maximum minimumValue maximumValue decimals singleStep prefix suffix",
-        "setRange setValues",
-        "valuesChanged(double,double)",
-    ),
     "ctkPathLineEdit": _names(
         "QWidget",
         "currentPath filters settingKey nameFilters label showBrowseButton showHistoryButton",
@@ -112,7 +105,7 @@ CLASSES = {
         "valuesChanged(double,double)",
     ),
     "ctkCollapsibleGroupBox": _names(
-        "QWidget", "title collapsed collapsedHeight checked", "", "toggled(bool)"
+        "QWidget", "title flat collapsed collapsedHeight checked", "", "toggled(bool)"
     ),
     # ---- MRML
     "qMRMLWidget": _names("QWidget", "", "setMRMLScene mrmlScene", "mrmlSceneChanged(vtkMRMLScene*)"),
