@@ -200,7 +200,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         problem = self.viewsBox.show(parameters, model.detector if model else Detector())
         nodes = [each.node for each in self.viewsBox.inputs(parameters)]
         problem = modelProblem or problem or outputProblem(nodes, parameters.outputVolume)
-        return problem or viewsProblem(len(nodes), model.views)
+        return problem or viewsProblem(len(nodes), model)
 
     def onApplyButton(self, _clicked: bool = False) -> None:
         """Starts the reconstruction in the background."""

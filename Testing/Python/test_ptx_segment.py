@@ -1,4 +1,4 @@
-"""PTX-Seg on a chest of formulas: known millilitres, every parameter's effect, sides, warnings."""
+"""PTX-Seg's reference mode on a chest of formulas: known ml, every parameter's effect, sides, warnings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ from ptx_chest import (
     reordered,
 )
 from pydantic import ValidationError
+from xrecon.pneumothorax import segment
 from xrecon.pneumothorax.quantify import quantify
-from xrecon.pneumothorax.segment import PtxParameters, ptx_seg
+from xrecon.pneumothorax.segment import PtxParameters
 from xrecon.volume import InputError, Quantity
 
 GRIDS = {"isotropic": Grid(), "oblique": OBLIQUE}
+
+
+def ptx_seg(volume, lungs, parameters=None, progress=None):
+    """The reference mode; its defaults where no parameters are given."""
+    return segment.ptx_seg(volume, lungs, parameters or PtxParameters(), progress)
 
 
 def warnings_of(labels):

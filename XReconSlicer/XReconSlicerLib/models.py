@@ -32,8 +32,8 @@ _CHUNK = 2**22
 class ModelChoice:
     """One entry of a model selector. `reference` is what `--model` takes: a name or a folder.
 
-    views and detector are what a reconstruction model needs. summary (what it needs, how good it is) and
-    details (all that the card says) are lines for the user.
+    views, detector and viewCount (least, most) are what a reconstruction model needs. summary (what it
+    needs, how good it is) and details (all that the card says) are lines for the user.
     """
 
     reference: str
@@ -42,6 +42,7 @@ class ModelChoice:
     summary: str = ""
     views: tuple[str, ...] = ()
     detector: Detector = Detector()
+    viewCount: tuple[int, int] = (0, 0)
     isStored: bool = False
 
 
@@ -154,11 +155,14 @@ def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
-def _needs(card: dict) -> tuple[tuple[str, ...], Detector]:
+def _needs(card: dict) -> tuple[tuple[str, ...], Detector, tuple[int, int]]:
+    """Views by name, the detector, and the least and most radiographs."""
     needed = card["input"]
     if needed["kind"] != RECONSTRUCTION:
-        return (), Detector()
-    return tuple(needed["views"]), Detector(tuple(needed["shape"]), tuple(needed["pixel_spacing"]))
+        return (), Detector(), (0, 0)
+    views = tuple(needed["views"])
+    count = tuple(needed.get("view_count") or (len(views),) * 2)
+    return views, Detector(tuple(needed["shape"]), tuple(needed["pixel_spacing"])), count
 
 
 def _details(card: dict) -> str:
@@ -182,11 +186,17 @@ def _sizes(card: dict) -> str:
     if needed["kind"] != RECONSTRUCTION or "side" not in made:
         return ""
     near, far = needed["source_to_detector_mm"]
+    least, most = needed.get("view_count") or (0, 0)
+    views = _(" and ").join(needed["views"])
+    if most:
+        views = _("{least} to {most} of {views}").format(least=least, most=most, views=views)
+        if needed.get("directions") == "any":
+            views = _("{least} to {most} views of any angle").format(least=least, most=most)
     return _(
         "Needs {views}, source to detector {near:.0f} to {far:.0f} mm. "
         "Makes {side}^3 voxels of {spacing:g} mm."
     ).format(
-        views=_(" and ").join(needed["views"]),
+        views=views,
         near=near,
         far=far,
         side=made["side"],

@@ -16,6 +16,7 @@ from xrecon.volume import InputError, Radiograph, Volume
 
 from XReconSlicerLib.install import requirePackages
 from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.models import ModelChoice
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, radiographToNode, setProvenance, volumeToNode
 from XReconSlicerLib.radiograph_input import RadiographInput, asInput, radiographsOf, standsFor
 from XReconSlicerLib.result_classes import loadClasses
@@ -48,12 +49,14 @@ def _pictureNodes(output: slicer.vtkMRMLScalarVolumeNode) -> dict[str, slicer.vt
     return {role: output.GetNodeReference(role) for role in own}
 
 
-def viewsProblem(count: int, views: Sequence[str]) -> str:
-    """Why a model that needs `views` cannot take so many radiographs, or ""."""
-    if count == len(views):
+def viewsProblem(count: int, model: ModelChoice) -> str:
+    """Why a model cannot take so many radiographs, or ""."""
+    least, most = model.viewCount
+    if least <= count <= most:
         return ""
+    needed = str(least) if least == most else _("{least} to {most}").format(least=least, most=most)
     return _("The model needs {needed} views ({views}); {count} are chosen.").format(
-        needed=len(views), views=", ".join(views), count=count
+        needed=needed, views=", ".join(model.views), count=count
     )
 
 

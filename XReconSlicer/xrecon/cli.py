@@ -145,7 +145,9 @@ def segment(
     lung_model: Annotated[
         list[str] | None,
         typer.Option(
-            help='Lung network, or "classical" (thresholds, no weights); several are united. '
+            help="Lung network: a bundled name, a model folder, lungmask's weights (a .pth file, or R231, "
+            "LTRCLobes, R231CovidWeb where lungmask has put them), or classical (thresholds, no weights); "
+            "several are united. "
             "Default: the bundled network.",
             rich_help_panel=MODEL,
         ),

@@ -130,8 +130,8 @@ def reconstruct(
             short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
                 files[f"{role}_{short}"] = f"{role}_{short}.nrrd"
-                known = radiograph.view in VIEWS  # of any other, the geometry tells
-                named = radiograph if known else replace(radiograph, view="")
+                # files name presets only; the geometry beside the picture tells any view
+                named = radiograph if radiograph.view in VIEWS else replace(radiograph, view="")
                 write_radiograph(named, folder / files[f"{role}_{short}"])
         if result.labels is not None:
             from xrecon.io.segmentation import numbered_segments, write_segmentation

@@ -105,6 +105,15 @@ CLASSES = {
         "browse addCurrentPathToHistory setCurrentPath",
         "currentPathChanged(QString) validInputChanged(bool)",
     ),
+    "ctkRangeWidget": _names(
+        "QWidget",
+        "decimals singleStep minimum maximum minimumValue maximumValue prefix suffix tickInterval tracking",
+        "setRange setValues",
+        "valuesChanged(double,double)",
+    ),
+    "ctkCollapsibleGroupBox": _names(
+        "QWidget", "title collapsed collapsedHeight checked", "", "toggled(bool)"
+    ),
     # ---- MRML
     "qMRMLWidget": _names("QWidget", "", "setMRMLScene mrmlScene", "mrmlSceneChanged(vtkMRMLScene*)"),
     "qMRMLNodeComboBox": _names(

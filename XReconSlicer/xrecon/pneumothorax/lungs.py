@@ -12,10 +12,10 @@ import numpy as np
 
 from xrecon.pneumothorax import morphology, sides
 from xrecon.pneumothorax.grids import LEFT_LUNG, RIGHT_LUNG, anatomical_view, require_hu, require_lungs
-from xrecon.pneumothorax.lungs_classical import classical_lungs
+from xrecon.pneumothorax.lungs_classical import classical_lungs, trachea_and_main_bronchi
 from xrecon.volume import InputError, Quantity, Volume
 
-__all__ = ["classical_lungs", "segment_lungs", "split_left_right", "unite_lungs"]
+__all__ = ["classical_lungs", "given_lungs", "segment_lungs", "split_left_right", "unite_lungs"]
 
 BODY_HU = -400.0
 
@@ -24,6 +24,7 @@ def unite_lungs(masks: Sequence[Volume]) -> Volume:
     """The union of lung masks (PTX-Seg, Algorithm 1, step 2) on their common grid.
 
     A voxel in several masks takes the side most of them say; at a draw the earliest mask decides.
+    The result's meta: "lungs" names the sources, "lungs_note" holds what each says of itself, a line each.
     Raises InputError for no masks, different grids or labels other than 0, 1, 2.
     """
     if not masks:
@@ -36,7 +37,8 @@ def unite_lungs(masks: Sequence[Volume]) -> Volume:
         out = np.where(out == 0, array, out)
     out[votes > 0], out[votes < 0] = LEFT_LUNG, RIGHT_LUNG
     sources = " + ".join(dict.fromkeys(m.meta.get("lungs", "mask") for m in masks))
-    return masks[0].with_array(out, Quantity.LABEL, lungs=sources)
+    notes = "\n".join(dict.fromkeys(m.meta["lungs_note"] for m in masks if m.meta.get("lungs_note")))
+    return masks[0].with_array(out, Quantity.LABEL, lungs=sources, lungs_note=notes)
 
 
 def split_left_right(mask: Volume, volume: Volume | None = None) -> Volume:
@@ -63,6 +65,27 @@ def split_left_right(mask: Volume, volume: Volume | None = None) -> Volume:
     return mask.with_array(view.restore(labels), Quantity.LABEL)
 
 
+def given_lungs(mask: Volume, volume: Volume) -> Volume:
+    """A user's lung mask as 1 right, 2 left, on the grid of the CT.
+
+    Both labels, or one label on one lung: taken as given. One label on both lungs: sides by components
+    and the body's middle plane (`split_left_right`), which meta["lungs_note"] tells.
+    Raises InputError for another grid or other labels.
+    """
+    labels = require_lungs(mask, volume)
+    present = [k for k in (RIGHT_LUNG, LEFT_LUNG) if (labels == k).any()]
+    if len(present) != 1:
+        return mask
+    try:
+        split = split_left_right(mask, volume)
+    except InputError:  # too small for lungs: nothing to split
+        return mask
+    if (split.array == RIGHT_LUNG).any() and (split.array == LEFT_LUNG).any():
+        note = f"The lung mask has the label {present[0]} only, on both lungs: right and left by position."
+        return split.with_array(split.array, Quantity.LABEL, lungs_note=note)
+    return mask
+
+
 def segment_lungs(
     volume: Volume,
     models: Sequence[str | Path] = ("lungs-unet",),
@@ -71,21 +94,31 @@ def segment_lungs(
 ) -> Volume:
     """The union of what lung networks find: labels 1 right, 2 left on the grid of `volume`.
 
-    volume: HU, any grid. models: names of bundled models or model folders whose card takes axial slices
-    and gives background, right lung, left lung. device: "cpu" or "cuda".
+    Trachea and main bronchi are taken out where a trachea is found: networks often keep some of them, and
+    PTX-Seg would count their air.
+
+    volume: HU, any grid. models: names of bundled models; model folders whose card takes axial slices and
+    gives background, right lung, left lung; files of lungmask weights (.pth); or "R231", "LTRCLobes",
+    "R231CovidWeb" where the `lungmask` package has put them. device: "cpu" or "cuda".
     Raises InputError when the volume is not finite HU, no model is given, or one does not fit.
     """
+    from xrecon.nets.lungmask_unet import find_lungmask
+    from xrecon.pneumothorax.lungs_lungmask import lungmask_lungs
     from xrecon.pneumothorax.lungs_network import network_lungs
 
     if not models:
         raise InputError("expected at least one lung model, got none")
     require_hu(volume)
+    files = [find_lungmask(model) for model in models]
     found = []
-    for number, model in enumerate(models):
+    for number, (model, file) in enumerate(zip(models, files, strict=True)):
 
         def say(fraction: float, message: str, number: int = number) -> None:
             if progress is not None:
                 progress("lungs", (number + fraction) / len(models), message)
 
-        found.append(network_lungs(volume, model, device, say))
-    return unite_lungs(found)
+        by_network = network_lungs if file is None else lungmask_lungs
+        found.append(by_network(volume, file or model, device, say))
+    lungs = unite_lungs(found)
+    lungs.array[trachea_and_main_bronchi(volume)] = 0
+    return lungs

@@ -8,6 +8,7 @@ from xrecon.pneumothorax import airways, morphology, sides
 from xrecon.pneumothorax.grids import LEFT_LUNG, RIGHT_LUNG, anatomical_view, require_hu
 from xrecon.volume import InputError, Quantity, Volume
 
+NOTE = "Lungs by thresholds and morphology, a fallback for a lung network: dense lung can be missed."
 LUNG_AIR_HU = -400.0
 WORKING_SPACING_MM = 2.0
 CLOSING_MM = 7.0
@@ -28,17 +29,45 @@ def classical_lungs(volume: Volume, threshold_hu: float = LUNG_AIR_HU) -> Volume
     require_hu(volume)
     view = anatomical_view(volume)
     hu = view.apply(volume.array)
-    factors = tuple(
-        min(max(1, int(WORKING_SPACING_MM / s)), n) for s, n in zip(view.spacing, hu.shape, strict=True)
-    )
-    coarse = _block_mean(hu, factors)
-    spacing = tuple(s * f for s, f in zip(view.spacing, factors, strict=True))
-    labels = _coarse_lungs(coarse, spacing, threshold_hu)
+    factors, spacing = _blocks(view.spacing, hu.shape)
+    labels = _coarse_lungs(_block_mean(hu, factors), spacing, threshold_hu)
     fine = _refine(labels, hu, factors, threshold_hu)
     return volume.with_array(
         view.restore(fine), Quantity.LABEL,
-        lungs="classical", lungs_note="threshold and morphology, a fallback for a lung network",
+        lungs="classical", lungs_note=NOTE,
     )
+
+
+def trachea_and_main_bronchi(volume: Volume) -> np.ndarray:
+    """Where trachea and main bronchi lie with about one voxel of wall (bool), on the grid of `volume`.
+
+    Found on means over blocks of up to 2 mm, as in `classical_lungs`. Empty when no trachea is found.
+    """
+    view = anatomical_view(volume)
+    hu = view.apply(volume.array)
+    factors, spacing = _blocks(view.spacing, hu.shape)
+    coarse = _block_mean(hu, factors)
+    try:
+        air, middle_x = _inner_air(coarse, spacing, LUNG_AIR_HU)
+    except InputError:  # no body
+        return np.zeros(volume.shape, bool)
+    _, central = _airways(coarse, air, spacing, middle_x)
+    return view.restore(_spread(central, factors, hu.shape))
+
+
+def _blocks(
+    spacing: tuple[float, float, float], shape: tuple[int, ...]
+) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Voxels per block along each axis, and the blocks' spacing in mm."""
+    factors = tuple(min(max(1, int(WORKING_SPACING_MM / s)), n) for s, n in zip(spacing, shape, strict=True))
+    return factors, tuple(s * f for s, f in zip(spacing, factors, strict=True))
+
+
+def _spread(blocks: np.ndarray, factors: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Every block's value at its voxels."""
+    for axis, factor in enumerate(factors):
+        blocks = np.repeat(blocks, factor, axis=axis)
+    return blocks[tuple(slice(n) for n in shape)]
 
 
 def _block_mean(hu: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
@@ -64,23 +93,25 @@ def _refine(
     low = ndimage.minimum_filter(np.where(labels == 0, 9, labels), 3)
     pure = high == ndimage.minimum_filter(labels, 3)  # all 27 blocks alike
     near = np.where(labels > 0, labels, np.where(low == high, high, 0))  # a rim around one lung only
-
-    def spread(a: np.ndarray) -> np.ndarray:
-        for axis, f in enumerate(factors):
-            a = np.repeat(a, f, axis=axis)
-        return a[tuple(slice(n) for n in hu.shape)]
-
-    return np.where(spread(pure) | (hu < threshold_hu), spread(near), 0).astype(np.uint8)
+    kept = _spread(pure, factors, hu.shape) | (hu < threshold_hu)
+    return np.where(kept, _spread(near, factors, hu.shape), 0).astype(np.uint8)
 
 
 def _coarse_lungs(hu: np.ndarray, spacing: tuple[float, float, float], threshold_hu: float) -> np.ndarray:
     air, middle_x = _inner_air(hu, spacing, threshold_hu)
-    chain = airways.trachea_chain(hu, air, spacing, middle_x)
-    tree = airways.airway_tree(hu, chain, spacing)
-    central = airways.central_airways(tree, spacing)
+    tree, central = _airways(hu, air, spacing, middle_x)
     wall = morphology.dilate(tree, 1.0, spacing)
     raw = sides.two_sides(air & ~wall, spacing, middle_x)
     return _closed_sides(raw, central, spacing)
+
+
+def _airways(
+    hu: np.ndarray, air: np.ndarray, spacing: tuple[float, float, float], middle_x: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The airway tree, and its wide part with the wall."""
+    chain = airways.trachea_chain(hu, air, spacing, middle_x)
+    tree = airways.airway_tree(hu, chain, spacing)
+    return tree, airways.central_airways(tree, spacing)
 
 
 def _inner_air(

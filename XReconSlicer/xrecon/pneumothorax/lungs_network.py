@@ -19,6 +19,8 @@ from xrecon.preprocess.ct import AIR_HU, hu_to_unit, lung_center, remove_table, 
 from xrecon.volume import InputError, Quantity, Volume
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from xrecon.nets.card import ModelCard, SliceInput
 
 BATCH = 8
@@ -51,31 +53,56 @@ def labels_on_grid(probabilities: np.ndarray, grid: Volume, reference: Volume) -
     """Class labels (uint8) on the grid of `reference` from probabilities (class, z, y, x) on `grid`.
 
     Linear interpolation of every class but the first (background, which is one minus the others; beyond
-    the grid all is background), then the most probable class.
+    the grid all is background), then the most probable class. Computed in slabs of the box that holds
+    every voxel that is not background.
     """
     from scipy import ndimage
 
+    out = np.zeros(reference.shape, np.uint8)
+    box = _foreground_box(probabilities, grid, reference)
+    if box is None:
+        return out
     to_grid = np.linalg.inv(grid.affine) @ reference.affine
     matrix, offset = to_grid[:3, :3][::-1, ::-1], to_grid[:3, 3][::-1]
-    out = np.zeros(reference.shape, np.uint8)
-    step = max(1, SLAB_VOXELS // int(np.prod(reference.shape[1:])))
-    for start in range(0, reference.shape[0], step):
-        shape = (min(step, reference.shape[0] - start), *reference.shape[1:])
-        shift = offset + matrix[:, 0] * start
+    shape = [b.stop - b.start for b in box]
+    step = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
+    for start in range(box[0].start, box[0].stop, step):
+        slab = (slice(start, min(start + step, box[0].stop)), *box[1:])
+        shift = offset + matrix @ [s.start for s in slab]
+        size = tuple(s.stop - s.start for s in slab)
         found = [
-            ndimage.affine_transform(p, matrix, shift, shape, order=1, mode="constant", prefilter=False)
+            ndimage.affine_transform(p, matrix, shift, size, order=1, mode="constant", prefilter=False)
             for p in probabilities[1:].astype(np.float32)
         ]
         stacked = np.stack([1.0 - sum(found), *found])
-        out[start : start + shape[0]] = stacked.argmax(axis=0)
+        out[slab] = stacked.argmax(axis=0)
     return out
+
+
+def _foreground_box(
+    probabilities: np.ndarray, grid: Volume, reference: Volume
+) -> tuple[slice, slice, slice] | None:
+    """The box of `reference` outside of which the background is most probable; None when it is everywhere.
+
+    Where no class but the background has more than its even share, the background is most probable; so it
+    is between such voxels.
+    """
+    some = (probabilities[1:] > 1.0 / len(probabilities)).any(axis=0)
+    near = morphology.grown_box(some, (0, 0, 0))
+    if near is None:
+        return None
+    ends = np.array(np.meshgrid(*[(b.start - 1, b.stop) for b in near[::-1]])).reshape(3, -1).T
+    found = reference.world_to_index(grid.index_to_world(ends))[:, ::-1]
+    low, high = np.floor(found.min(axis=0)).astype(int), np.ceil(found.max(axis=0)).astype(int) + 1
+    box = [(max(0, a), min(n, b)) for a, b, n in zip(low, high, reference.shape, strict=True)]
+    return None if any(a >= b for a, b in box) else tuple(slice(a, b) for a, b in box)
 
 
 def network_lungs(
     volume: Volume, model: str | Path, device: str, say: Callable[[float, str], None]
 ) -> Volume:
     """What one lung network finds, on the grid of `volume`, cleaned by `clean_sides`."""
-    import torch
+    from scipy import special
 
     from xrecon.nets.registry import load_card, load_model
 
@@ -83,17 +110,27 @@ def network_lungs(
     network, card = load_model(model, device)
     say(0.0, f"slices for {card.name}")
     grid = slices_to_network(volume, card.input)
-    slices = torch.as_tensor(grid.array)[:, None]
     parts = []
-    with torch.inference_mode():
-        for start in range(0, len(slices), BATCH):
-            logits = network(slices[start : start + BATCH].to(device)).float()
-            parts.append(logits.softmax(dim=1).cpu().numpy())
-            say(0.1 + 0.8 * min(1.0, (start + BATCH) / len(slices)), f"{card.name} on axial slices")
+    for start in range(0, len(grid.array), BATCH):
+        logits = classify(network, grid.array[start : start + BATCH], device)
+        parts.append(special.softmax(logits, axis=1))
+        say(0.1 + 0.8 * min(1.0, (start + BATCH) / len(grid.array)), f"{card.name} on axial slices")
     probabilities = np.moveaxis(np.concatenate(parts), 1, 0)
     labels = clean_sides(labels_on_grid(probabilities, grid, volume))
     say(1.0, f"{card.name} done")
     return volume.with_array(labels, Quantity.LABEL, lungs=card.name)
+
+
+def classify(network: nn.Module, slices: np.ndarray, device: str) -> np.ndarray:
+    """Logits (slice, class, row, column), float32, of slices (slice, row, column), float32.
+
+    On a GPU in half precision: a class changes only where two are within rounding of each other.
+    """
+    import torch
+
+    x = torch.as_tensor(slices)[:, None].to(device)
+    with torch.inference_mode(), torch.autocast(device, torch.float16, enabled=device == "cuda"):
+        return network(x).float().cpu().numpy()
 
 
 def clean_sides(labels: np.ndarray) -> np.ndarray:
@@ -102,6 +139,14 @@ def clean_sides(labels: np.ndarray) -> np.ndarray:
     A smaller piece that touches the other side's lung becomes part of that one (a patch of the wrong
     side inside a lung); the rest is dropped. Voxels may not be claimed twice: right fills first.
     """
+    out = np.zeros(labels.shape, np.uint8)
+    box = morphology.grown_box(labels, (0, 0, 0))
+    if box is not None:
+        out[box] = _clean_box(labels[box])
+    return out
+
+
+def _clean_box(labels: np.ndarray) -> np.ndarray:
     main = {k: morphology.largest(labels == k, connectivity=26) for k in (RIGHT_LUNG, LEFT_LUNG)}
     grown = {}
     for label, other in ((RIGHT_LUNG, LEFT_LUNG), (LEFT_LUNG, RIGHT_LUNG)):

@@ -14,7 +14,6 @@ from xrecon.pneumothorax import (
     robust_edge,
     robust_grid,
     robust_levels,
-    robust_regions,
     robust_room,
     sides,
 )
@@ -26,6 +25,7 @@ from xrecon.pneumothorax.grids import (
     require_hu,
     require_lungs,
 )
+from xrecon.pneumothorax.robust_judge import Judge
 from xrecon.pneumothorax.robust_levels import Levels
 from xrecon.pneumothorax.robust_parameters import RobustParameters
 from xrecon.pneumothorax.robust_room import Surroundings
@@ -39,6 +39,7 @@ Spacing = tuple[float, float, float]
 COARSE_MM = 3.0
 WORKING_MM = 1.6
 MARGIN_MM = 12.0
+CANDIDATE_SHARE = 0.4
 
 
 def robust(
@@ -63,9 +64,14 @@ def robust(
     say("ptx-seg", 0.0, "air around the patient and in the airways")
     scene = prepare(view.apply(volume.array), given, view.spacing, settings)
     say("ptx-seg", 0.4, "candidates for free air")
-    air, refused = _accepted(scene, settings)
+    labels, count = robust_air.candidates(
+        scene.g, scene.room, scene.levels, settings.layer_mm, scene.spacing
+    )
+    # A candidate is smaller than the air it stands for: its rim of partial volume comes later.
+    judge = Judge(scene.g, scene.room, scene.wall, scene.levels, scene.spacing)
+    air, refused = judge.accepted(labels, count, CANDIDATE_SHARE * settings.minimum_air_ml)
     say("ptx-seg", 0.7, "edges of the air")
-    labels = _labels(scene, air, given, view.spacing, settings)
+    result = _labels(scene, air, given, view.spacing, settings)
     synthetic = volume.meta.get("synthetic", "").startswith("reconstructed")
     warnings = [
         *robust_doubts.about_grid(view.spacing, scene.levels, synthetic),
@@ -76,7 +82,7 @@ def robust(
     ]
     say("ptx-seg", 1.0, "done")
     return volume.with_array(
-        view.restore(labels), Quantity.LABEL, segmentation="PTX-Seg robust",
+        view.restore(result), Quantity.LABEL, segmentation="PTX-Seg robust",
         warnings="\n".join(warnings), parameters=settings.model_dump_json(),
     )
 
@@ -140,36 +146,17 @@ def prepare(hu: np.ndarray, given: np.ndarray, spacing: Spacing, settings: Robus
     return Scene(w_hu, g, lungs, room, wall, w_spacing, Levels(air, lung, noise, sigma), box, w, around)
 
 
-def _accepted(scene: Scene, settings: RobustParameters) -> tuple[np.ndarray, list[robust_regions.Region]]:
-    """The candidates that are free air, and the features of the others."""
-    labels, count = robust_air.candidates(scene.g, scene.room, scene.levels, settings.core_mm, scene.spacing)
-    air, refused = np.zeros(labels.shape, bool), []
-    voxel_ml = float(np.prod(scene.spacing)) / 1000.0
-    sizes = np.bincount(labels.reshape(-1), minlength=count + 1)
-    for number in np.flatnonzero(sizes[1:] * voxel_ml > settings.minimum_air_ml) + 1:
-        piece = labels == number
-        box = morphology.grown_box(piece, [int(np.ceil(8.0 / s)) + 1 for s in scene.spacing])
-        region = robust_regions.describe(
-            piece[box], scene.g[box], scene.room[box], scene.wall[box], scene.levels, scene.spacing
-        )
-        if robust_regions.is_free_air(region, scene.levels):
-            air |= piece
-        else:
-            refused.append(region)
-    return air, refused
-
-
 def _labels(
     scene: Scene, air: np.ndarray, given: np.ndarray, spacing: Spacing, settings: RobustParameters
 ) -> np.ndarray:
     """Lung and air on the fine grid."""
     found = np.zeros(given.shape, bool)
     if air.any():
-        box = morphology.grown_box(air, [int(np.ceil(12.0 / s)) for s in scene.spacing])
+        box = morphology.grown_box(air, [int(np.ceil(24.0 / s)) for s in scene.spacing])
+        hu, room, wall = scene.hu[box], scene.room[box], scene.wall[box]
+        whole = robust_air.along_the_wall(air[box], hu, room, wall, scene.levels, scene.spacing)
         field = np.full(air.shape, robust_edge.FAR_OUT, np.float32)
-        field[box] = robust_edge.margin(
-            air[box], scene.hu[box], scene.room[box], scene.wall[box], scene.spacing
-        )
+        field[box] = robust_edge.margin(whole, hu, room, wall, scene.spacing)
         fine = robust_grid.interpolated(field, scene.factors, found[scene.box].shape) >= 0.0
         found[scene.box] = morphology.drop_small(
             fine, settings.minimum_air_ml, float(np.prod(spacing)) / 1000.0

@@ -72,8 +72,8 @@ def fitted_edge(place: np.ndarray, profile: np.ndarray, level: float, step: floa
     from scipy.optimize import least_squares
     from scipy.special import ndtr
 
-    beyond = profile[place > (OUTSIDE_VOXELS - 1.2) * step]
-    far = float(np.mean(beyond)) if (place > 2.4 * step).any() else level
+    beyond = place > (OUTSIDE_VOXELS - 1.2) * step
+    far = float(profile[beyond].mean()) if beyond.any() else level
     rise = max(far - level, 20.0)
 
     def wrong(x: np.ndarray) -> np.ndarray:

@@ -30,8 +30,8 @@ class RobustParameters(BaseModel):
         None, ge=0.0, le=5.0, allow_inf_nan=False,
         description="standard deviation of the Gaussian that the decisions look through, mm",
     )
-    core_mm: Millimetre = Field(
-        2.0, description="a pneumothorax holds a ball of air of this radius somewhere, mm"
+    layer_mm: Millimetre = Field(
+        3.0, description="thickness of the thinnest layer of air that is looked for, mm"
     )
     minimum_air_ml: float = Field(
         10.0, ge=0.0, allow_inf_nan=False, description="a piece of air counts above this volume, ml"

@@ -12,8 +12,12 @@ from xrecon.pneumothorax.robust_levels import Levels
 # Free air: much of its surface on chest wall or mediastinum, a sharp edge to the lung, no vessels.
 MIN_WALL_SHARE = 0.30
 MIN_STEP_HU = 60.0
+ALONE_ML = 150.0
 MAX_VESSEL_SHARE = 0.03
 MAX_OFFSET_SHARE = 0.35
+PART_WALL_SHARE = 0.35
+PART_VESSEL_SHARE = 0.015
+PART_SPREAD_HU = 16.0
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,21 @@ def describe(
 
 def is_free_air(region: Region, levels: Levels) -> bool:
     """The decision on one candidate."""
-    sharp = np.isnan(region.step) or region.step >= MIN_STEP_HU
+    # Without lung beside it, it may be a trachea, or a hemithorax with hardly any lung left.
+    sharp = region.ml >= ALONE_ML if np.isnan(region.step) else region.step >= MIN_STEP_HU
     return bool(
         region.wall >= MIN_WALL_SHARE
         and sharp
         and region.vessels <= MAX_VESSEL_SHARE
         and region.offset <= MAX_OFFSET_SHARE * levels.contrast
+    )
+
+
+def is_free_part(region: Region, levels: Levels) -> bool:
+    """The decision on a part cut out of a refused region: stricter, for there are many parts."""
+    return bool(
+        region.wall >= PART_WALL_SHARE
+        and region.vessels <= PART_VESSEL_SHARE
+        and region.spread <= PART_SPREAD_HU
+        and is_free_air(region, levels)
     )
