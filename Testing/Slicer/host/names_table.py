@@ -92,13 +92,6 @@ CLASSES = {
     "ctkCollapsibleButton": _names(
         "QAbstractButton", "collapsed collapsedHeight flat contentsFrameShape", "", "contentsCollapsed(bool)"
     ),
-    "ctkCollapsibleGroupBox": _names("QWidget", "title collapsed flat"),
-    "ctkRangeWidget": _names(
-        "QWidget",
-        "minimum maximum minimumValue maximumValue decimals singleStep prefix suffix",
-        "setRange setValues",
-        "valuesChanged(double,double)",
-    ),
     "ctkPathLineEdit": _names(
         "QWidget",
         "currentPath filters settingKey nameFilters label showBrowseButton showHistoryButton",
