@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Annotated
 
 import numpy as np
+import qt
 import slicer
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
@@ -17,6 +17,10 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+from XReconSlicerLib.radiograph_input import RadiographInput
+from XReconSlicerLib.view_parameters import ViewParameters
+
+FIND_AFTER_MS = 200
 
 
 #
@@ -45,41 +49,27 @@ class XReconSlicer(ScriptedLoadableModule):
 
 
 def onStartupCompleted() -> None:
-    """Makes Slicer know pneumothorax before any module is opened."""
+    """Makes Slicer know pneumothorax and the sample data before any module is opened."""
+    from XReconSlicerLib.sample_data import registerSampleData
     from XReconSlicerLib.terminology import loadTerminology
 
     loadTerminology()
+    registerSampleData()
 
 
 #
 # XReconSlicerParameterNode
 #
-class LateralSide(enum.Enum):
-    """The side of the patient against the detector."""
-
-    AUTOMATIC = ""
-    LEFT = "left"
-    RIGHT = "right"
-
-    def label(self) -> str:
-        texts = {"": _("As the file says, else left"), "left": _("Left"), "right": _("Right")}
-        return texts[self.value]
-
-
 @parameterNodeWrapper
 class XReconSlicerParameterNode:
-    """What the panel shows. Lengths of 0 mean: what the file says, else a usual value."""
+    """What the panel shows; what belongs to this computer (model, device) is kept in the settings."""
 
-    paVolume: vtkMRMLScalarVolumeNode
-    paSlice: Annotated[int, WithinRange(0, 9999)] = 0
-    invertPa: bool = False
-    lateralVolume: vtkMRMLScalarVolumeNode
-    lateralSlice: Annotated[int, WithinRange(0, 9999)] = 0
-    invertLateral: bool = False
-    lateralSide: LateralSide = LateralSide.AUTOMATIC
-    sourceToDetectorMm: Annotated[float, WithinRange(0, 5000)] = 0.0
-    sourceToIsocenterMm: Annotated[float, WithinRange(0, 5000)] = 0.0
-    pixelSpacingMm: Annotated[float, WithinRange(0, 10)] = 0.0
+    viewCount: Annotated[int, WithinRange(2, 4)] = 2
+    view1: ViewParameters
+    view2: ViewParameters
+    view3: ViewParameters
+    view4: ViewParameters
+    showArrangement: bool = False
     outputVolume: vtkMRMLScalarVolumeNode
 
 
@@ -95,47 +85,59 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self.jobPanel = None
-        self._noteState = None
-        self._inputProblem = ""
+        self.packUis = {}
+        self.viewsBox = self.modelBox = self.deviceBox = self.jobPanel = None
+        self._report = None
 
     def setup(self) -> None:
         """Builds the panel when it is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
+        from XReconSlicerLib.device_box import DeviceBox
+        from XReconSlicerLib.model_box import ModelBox
         from XReconSlicerLib.models import RECONSTRUCTION
-        from XReconSlicerLib.panel import JobPanel, connectDeviceCombo, connectFolderEdit, fillModelCombo
+        from XReconSlicerLib.panel import JobPanel
+        from XReconSlicerLib.sample_data import registerSampleData
+        from XReconSlicerLib.settings import connectFolderEdit
         from XReconSlicerLib.terminology import loadTerminology
+        from XReconSlicerLib.views_box import ViewsBox
 
-        loadTerminology()  # when the extension was installed into a running Slicer, nothing else does
+        # when the extension was installed into a running Slicer, nothing else does these two
+        loadTerminology()
+        registerSampleData()
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/XReconSlicer.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = XReconSlicerLogic()
 
-        fillModelCombo(self.ui.modelComboBox, RECONSTRUCTION)
-        connectFolderEdit(self.ui.modelFolderEdit, "modelFolder")
-        connectDeviceCombo(self.ui.deviceComboBox)
+        self.viewsBox = ViewsBox(self.ui)
+        self.packUis = self.viewsBox.packUis
+        self.modelBox = ModelBox(self.ui, RECONSTRUCTION, self._update)
+        self.deviceBox = DeviceBox(self.ui, lambda: self.modelBox.reference)
+        connectFolderEdit(self.ui.wheelsFolderEdit, "wheelsFolder")
 
         # These connections ensure that we update parameter node when scene is closed
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
-        self.ui.modelFolderEdit.connect("currentPathChanged(QString)", self._update)
+        self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
         self.jobPanel = JobPanel(self.ui)
         self.jobPanel.stateChanged.connect(self._update)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Ends what still runs when the application closes or the module is reloaded."""
-        if self.jobPanel:  # None when `setup` has failed
-            self.jobPanel.close()
+        for box in (self.jobPanel, self.deviceBox):
+            if box:  # None when `setup` has failed
+                box.close()
         self.setParameterNode(None)  # else its connection would outlive the widgets after a reload
         self.removeObservers()
 
     def enter(self) -> None:
-        """Makes sure there is a parameter node when the module is opened."""
+        """Follows the parameter node, and takes radiographs that were loaded meanwhile."""
         self.initializeParameterNode()
+        self._findRadiographs()
 
     def exit(self) -> None:
         """Stops following the parameter node while the module is not shown."""
@@ -149,8 +151,20 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndClose(self, caller: object, event: str) -> None:
         """Starts anew in the empty scene if the panel is open."""
         self.ui.resultLabel.text = ""
+        self._showReport(None)
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    def onNodeAdded(self, caller: object, event: str) -> None:
+        """Radiographs that are loaded while the panel is open are chosen when none is."""
+        if self._parameterNode:
+            qt.QTimer.singleShot(FIND_AFTER_MS, self._findRadiographs)  # the reader is not done with it yet
+
+    def _findRadiographs(self) -> None:
+        from XReconSlicerLib.views_box import isEmpty
+
+        if self._parameterNode and isEmpty(self._parameterNode):
+            self.viewsBox.find(self._parameterNode, onlySure=True)
 
     def initializeParameterNode(self) -> None:
         """Follows the scene's parameter node."""
@@ -164,61 +178,63 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _update(self, *_arguments: object) -> None:
         """Enables what can be used now; the tooltip of Apply says what is missing."""
-        parameters = self._parameterNode
-        if not parameters:
+        if not self._parameterNode:
             return
-        from XReconSlicerLib.intake import sliceCount
-        from XReconSlicerLib.reconstruction import outputProblem
-
-        for spinBox, node in (
-            (self.ui.paSliceSpinBox, parameters.paVolume),
-            (self.ui.lateralSliceSpinBox, parameters.lateralVolume),
-        ):
-            spinBox.maximum = max(sliceCount(node) - 1, 0)
-            spinBox.enabled = spinBox.maximum > 0
-        self.ui.modelComboBox.enabled = not self.ui.modelFolderEdit.currentPath  # an own model counts more
-        inputs = self.logic.inputsOf(parameters)
-        problem = self._updateGeometryNote(inputs)
-        problem = problem or outputProblem([inputs["pa"], inputs["lateral"]], parameters.outputVolume)
-        if not self._model():
-            problem = _("There is no model: choose a model folder under Advanced.")
+        problem = self._problem()
         if self.jobPanel.isRunning:
             problem = _("A reconstruction is running.")
         self.ui.applyButton.enabled = not problem
         self.ui.applyButton.toolTip = problem or _("Compute the synthetic CT")
 
-    def _updateGeometryNote(self, inputs: dict) -> str:
-        """Shows the geometry in use; gives the reason why the radiographs cannot be used, or ""."""
-        from XReconSlicerLib.reconstruction import describeInputs, inputsState
+    def _problem(self) -> str:
+        """Shows the radiographs; gives the reason why they, the model or the output cannot be used, or ""."""
+        from xrecon.volume import InputError
+        from XReconSlicerLib.looks import Detector
+        from XReconSlicerLib.reconstruction import outputProblem, viewsProblem
 
-        state = inputsState(inputs)
-        if state != self._noteState:  # reading the files again at each change would be slow
-            self._noteState = state
-            self.ui.geometryLabel.text, self._inputProblem = describeInputs(inputs)
-        return self._inputProblem
-
-    def _model(self) -> str:
-        return self.ui.modelFolderEdit.currentPath or self.ui.modelComboBox.currentData or ""
+        parameters = self._parameterNode
+        try:
+            model, modelProblem = self.modelBox.choice(), ""
+        except InputError as error:
+            model, modelProblem = None, str(error)
+        problem = self.viewsBox.show(parameters, model.detector if model else Detector())
+        nodes = [each.node for each in self.viewsBox.inputs(parameters)]
+        problem = modelProblem or problem or outputProblem(nodes, parameters.outputVolume)
+        return problem or viewsProblem(len(nodes), model)
 
     def onApplyButton(self, _clicked: bool = False) -> None:
         """Starts the reconstruction in the background."""
         from XReconSlicerLib import reconstruction
+        from XReconSlicerLib.progress import RECONSTRUCTION_STAGES
 
-        parameters, device = self._parameterNode, self.ui.deviceComboBox.currentData
-        inputs, model = self.logic.inputsOf(parameters), self._model()
+        parameters, model, device = self._parameterNode, self.modelBox.reference, self.deviceBox.device
+        inputs, sources = self.viewsBox.inputs(parameters), []
         self.ui.resultLabel.text = ""
+        self._showReport(None)
+
+        def prepare() -> object:
+            sources[:] = reconstruction.sourcesOf(inputs)
+            return reconstruction.reconstructionJob(sources, model, device)
 
         def load(result: dict) -> str:
-            nodes = [inputs["pa"], inputs["lateral"]]
             output = parameters.outputVolume
-            if reconstruction.outputProblem(nodes, output):  # chosen while the job ran
-                output = None
-            parameters.outputVolume = reconstruction.loadReconstruction(result, nodes, output)
+            if reconstruction.outputProblem([node for node, _found in sources], output):
+                output = None  # chosen while the job ran
+            parameters.outputVolume = reconstruction.loadReconstruction(result, sources, output)
             self.ui.resultLabel.text = reconstruction.describeResult(result["numbers"])
             name = parameters.outputVolume.GetName()
+            self._showReport(reconstruction.keepReport(result, name))
             return _("{name}: done. Not for diagnosis.").format(name=name)
 
-        self.jobPanel.run(lambda: reconstruction.reconstructionJob(inputs, model, device), load)
+        self.jobPanel.run(prepare, load, stages=RECONSTRUCTION_STAGES)
+
+    def _showReport(self, path: object) -> None:
+        self._report = path
+        self.ui.reportButton.enabled = path is not None
+
+    def onReportButton(self, _clicked: bool = False) -> None:
+        """Opens the report of the last result."""
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._report)))
 
 
 #
@@ -231,44 +247,32 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         """The parameters kept in the scene."""
         return XReconSlicerParameterNode(super().getParameterNode())
 
-    def inputsOf(self, parameters: XReconSlicerParameterNode) -> dict:
-        """The keyword arguments of `reconstruct` that describe the radiographs."""
-        return {
-            "pa": parameters.paVolume,
-            "lateral": parameters.lateralVolume,
-            "paSlice": parameters.paSlice,
-            "lateralSlice": parameters.lateralSlice,
-            "lateralSide": parameters.lateralSide.value,
-            "invertPa": parameters.invertPa,
-            "invertLateral": parameters.invertLateral,
-            "sourceToDetectorMm": parameters.sourceToDetectorMm or None,
-            "sourceToIsocenterMm": parameters.sourceToIsocenterMm or None,
-            "pixelSpacingMm": parameters.pixelSpacingMm or None,
-        }
+    def findRadiographs(self) -> list[RadiographInput]:
+        """The newest frontal and lateral radiograph of the scene, in this order."""
+        from XReconSlicerLib.radiograph_input import findViews
+
+        return findViews(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
 
     def reconstruct(
         self,
-        pa: vtkMRMLScalarVolumeNode,
-        lateral: vtkMRMLScalarVolumeNode,
+        *radiographs: RadiographInput | vtkMRMLScalarVolumeNode,
         model: str = "",
         device: str = "auto",
         output: vtkMRMLScalarVolumeNode | None = None,
-        **options: object,
     ) -> vtkMRMLScalarVolumeNode:
         """Computes the synthetic CT and waits for it.
 
-        :param pa: node of the frontal radiograph.
-        :param lateral: node of the lateral radiograph.
+        :param radiographs: volume nodes, the frontal one first, or `RadiographInput`s that say more about
+            them (slice, view, polarity, geometry).
         :param model: name of a bundled model or a model folder; "" for the default.
-        :param device: "auto", "cpu" or "cuda".
+        :param device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
         :param output: node to overwrite; a new one when None.
-        :param options: see `XReconSlicerLib.reconstruction.radiographsFromNodes`.
         :return: volume node in HU.
         :raises xrecon.volume.InputError: when something given cannot be used.
         """
         from XReconSlicerLib.reconstruction import reconstruct
 
-        return reconstruct(pa, lateral, model, device, output, **options)
+        return reconstruct(radiographs, model, device, output)
 
 
 #
@@ -281,8 +285,9 @@ class XReconSlicerTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        self.setUp()
-        self.test_volumeRoundTrip()
+        for test in (self.test_volumeRoundTrip, self.test_radiographPair, self.test_viewParameters):
+            self.setUp()
+            test()
 
     def test_volumeRoundTrip(self) -> None:
         """A volume node survives the way to LPS and back."""
@@ -296,3 +301,18 @@ class XReconSlicerTest(ScriptedLoadableModuleTest):
         self.assertTrue(np.array_equal(slicer.util.arrayFromVolume(copy), array))
         self.assertEqual(copy.GetOrigin(), node.GetOrigin())
         self.assertEqual(copy.GetSpacing(), node.GetSpacing())
+
+    def test_radiographPair(self) -> None:
+        """Two slices of one volume are two radiographs with a geometry of their own."""
+        from XReconSlicerLib.radiograph_input import radiographsOf
+
+        node = slicer.util.addVolumeFromArray(np.random.default_rng(0).random((2, 9, 7), dtype=np.float32))
+        first, second = radiographsOf([RadiographInput(node, 0), RadiographInput(node, 1, flip=True)])
+        self.assertEqual((first.view, second.view), ("PA", "LEFT LATERAL"))
+        self.assertTrue(np.array_equal(second.array, slicer.util.arrayFromVolume(node)[1, :, ::-1]))
+        self.assertEqual(second.geometry.source_to_detector_mm, 1800.0)
+
+    def test_viewParameters(self) -> None:
+        """What is chosen for a view stays in the scene when no radiograph is chosen."""
+        XReconSlicerLogic().getParameterNode().view2.flip = True
+        self.assertTrue(XReconSlicerLogic().getParameterNode().view2.flip)

@@ -189,12 +189,14 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.sceneVolumes = list(self.ui.sceneSelector.checkedNodes())
 
     def _onRunChosen(self, *_arguments: object) -> None:
-        """Shows what the run folder holds; follows the training that is at work in it."""
+        """Shows what the run folder holds; leaves the training of another, follows the one at work in it."""
         from XReconSlicerLib.detached_run import runsIn
+        from XReconSlicerLib.install import missingPackages
 
         folder = self.ui.outputFolderEdit.currentPath
+        self.runView.leave(self.jobPanel)
         self.runView.showRun(folder)
-        if runsIn(folder) and not self.jobPanel.isRunning:
+        if runsIn(folder) and not self.jobPanel.isRunning and not missingPackages():
             self.follow()
 
     def _update(self, *_arguments: object) -> None:
@@ -218,14 +220,18 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         formats = "" if self.logic.formatsOf(parameters) else _("Choose a format.")
         trains = (busy, pairs or ("" if parameters.useStore else data), state.problem, settingsProblem)
         for button, problems, ready in (
-            (ui.scanButton, (busy, data), _("Read every CT and say what is wrong with it")),
+            (
+                ui.scanButton,
+                (busy, data, state.problem if isScene else ""),
+                _("Read every CT and say what is wrong with it"),
+            ),
             (ui.applyButton, (*trains, state.freshProblem), _("Train from the beginning")),
             (ui.resumeButton, (*trains, state.resumeProblem), _("Go on with the run")),
             (ui.followButton, (busy, state.problem, state.followProblem), _("Show how the training goes on")),
             (ui.radiographsButton, (busy, data, state.problem, formats), _("Project every CT of the folder")),
             (ui.evaluateButton, (busy, data, state.problem, model), _("Score the model on the CTs")),
             (ui.exportButton, (model,), _("Copy the model")),
-            (ui.useButton, (model,), _("Make this the model of the module XReconSlicer")),
+            (ui.useButton, (model,), _("List the model in XReconSlicer and choose it there")),
         ):
             problem = next((each for each in problems if each), "")
             button.enabled = not problem
@@ -265,19 +271,13 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _watch(self, prepare: Callable[[], object]) -> None:
         from XReconSlicerLib import training
-        from XReconSlicerLib.training_results import describeMetrics
+        from XReconSlicerLib.training_results import showTrained
 
         output = self._output()
 
         def load(result: dict) -> str:
             self.runView.showRun(str(output))
-            numbers = result["numbers"]
-            if "stopped" in numbers:
-                return _("Stopped: {message}").format(message=numbers["stopped"])
-            self.ui.modelFolderEdit.currentPath = str(output / training.MODEL_FOLDER)
-            self.ui.resultLabel.text = describeMetrics(numbers)
-            self.ui.modelCollapsibleButton.collapsed = False
-            return _("Trained: {folder}").format(folder=output / training.MODEL_FOLDER)
+            return showTrained(self.ui, output / training.MODEL_FOLDER, result["numbers"])
 
         self.runView.watch(str(output))
         self.jobPanel.run(prepare, load, training.STOP_GRACE_MS)
@@ -287,15 +287,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from XReconSlicerLib import training
 
         parameters, folder = self._parameterNode, self._output() / training.RADIOGRAPHS_FOLDER
-        options = training.RadiographOptions(
-            detectorPixels=parameters.detectorPixels,
-            formats=self.logic.formatsOf(parameters),
-            views=parameters.drrViews,
-            sourceToDetectorMm=parameters.drrSourceToDetectorMm,
-            sourceToIsocenterMm=parameters.drrSourceToIsocenterMm,
-            chestFilm=parameters.chestFilm,
-        )
-
+        options = self.logic.radiographOptions(parameters)
         load = functools.partial(training.describeRadiographs, folder)
         self.jobPanel.run(
             lambda: training.radiographsJob(self._data(), folder, options), load, training.GRACE_MS
@@ -321,10 +313,10 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         exportModel(self.parent, self.ui)
 
     def onUseButton(self, _clicked: bool = False) -> None:
-        """Makes the model the one of XReconSlicer, now or when that is opened."""
+        """Puts the model among those that XReconSlicer lists, and chooses it there."""
         from XReconSlicerLib.panel import offerModel
 
-        self.ui.statusLabel.text = offerModel(self.ui.modelFolderEdit.currentPath)
+        offerModel(self.ui)
 
 
 #
@@ -346,6 +338,16 @@ class XReconTrainerLogic(ScriptedLoadableModuleLogic):
             "store": parameters.writeStore,
         }
         return ",".join(name for name, wanted in chosen.items() if wanted)
+
+    def radiographOptions(self, parameters: XReconTrainerParameterNode) -> object:
+        """How radiographs are made, as `training.radiographsJob` wants it."""
+        from XReconSlicerLib.training import RadiographOptions
+
+        p = parameters
+        distances = (p.drrSourceToDetectorMm, p.drrSourceToIsocenterMm)
+        return RadiographOptions(
+            p.detectorPixels, self.formatsOf(p), p.drrViews, *distances, chestFilm=p.chestFilm
+        )
 
     def train(
         self,

@@ -102,12 +102,15 @@ def _measure(todo: list, rows: object, options: argparse.Namespace) -> None:
             case = running.pop(future)
             done += 1
             try:
-                found = future.result()
+                found, failures = future.result()
             except Exception as error:  # the table goes on without it
                 report(f"[{done}/{len(todo)}] {case.name}: {type(error).__name__}: {error}")
                 continue
             rows.add(found)
-            report(f"[{done}/{len(todo)}] {_told(found)}")
+            if found:
+                report(f"[{done}/{len(todo)}] {_told(found)}")
+            for failure in failures:
+                report(f"[{done}/{len(todo)}] {case.name}, {failure}")
 
 
 def _told(rows: list[dict]) -> str:
@@ -123,7 +126,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _one(case: object, modes: dict, data: Path, output: Path) -> list:
+def _one(case: object, modes: dict, data: Path, output: Path) -> tuple[list, list]:
     from pneumothorax_benchmark.measuring import measure_case
 
     return measure_case(case, modes, data, output)

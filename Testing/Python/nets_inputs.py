@@ -15,12 +15,21 @@ from xrecon.physics.geometry import ViewGeometry
 SIDE = 16
 # Options of a trial size. A name that is missing here is made with its own defaults at side 16.
 TINY: dict[str, dict[str, Any]] = {
+    "any-view": {"side": SIDE, "view_widths": (4, 8, 8), "grid_widths": (4, 8, 8, 8), "embedding": 8},
     "bx2s-net": {"side": SIDE, "widths": (4, 8, 8)},
     "e2e": {"side": SIDE, "widths": (4, 8, 8)},
     "ear": {"side": SIDE, "widths": (4, 8), "classes": 2},  # a third level would be 2^3: no imaginary part
     "lifting": {"side": SIDE, "view_widths": (4, 4, 8), "grid_widths": (4, 8, 8, 8)},
     "lungs-unet": {"widths": (8, 8, 8, 16, 16, 8)},
     "mulsisnet": {"width": 2, "convs": 1},
+    "pixel-inr": {
+        "side": SIDE,
+        "widths": (4, 8, 8),
+        "kernel": 3,
+        "features": 8,
+        "width": 16,
+        "frequencies": 6,
+    },
     "psr": {"side": SIDE, "width": 8},
     "sit": {"side": SIDE, "width": 8},
     "unet3d": {"widths": (4, 4, 8)},

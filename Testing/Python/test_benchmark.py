@@ -23,6 +23,7 @@ from xrecon.volume import InputError
 
 MEAN, NEAREST = CONTROLS
 SMALL = {
+    "pneumothorax_variants": 0,
     "validate_every": 2,
     "options": {"view_widths": [4, 4, 8], "grid_widths": [4, 8, 8, 8]},
     "precision": "float32",

@@ -20,7 +20,9 @@ from xrecon.options import parse_settings, spread_lists
 from xrecon.progress import Reporter, plain_data
 from xrecon.volume import InputError, Quantity, Volume
 
-COMMANDS = ("drr", "reconstruct", "segment", "train", "scan", "evaluate", "models", "demo")
+COMMANDS = (
+    "drr", "reconstruct", "segment", "train", "scan", "evaluate", "models", "devices", "phantom", "demo",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "volume": set(),
     "progress": set(),
     "options": {"volume", "progress"},
+    "lifeline": set(),
     # a radiograph is read with its geometry
     "io": {"__init__", "volume", "physics.geometry", "physics.poses"},
     "physics": {"volume"},
@@ -45,26 +46,32 @@ MAY_IMPORT = {
     "outcome": {"progress"},
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
     "segmentation_report": _MIDDLE | {"__init__", "pipelines"},
-    "commands": _MIDDLE | {"pipelines", "training", "progress", "outcome", "segmentation_report"},
+    "reconstruction_report": _MIDDLE | {"__init__", "pipelines"},
+    "commands": _MIDDLE | {
+        "pipelines", "training", "progress", "outcome", "segmentation_report", "reconstruction_report",
+    },  # fmt: skip
+    "tools": _MIDDLE | {"outcome"},
     "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
     "scoring_lungs": _MIDDLE,
     "vertebrae": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
-    "demo_report": _MIDDLE | {"__init__", "demo"},
+    "demo_report": _MIDDLE | {"__init__", "demo", "reconstruction_report"},
     "benchmark": _MIDDLE | {
         "__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring", "methods",
     },  # fmt: skip
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
+    "cli_tools": {"progress", "options", "outcome", "pipelines", "tools"},
     "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
     "cli": {
         "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
-        "cli_drr", "cli_benchmark", "cli_vertebrae",
+        "cli_drr", "cli_benchmark", "cli_tools", "cli_vertebrae", "lifeline",
     },  # fmt: skip
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {
     "__init__", "volume", "io", "pipelines", "training.config", "training.status", "physics.geometry",
+    "preprocess.appearance",
 }  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.

@@ -12,8 +12,8 @@ from xrecon.volume import InputError
 
 RECONSTRUCTORS = [name for name in NAMES if is_reconstructor(name)]
 EXPECTED = {
-    "bx2s-net", "e2e", "ear", "lifting", "lungs-unet", "mulsisnet", "psr", "sit", "unet3d", "x-ctrsnet",
-    "x-recon", "x-recon-discriminator", "x2ct-cnn", "x2ct-gan",
+    "any-view", "bx2s-net", "e2e", "ear", "lifting", "lungs-unet", "mulsisnet", "pixel-inr", "psr", "sit",
+    "unet3d", "x-ctrsnet", "x-recon", "x-recon-discriminator", "x2ct-cnn", "x2ct-gan",
 }  # fmt: skip
 
 
@@ -23,13 +23,17 @@ def test_the_methods_of_the_papers_are_there():
 
 @pytest.mark.parametrize("name", RECONSTRUCTORS)
 def test_shape_table(name):
-    """(b, view, rows, columns) of any size and matrices -> (b, 1, z, y, x), finite."""
+    """(b, view, rows, columns) of any size and matrices -> (b, 1, z, y, x), finite.
+
+    Networks that also say how far they may be wrong give a second channel.
+    """
     network = tiny_network(name).eval()
     pictures, matrices = sample(network, batch=2)
     side = network.side
     with torch.no_grad():
         out = network(pictures, matrices)
-        assert out.shape == (2, 1, side, side, side) and torch.isfinite(out).all()
+        channels = 2 if getattr(network, "predicts_uncertainty", False) else 1
+        assert out.shape == (2, channels, side, side, side) and torch.isfinite(out).all()
         # a detector of another size, with matrices to match
         scale = torch.diag(torch.tensor([1.5, 1.25, 1.0]))
         other = network(torch.rand(2, pictures.shape[1], side * 5 // 4, side * 3 // 2), scale @ matrices)
@@ -88,9 +92,11 @@ def test_one_pair_can_be_learnt_by_heart(name):
     axis = torch.linspace(-1, 1, side)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     target = torch.sigmoid(12 * (0.6 - ((x - 0.2) ** 2 + 1.5 * y**2 + 0.8 * z**2).sqrt()))[None, None]
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    for _ in range(60):
-        loss = (network(*inputs) - target).square().mean()
+    # sines of high frequency take small steps only
+    rate, steps = (1e-3, 150) if name == "pixel-inr" else (1e-2, 60)
+    optimizer = torch.optim.Adam(network.parameters(), rate)
+    for _ in range(steps):
+        loss = (network(*inputs)[:, :1] - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -121,6 +127,10 @@ def test_views_that_a_network_cannot_take_are_refused_with_what_it_can(name):
         ("x2ct-cnn", {"base_channels": 6}),
         ("x-ctrsnet", {"segmenter": "sit"}),
         ("x-ctrsnet", {"classes": 1}),
+        ("any-view", {"side": 12}),
+        ("any-view", {"pooling": "median"}),
+        ("pixel-inr", {"kernel": 4}),
+        ("pixel-inr", {"pooling": "attention"}),
         ("ear", {"norm": "layer"}),
         ("ear", {"side": 4}),
         ("mulsisnet", {"width": 0}),
@@ -177,3 +187,15 @@ def test_costs_agree_with_the_network_that_computes():
     assert cost.parameters == sum(p.numel() for p in network.parameters())
     assert cost.flops > 0 and cost.training_mb > cost.activations_mb > 4 * cost.parameters / 1e6
     assert "2 pictures of 16x16" in cost.text()
+
+
+def test_models_tells_the_costs_when_asked(monkeypatch):
+    from xrecon import commands
+    from xrecon.nets import registry
+
+    monkeypatch.setattr(registry, "list_models", lambda: ["unet3d"])
+    assert "parameters" not in commands.models().text
+    told = commands.models(costs=True)
+    cost = told.numbers["costs"]["unet3d"]
+    assert cost["input"] == "a volume of 64x64x64" and f"{cost['flops'] / 1e9:.1f} GFLOP" in told.text
+    assert 0 < cost["activations_mb"] < cost["training_mb"] and "MB with gradients (counted)" in told.text

@@ -211,7 +211,7 @@ def test_a_missing_gpu_is_told_only_when_it_was_wished(monkeypatch: pytest.Monke
 
 def test_a_broken_gpu_falls_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(devices, "_cuda_fault", lambda: "no kernel image")
+    monkeypatch.setattr(devices, "cuda_fault", lambda _device: "no kernel image")
     chosen = devices.choose_device("auto")
     assert chosen.name == "cpu" and "no kernel image" in chosen.notes[0]
 

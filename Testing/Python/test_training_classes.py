@@ -9,6 +9,7 @@ import pytest
 import torch
 from training_inputs import TINY, prepared, tiny, write_cts
 from trunk import trunk
+from xrecon.benchmark.methods import reconstruction_recipes
 from xrecon.io.image import write_volume
 from xrecon.io.segmentation import read_segmentation
 from xrecon.nets.registry import load_card, load_model
@@ -149,7 +150,13 @@ def test_labels_of_a_file_stand_in_the_middle_of_the_prepared_cube(labelled, tmp
     box = np.argwhere(classes)
     middle = (box.min(axis=0) + box.max(axis=0)) / 2
     np.testing.assert_allclose(middle, (classes.shape[0] - 1) / 2, atol=1.5)
-    # other names make another subject, not the stored one
+    # the same names in another order are other classes, not the stored ones
+    for order, expected in ((("spine", "other"), 1), (("other", "spine"), 2)):
+        named = {name: {"spine": [7], "other": [9]}[name] for name in order}
+        ordered = tiny_recipe("ear-vertebrae", **{"segmentation.labels": named})
+        _, classes = prepare_subject(subject, ordered, tmp_path).variants[0]
+        assert classes.max() == expected
+    # other values make another subject
     other = tiny_recipe("ear-vertebrae", **{"segmentation.labels": {"spine": [8]}})
     with pytest.raises(InputError, match="expected labels"):
         prepare_subject(subject, other, tmp_path)
@@ -262,6 +269,12 @@ def test_recipes_fit_their_networks():
     for recipe in PAPER_RECIPES:
         require_network(make_config(recipe))
     assert TINY["grid.side"] == "16"
+
+
+def test_recipes_that_need_label_maps_or_make_no_volume_are_not_benchmarked():
+    compared = reconstruction_recipes()
+    assert {"x-ctrsnet", "ear", "x2ct-gan"} <= set(compared)
+    assert not {"ear-vertebrae", "unet3d", "mulsisnet", "lungs"} & set(compared)
 
 
 def test_label_maps_that_are_missing_are_named(labelled, tmp_path):

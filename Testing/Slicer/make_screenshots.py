@@ -26,16 +26,18 @@ slicerhost.create()
 
 import slicer  # noqa: E402
 from PIL import Image  # noqa: E402
-from slicerhost import plots, views  # noqa: E402
+from slicerhost import models3d, plots, views  # noqa: E402
 from xrecon.io.image import write_volume  # noqa: E402
 from xrecon.physics.chest_phantom import chest_phantom  # noqa: E402
 from xrecon.physics.drr import render_drrs  # noqa: E402
 from xrecon.physics.geometry import ViewGeometry  # noqa: E402
 from xrecon.preprocess.ct import lung_center, remove_table  # noqa: E402
+from XReconSlicerLib.arrangement import arrangementNodes  # noqa: E402
 from XReconSlicerLib.mrml import radiographToNode, volumeToNode  # noqa: E402
 from XReconSlicerLib.scene import setChestWindow, showInSliceViews  # noqa: E402
 
 PANEL_WIDTH, VIEW_SIZE = 480, 320
+COLORS = 96  # enough for panels and grey slices, and files a third as large
 PHANTOM = chest_phantom(spacing=(2.5, 2.0, 2.0), pneumothorax_ml=700.0, side="left", seed=3)
 
 
@@ -65,19 +67,45 @@ def save(widget: object, layout: object | None, name: str) -> None:
 
 
 def reconstruction() -> None:
+    """The result with its slice views; a picture that looks wrong; a run at work; the views in 3D."""
     slicerhost.reset()
+    nodes = []
     ct = remove_table(PHANTOM.volume)
     isocenter = tuple(lung_center(ct))
     for view, name in (("PA", "Chest PA"), ("LEFT LATERAL", "Chest lateral")):
         geometry = ViewGeometry.preset(view, shape=(512, 512), isocenter=isocenter)
-        radiographToNode(render_drrs(ct, [geometry])[0], name)
+        nodes.append(radiographToNode(render_drrs(ct, [geometry])[0], name))
+    film = slicer.util.arrayFromVolume(nodes[0])
+    wrong = slicer.util.addVolumeFromArray((film.max() - film)[:, :, ::-1].copy(), name="Film (PNG)")
+    slicer.mrmlScene.RemoveNode(wrong)
     with views.layout(VIEW_SIZE) as layout:
         widget = slicerhost.openModule("XReconSlicer")
-        widget.ui.paSelector.setCurrentNode(slicer.util.getNode("Chest PA"))
-        widget.ui.lateralSelector.setCurrentNode(slicer.util.getNode("Chest lateral"))
+        slicerhost.wait_until(lambda: widget.ui.applyButton.enabled)
         runPanel(widget)
         save(widget, layout, "XReconSlicer")
+        slicer.mrmlScene.AddNode(wrong)
+        box = widget.viewsBox.boxes[0].ui
+        box.volumeSelector.setCurrentNode(wrong)
+        save(widget, None, "XReconSlicer-warning")
+        box.volumeSelector.setCurrentNode(nodes[0])
+        slicerhost.click(widget.ui.arrangementCheckBox)
+        Image.open(models3d.save(arrangementNodes(), "arrangement")).save(
+            SCREENSHOTS / "XReconSlicer-views.png"
+        )
+        slicerhost.click(widget.ui.arrangementCheckBox)
+        slicerhost.click(widget.ui.testDevicesButton)
+        slicerhost.wait_until(lambda: not widget.deviceBox.isTesting, timeout=300)
+        slicerhost.click(widget.ui.applyButton)
+        slicerhost.wait_until(lambda: widget.ui.progressBar.value >= 10, timeout=300)
+        save(widget, None, "XReconSlicer-running")
         slicerhost.closeModule("XReconSlicer")
+    shrink("XReconSlicer")
+
+
+def shrink(name: str) -> None:
+    """Fewer colours: each new version of a picture stays in the repository's history."""
+    for path in SCREENSHOTS.glob(f"{name}*.png"):
+        Image.open(path).convert("RGB").quantize(COLORS).save(path, optimize=True)
 
 
 def segmentation() -> None:
@@ -123,17 +151,18 @@ def training() -> None:
     click(widget, ui.evaluateButton)
     save(widget, None, "XReconTrainer-evaluated")
     slicerhost.closeModule("XReconTrainer")
+    shrink("XReconTrainer")
 
 
 # A run of a minute on two cores.
 TRAINING = {
     "name": "my-small-model",
-    "steps": "120",
+    "steps": "60",
     "precision": "float32",
     "device": "cpu",
-    "validate_every": "10",
+    "validate_every": "5",
     "checkpoint_every": "20",
-    "sample_every_epochs": "10",
+    "sample_every_epochs": "5",
     "pneumothorax_variants": "0",
     "options": '{"view_widths": [8, 8, 16], "grid_widths": [8, 16, 16, 16]}',
 }

@@ -72,3 +72,20 @@ def collapsedChest() -> tuple[Volume, Volume]:
     labels = np.select([air, left, right], [4, 2, 1], 0).astype(np.uint8)
     ct = Volume(hu, (6.0,) * 3, (-156.0, -108.0, -120.0))
     return ct, ct.with_array(labels, Quantity.LABEL)
+
+
+def choose(widget: object, *nodes: slicer.vtkMRMLVolumeNode | None) -> None:
+    """Chooses a node in each page of the X-Recon panel."""
+    for number, node in enumerate(nodes, 1):
+        page(widget, number).volumeSelector.setCurrentNode(node)
+
+
+def page(widget: object, number: int) -> object:
+    """The widgets of a view of the X-Recon panel, 1 for the first."""
+    return widget.viewsBox.boxes[number - 1].ui
+
+
+def refusal(widget: object) -> str:
+    """Why Apply is disabled; "" when it is not."""
+    ui = widget.ui
+    return "" if ui.applyButton.enabled else ui.applyButton.toolTip

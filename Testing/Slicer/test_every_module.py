@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unittest
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ def test_can_be_reloaded_and_closed(name, openModule):
 def test_own_test_passes(name, openModule):
     openModule(name)
     slicer.selfTests[name]()
+
+
+def test_own_test_passes_as_ctest_runs_it(name, openModule):
+    """Each method by itself with setUp and tearDown, and no call of `runTest`."""
+    openModule(name)
+    suite = unittest.TestLoader().loadTestsFromName(name)
+    result = unittest.TestResult()
+    suite.run(result)
+    assert result.testsRun > 0 and result.wasSuccessful(), result.failures + result.errors
 
 
 def test_uses_no_name_that_only_pyside_has(name):

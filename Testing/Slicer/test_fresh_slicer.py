@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import slicer
 import slicerhost
-from panel_inputs import chiralChest, leftovers, radiographNodes
+from panel_inputs import chiralChest, choose, leftovers, radiographNodes
 from XReconSlicerLib import install
+from XReconSlicerLib.settings import saveSetting
 
 HERE = Path(__file__).resolve().parent
 TORCH = "torch>=2.4"
@@ -35,10 +36,10 @@ for name in ("PTXSeg", "XReconTrainer", "XReconSlicer"):  # the dependent ones f
     widget = slicerhost.openModule(name)
     assert not widget.ui.applyButton.enabled
 nodes = [slicer.util.addVolumeFromArray(numpy.random.rand(1, 9, 7)) for _ in range(2)]
-widget.ui.modelFolderEdit.currentPath = "anything"
-widget.ui.paSelector.setCurrentNode(nodes[0])
-widget.ui.lateralSelector.setCurrentNode(nodes[1])
+for box, node in zip(widget.viewsBox.boxes, nodes):
+    box.ui.volumeSelector.setCurrentNode(node)
 assert widget.ui.applyButton.enabled, widget.ui.applyButton.toolTip
+assert not widget.viewsBox.boxes[0].ui.previewLabel.pixmap.isNull()  # needs nothing that Slicer lacks
 assert not slicerhost.slotErrors, slicerhost.slotErrors
 print("loaded", sorted(set(ABSENT) & set(sys.modules)))
 """
@@ -168,6 +169,44 @@ def test_pip_is_kept_from_replacing_torch_and_packages_of_slicer(monkeypatch: py
     assert not any(line.startswith("pillow") for line in fresh.constraints)  # it was asked for
 
 
+def test_everything_comes_from_the_folder_of_wheels_when_one_is_chosen(
+    openModule: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openModule("XReconSlicer").ui.wheelsFolderEdit.currentPath = str(tmp_path)
+    fresh = FreshSlicer(monkeypatch, [TORCH, "absent>=1"])
+    with slicerhost.interactiveMode(), pytest.raises(install.InstallError, match="holds no wheels"):
+        install.ensurePackages()
+    (tmp_path / "absent-1-py3-none-any.whl").touch()
+    calls = []
+
+    def pip(arguments: list[str]) -> None:
+        calls.append(arguments[:3])
+        fresh.pip(arguments[5:], Path(arguments[4]), "XRecon")
+
+    monkeypatch.setattr(slicer.util, "pip_install", pip, raising=False)
+    with slicerhost.interactiveMode():
+        assert install.ensurePackages()
+    assert calls == [["--no-index", "--find-links", str(tmp_path)]]
+    assert fresh.installed == [[TORCH, "absent>=1"]]
+    (question,) = fresh.questions
+    assert str(tmp_path) in question and "nothing is downloaded" in question
+
+
+def test_a_folder_that_lacks_a_wheel_is_told_with_the_way_to_fill_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other-1-py3-none-any.whl").touch()
+    saveSetting("wheelsFolder", str(tmp_path))
+    FreshSlicer(monkeypatch, ["absent>=1"])
+
+    def fail(_arguments: list[str]) -> None:
+        raise subprocess.CalledProcessError(1, "pip")
+
+    monkeypatch.setattr(slicer.util, "pip_install", fail, raising=False)
+    with slicerhost.interactiveMode(), pytest.raises(install.InstallError, match="pip download absent>=1"):
+        install.ensurePackages()
+
+
 def test_pip_of_slicer_5_10_gets_the_constraints_as_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = FreshSlicer(monkeypatch, ["absent>=1"])
     find = install.importlib.util.find_spec
@@ -242,10 +281,7 @@ def test_apply_shows_a_failed_installation_and_a_refusal(
     openModule: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widget = openModule("XReconSlicer")
-    widget.ui.modelFolderEdit.currentPath = "anything"
-    pa, lateral = radiographNodes(chiralChest())
-    widget.ui.paSelector.setCurrentNode(pa)
-    widget.ui.lateralSelector.setCurrentNode(lateral)
+    choose(widget, *radiographNodes(chiralChest()))
     FreshSlicer(monkeypatch, [TORCH])
     slicerhost.click(widget.ui.applyButton)
     assert f"Missing Python packages: {TORCH}." in slicerhost.messages.pop()[1]

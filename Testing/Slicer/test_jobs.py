@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import slicerhost
 from XReconSlicerLib import processes
 from XReconSlicerLib.events import LineReader, Signal, parseEvent
-from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.jobs import PACKAGE_PARENT, CliJob
 
 # What each child does before it ends; {folder} is the job's folder.
 PRELUDE = """
@@ -278,3 +279,27 @@ def isRunning(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_job_ends_by_itself_when_slicer_is_killed(tmp_path: Path) -> None:
+    """The caller is a process that starts the real command line and is killed without warning."""
+    ready = tmp_path / "ready"
+    work = (
+        "import sys, time, pathlib\nfrom xrecon import cli, commands\n"
+        f"def wait(*_):\n    pathlib.Path({str(ready)!r}).write_text(str(__import__('os').getpid()))\n"
+        "    time.sleep(60)\ncommands.models = wait\nsys.exit(cli.run(['models']))"
+    )
+    caller = (
+        "import os, subprocess, sys, time\n"
+        "environment = {**os.environ, 'XRECON_PARENT_PID': str(os.getpid())}\n"
+        f"subprocess.Popen([sys.executable, '-c', {work!r}], env=environment)\ntime.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE_PARENT), *sys.path])}
+    process = subprocess.Popen([sys.executable, "-c", caller], env=environment)
+    slicerhost.wait_until(ready.exists, timeout=60)
+    slicerhost.wait_until(lambda: ready.read_text() != "", timeout=5)
+    pid = int(ready.read_text())
+    assert processes.isAlive(pid)
+    process.kill()
+    process.wait()
+    slicerhost.wait_until(lambda: not isRunning(pid), timeout=20)

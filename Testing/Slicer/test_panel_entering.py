@@ -7,9 +7,9 @@ import slicerhost
 from slicer.parameterNodeWrapper import wrapper
 
 # A combo box of each panel that the parameter node fills, and what is to be found again in it.
-COMBOS = {"XReconSlicer": "lateralSideComboBox", "PTXSeg": "connectivityComboBox"}
+COMBOS = {"XReconSlicer": "viewComboBox", "PTXSeg": "connectivityComboBox"}
 NUMBERS = {
-    "XReconSlicer": "sourceToDetectorSpinBox",
+    "XReconSlicer": "primaryAngleSpinBox",
     "PTXSeg": "airThresholdSpinBox",
     "XReconTrainer": "detectorPixelsSpinBox",
 }
@@ -22,21 +22,31 @@ def connectGuiWithoutTag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrapper._Wrapper, "connectGui", lambda self, gui: connect(self, gui) and None)
 
 
+def uiOf(widget: object) -> object:
+    """The widgets of the panel, or of its first parameter pack."""
+    return next(iter(getattr(widget, "packUis", {}).values()), widget.ui)
+
+
+def prefixOf(widget: object) -> str:
+    """What stands before the names of the parameters of `uiOf`."""
+    return next((f"{pack}." for pack in getattr(widget, "packUis", {})), "")
+
+
 @pytest.mark.parametrize(("name", "combo"), COMBOS.items())
 def test_combo_boxes_keep_their_choice(name: str, combo: str, openModule: object) -> None:
     widget = openModule(name)
-    getattr(widget.ui, combo).currentIndex = 2
+    getattr(uiOf(widget), combo).currentIndex = 2
     for _ in range(3):
         slicerhost.exitModule(name)
         slicerhost.enterModule(name)
-        assert getattr(widget.ui, combo).currentIndex == 2
+        assert getattr(uiOf(widget), combo).currentIndex == 2
 
 
 @pytest.mark.parametrize(("name", "number"), NUMBERS.items())
 def test_an_exited_panel_no_longer_follows_its_node(name: str, number: str, openModule: object) -> None:
     widget = openModule(name)
-    spinBox, parameters = getattr(widget.ui, number), widget._parameterNode
-    parameter = spinBox.property("SlicerParameterName")
+    spinBox, parameters = getattr(uiOf(widget), number), widget._parameterNode
+    parameter = prefixOf(widget) + spinBox.property("SlicerParameterName")
     before = parameters.getValue(parameter)
     slicerhost.exitModule(name)
     spinBox.value = before + 8
@@ -55,5 +65,6 @@ def test_every_named_widget_is_connected_once(name: str, openModule: object) -> 
         slicerhost.exitModule(name)
         slicerhost.enterModule(name)
     assert list(widget._parameterNode._bindings) == [widget._parameterNodeGuiTag]
-    named = [w for w in vars(widget.ui).values() if w.property("SlicerParameterName")]
+    uis = [widget.ui, *getattr(widget, "packUis", {}).values()]
+    named = [w for ui in uis for w in vars(ui).values() if w.property("SlicerParameterName")]
     assert len(widget._parameterNode._bindings[widget._parameterNodeGuiTag]) == len(named) > 0

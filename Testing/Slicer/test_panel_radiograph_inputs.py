@@ -10,7 +10,7 @@ import pytest
 import slicer
 import slicerhost
 import tiny_models
-from panel_inputs import chiralChest, radiographNodes
+from panel_inputs import chiralChest, choose, page, radiographNodes, refusal
 from PySide6 import QtCore
 from PySide6.QtTest import QTest
 from xrecon.io.radiograph import write_radiograph
@@ -24,26 +24,23 @@ from XReconSlicerLib.scene import markSynthetic
 
 @pytest.fixture
 def widget(openModule: object) -> object:
-    """The opened panel with a model folder given, which is not read before Apply."""
-    widget = openModule("XReconSlicer")
-    widget.ui.modelFolderEdit.currentPath = "some model"
-    return widget
+    """The opened panel with the bundled model."""
+    return openModule("XReconSlicer")
 
 
 @pytest.fixture
 def nodes(widget: object) -> list[slicer.vtkMRMLScalarVolumeNode]:
     """A PA and a lateral node, chosen in the panel."""
     pa, lateral = radiographNodes(chiralChest())
-    widget.ui.paSelector.setCurrentNode(pa)
-    widget.ui.lateralSelector.setCurrentNode(lateral)
+    choose(widget, pa, lateral)
     assert widget.ui.applyButton.enabled
     return [pa, lateral]
 
 
-def refusal(widget: object) -> str:
-    """Why Apply is disabled; "" when it is not."""
-    ui = widget.ui
-    return "" if ui.applyButton.enabled else ui.applyButton.toolTip
+def shownDistance(widget: object) -> tuple[float, str]:
+    """Source to detector of the first view, and where the value comes from."""
+    ui = page(widget, 1)
+    return ui.sourceToDetectorSpinBox.value, ui.sourceToDetectorOriginLabel.text
 
 
 def noise(shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
@@ -52,30 +49,30 @@ def noise(shape: tuple[int, ...], seed: int = 1) -> np.ndarray:
 
 # ---- a CT is no radiograph ----------------------------------------------------------------------
 def test_a_ct_in_hounsfield_units_is_refused(widget: object, nodes: list) -> None:
-    for side in (widget.ui.paSelector, widget.ui.lateralSelector):
+    for side in (page(widget, 1).volumeSelector, page(widget, 2).volumeSelector):
         before = side.currentNode()
         side.setCurrentNode(volumeToNode(chiralChest(), "CT"))
-        assert refusal(widget) == (
-            "Expected a radiograph, but 'CT' is a CT: its voxels are Hounsfield units."
+        assert refusal(widget).endswith(
+            ": Expected a radiograph, but 'CT' is a CT: its voxels are Hounsfield units."
         )
         side.setCurrentNode(before)
         assert refusal(widget) == ""
 
 
 def test_a_volume_of_many_slices_is_refused_and_one_of_four_is_not(widget: object, nodes: list) -> None:
-    widget.ui.paSelector.setCurrentNode(slicer.util.addVolumeFromArray(noise((5, 9, 7)), name="stack"))
-    assert refusal(widget) == "Expected a radiograph, but 'stack' is a CT: it has 5 slices."
-    widget.ui.paSelector.setCurrentNode(slicer.util.addVolumeFromArray(noise((4, 9, 7)), name="four"))
+    choose(widget, slicer.util.addVolumeFromArray(noise((5, 9, 7)), name="stack"))
+    assert refusal(widget) == "View 1: Expected a radiograph, but 'stack' is a CT: it has 5 slices."
+    choose(widget, slicer.util.addVolumeFromArray(noise((4, 9, 7)), name="four"))
     assert refusal(widget) == ""
 
 
 def test_a_synthetic_ct_is_refused_and_its_reprojection_is_not(widget: object, nodes: list) -> None:
     ct = slicer.util.addVolumeFromArray(noise((1, 9, 7)), name="one slice")
     markSynthetic(ct, "made up")
-    widget.ui.paSelector.setCurrentNode(ct)
-    assert refusal(widget) == "Expected a radiograph, but 'one slice' is a CT: it is a synthetic CT."
+    choose(widget, ct)
+    assert refusal(widget) == "View 1: Expected a radiograph, but 'one slice' is a CT: it is a synthetic CT."
     markSynthetic(nodes[0], "reprojected")
-    widget.ui.paSelector.setCurrentNode(nodes[0])
+    choose(widget, nodes[0])
     assert refusal(widget) == ""
 
 
@@ -89,14 +86,14 @@ def test_a_file_that_says_it_is_a_ct_is_refused(widget: object, nodes: list, tmp
     node = slicer.util.addVolumeFromArray(picture[None], name="slice")
     node.AddDefaultStorageNode()
     node.GetStorageNode().SetFileName(str(path))
-    widget.ui.paSelector.setCurrentNode(node)
+    choose(widget, node)
     assert "got an image of modality CT" in refusal(widget)
     with pytest.raises(InputError, match="modality CT"):
         widget.logic.reconstruct(node, nodes[1])
     path.write_bytes(b"damaged")  # tells nothing, and the node can still be used
     node.Modified()
-    widget.ui.paSelector.setCurrentNode(nodes[0])
-    widget.ui.paSelector.setCurrentNode(node)
+    choose(widget, nodes[0])
+    choose(widget, node)
     assert refusal(widget) == ""
 
 
@@ -139,11 +136,11 @@ def test_one_picture_in_two_nodes_is_refused(widget: object) -> None:
     picture = noise((9, 7))
     twins = [("a", picture), ("b", picture), ("negative", 1 - picture), ("mirrored", picture[:, ::-1])]
     first, *others = [slicer.util.addVolumeFromArray(array[None], name=name) for name, array in twins]
-    widget.ui.paSelector.setCurrentNode(first)
+    choose(widget, first)
     for other in others:
-        widget.ui.lateralSelector.setCurrentNode(other)
+        page(widget, 2).volumeSelector.setCurrentNode(other)
         assert refusal(widget) == f"Expected two pictures, but 'a' and '{other.GetName()}' show the same one."
-    widget.ui.lateralSelector.setCurrentNode(slicer.util.addVolumeFromArray(noise((1, 9, 7), seed=2)))
+    page(widget, 2).volumeSelector.setCurrentNode(slicer.util.addVolumeFromArray(noise((1, 9, 7), seed=2)))
     assert refusal(widget) == ""
 
 
@@ -154,24 +151,24 @@ def test_changed_voxels_and_attributes_are_looked_at_again(widget: object, nodes
     array[:] = np.nan
     slicer.util.arrayFromVolumeModified(nodes[0])
     widget._update()
-    assert refusal(widget) == f"expected finite numbers in PA, got {good.size} NaN or infinite pixels"
+    assert refusal(widget) == f"View 1: expected finite numbers in PA, got {good.size} NaN or infinite pixels"
     slicer.util.arrayFromVolume(nodes[0])[:] = good
     slicer.util.arrayFromVolumeModified(nodes[0])
     widget._update()
     assert refusal(widget) == ""
     nodes[0].SetAttribute("XRecon.view", "LEFT LATERAL")
     widget._update()
-    assert "is a LEFT LATERAL radiograph" in refusal(widget)
+    assert refusal(widget) == "Expected two different views, but 'PA' and 'Lateral' are both LEFT LATERAL."
 
 
 def test_a_changed_file_is_looked_at_again(widget: object, nodes: list, tmp_path: Path) -> None:
     node, path = stored(noise((9, 7)), tmp_path)
-    widget.ui.paSelector.setCurrentNode(node)
-    assert "PA: 1777 mm (file)" in widget.ui.geometryLabel.text
+    choose(widget, node)
+    assert shownDistance(widget) == (1777.0, "from the file")
     other = ViewGeometry.pa(shape=(9, 7), source_to_detector_mm=1888.0)
     write_radiograph(Radiograph(noise((9, 7)), other, view="PA"), path)
     widget._update()
-    assert "PA: 1888 mm (file)" in widget.ui.geometryLabel.text
+    assert shownDistance(widget) == (1888.0, "from the file")
 
 
 def test_a_file_is_read_once_as_long_as_nothing_changes(
@@ -184,13 +181,13 @@ def test_a_file_is_read_once_as_long_as_nothing_changes(
     )
     monkeypatch.setattr(node_files, "likeness", lambda *pictures: compared.append(1) or compare(*pictures))
     node, _path = stored(noise((9, 7)), tmp_path)
-    widget.ui.paSelector.setCurrentNode(node)
+    choose(widget, node)
     assert reads == [{}, {"view": "", "usual_view": "PA"}] and len(compared) == 2
-    widget.ui.sourceToIsocenterSpinBox.value = 1400.0
+    page(widget, 1).sourceToIsocenterSpinBox.value = 1400.0
     assert len(reads) == 3 and len(compared) == 2
-    widget.ui.sourceToIsocenterSpinBox.value = 0.0
-    widget.ui.paSelector.setCurrentNode(None)
-    widget.ui.paSelector.setCurrentNode(node)
+    page(widget, 1).sourceToIsocenterSpinBox.value = 0.0
+    choose(widget, None)
+    choose(widget, node)
     assert len(reads) == 3 and len(compared) == 2
     # what was remembered cannot be changed from outside
     radiographFromNode(node).array[:] = 0
@@ -209,7 +206,7 @@ def stored(picture: np.ndarray, folder: Path) -> tuple[slicer.vtkMRMLScalarVolum
 
 def test_a_length_is_used_when_it_is_typed_to_its_end(widget: object, nodes: list) -> None:
     """Not after each digit: 1, 16, 160 and 1600 mm would be four geometries, and three of them wrong."""
-    ui = widget.ui
+    ui = page(widget, 1)
     for spinBox in (ui.sourceToDetectorSpinBox, ui.sourceToIsocenterSpinBox, ui.pixelSpacingSpinBox):
         assert not spinBox.keyboardTracking
     seen = []
@@ -219,7 +216,7 @@ def test_a_length_is_used_when_it_is_typed_to_its_end(widget: object, nodes: lis
     assert seen == []
     QTest.keyClick(ui.sourceToDetectorSpinBox, QtCore.Qt.Key.Key_Return)
     assert seen == [1600.0]
-    assert "PA: 1600 mm (entered)" in ui.geometryLabel.text
+    assert shownDistance(widget) == (1600.0, "edited")
 
 
 def test_recent_results_are_dropped_oldest_first() -> None:

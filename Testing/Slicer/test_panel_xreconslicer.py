@@ -12,11 +12,12 @@ import slicer
 import slicerhost
 import tiny_models
 import vtk
-from panel_inputs import chiralChest, leftovers, misbehave, names, radiographNodes
+from panel_inputs import chiralChest, choose, leftovers, misbehave, names, page, radiographNodes, refusal
 from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.volume import InputError
+from XReconSlicerLib.arrangement import arrangementNodes
 from XReconSlicerLib.mrml import radiographToNode, volumeFromNode
-from XReconSlicerLib.reconstruction import radiographsFromNodes
+from XReconSlicerLib.radiograph_input import RadiographInput, radiographsOf
 
 VOLUMES = "vtkMRMLScalarVolumeNode"
 
@@ -39,8 +40,7 @@ def widget(openModule: object, model: Path) -> object:
 def nodes(widget: object) -> list[slicer.vtkMRMLScalarVolumeNode]:
     """A PA and a lateral node, chosen in the panel."""
     pa, lateral = radiographNodes(chiralChest())
-    widget.ui.paSelector.setCurrentNode(pa)
-    widget.ui.lateralSelector.setCurrentNode(lateral)
+    choose(widget, pa, lateral)
     return [pa, lateral]
 
 
@@ -52,83 +52,128 @@ def apply(widget: object) -> None:
 # ---- before Apply -------------------------------------------------------------------------------
 def test_apply_says_what_is_missing(widget: object) -> None:
     ui = widget.ui
-    assert not ui.applyButton.enabled
-    assert ui.applyButton.toolTip == "Choose the PA and the lateral radiograph."
+    assert refusal(widget) == "View 1: Choose a radiograph."
     pa, lateral = radiographNodes(chiralChest())
-    ui.paSelector.setCurrentNode(pa)
-    assert not ui.applyButton.enabled
-    ui.lateralSelector.setCurrentNode(lateral)
-    assert ui.applyButton.enabled
+    choose(widget, pa)
+    assert refusal(widget) == "View 2: Choose a radiograph."
+    choose(widget, pa, lateral)
+    assert refusal(widget) == "" and ui.applyButton.toolTip == "Compute the synthetic CT"
+    ui.modelFolderEdit.currentPath = "nowhere"
+    assert refusal(widget) == "Expected a model folder with card.json and its weights: nowhere"
     ui.modelFolderEdit.currentPath = ""
     ui.modelComboBox.clear()
     widget._update()
-    assert ui.applyButton.toolTip == "There is no model: choose a model folder under Advanced."
-    assert not ui.applyButton.enabled and not ui.cancelButton.enabled
+    assert refusal(widget) == "There is no model: import one, or choose a model folder under Advanced."
+    assert not ui.cancelButton.enabled
 
 
-def test_swapped_radiographs_are_noticed(widget: object, nodes: list) -> None:
-    widget.ui.paSelector.setCurrentNode(nodes[1])
-    widget.ui.lateralSelector.setCurrentNode(nodes[0])
-    assert not widget.ui.applyButton.enabled
-    assert widget.ui.applyButton.toolTip == "'Lateral' is a LEFT LATERAL radiograph; expected PA or AP."
-    assert widget.ui.geometryLabel.text == widget.ui.applyButton.toolTip
+def test_radiographs_may_be_chosen_in_any_order(widget: object, nodes: list) -> None:
+    choose(widget, nodes[1], nodes[0])
+    assert refusal(widget) == ""
+    tabs = widget.ui.viewTabs
+    assert [tabs.tabText(index) for index in range(tabs.count)] == ["1: LEFT LATERAL", "2: PA"]
 
 
-def test_a_colour_picture_is_offered_and_refused_with_the_way_out(widget: object, nodes: list) -> None:
+def test_two_radiographs_of_one_view_are_refused(widget: object, nodes: list) -> None:
+    page(widget, 2).viewComboBox.currentIndex = 1
+    assert refusal(widget) == "Expected two different views, but 'PA' and 'Lateral' are both PA."
+
+
+def test_a_colour_picture_is_taken_by_its_grey_values(widget: object, nodes: list) -> None:
     photo = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "photo")
     image = vtk.vtkImageData()
     image.SetDimensions(5, 4, 1)
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
     photo.SetAndObserveImageData(image)
-    widget.ui.paSelector.setCurrentNode(photo)
-    assert not widget.ui.applyButton.enabled
-    assert "Vector to Scalar Volume" in widget.ui.applyButton.toolTip
+    colors = np.random.default_rng(1).integers(0, 255, (1, 4, 5, 3))
+    slicer.util.arrayFromVolume(photo)[:] = colors
+    choose(widget, photo)
+    assert refusal(widget) == ""
+    grey = widget.viewsBox.boxes[0].radiograph.array
+    assert np.allclose(grey, colors[0] @ [0.299, 0.587, 0.114], atol=1e-4)
 
 
 def test_label_maps_are_not_offered_as_radiographs(widget: object) -> None:
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
-    assert widget.ui.paSelector.nodeCount() == 0
+    assert page(widget, 1).volumeSelector.nodeCount() == 0
 
 
 def test_one_volume_with_both_pictures_is_told_apart_by_slices(widget: object) -> None:
     picture = np.random.default_rng(1).uniform(size=(2, 37, 31)).astype(np.float32)
     both = slicer.util.addVolumeFromArray(picture, name="series")
-    ui = widget.ui
-    ui.paSelector.setCurrentNode(both)
-    ui.lateralSelector.setCurrentNode(both)
-    assert (ui.paSliceSpinBox.maximum, ui.lateralSliceSpinBox.maximum) == (1, 1)
-    assert not ui.applyButton.enabled
-    assert ui.applyButton.toolTip == "Expected two pictures, got slice 0 twice."
-    ui.lateralSliceSpinBox.value = 1
-    assert ui.applyButton.enabled
-    inputs = widget.logic.inputsOf(widget._parameterNode)
-    assert (inputs["paSlice"], inputs["lateralSlice"]) == (0, 1)
+    choose(widget, both, both)
+    spinBoxes = [page(widget, number).sliceSpinBox for number in (1, 2)]
+    assert all(spinBox.maximum == 1 and not spinBox.isHidden() for spinBox in spinBoxes)
+    assert refusal(widget) == "Expected two pictures, got slice 0 of 'series' twice."
+    spinBoxes[1].value = 1
+    assert refusal(widget) == ""
+    first, second = widget.viewsBox.inputs(widget._parameterNode)
+    assert (first.sliceIndex, second.sliceIndex) == (0, 1)
+    assert np.array_equal(widget.viewsBox.boxes[1].radiograph.array, picture[1])
 
 
 def test_single_pictures_have_no_slice_to_choose(widget: object, nodes: list) -> None:
-    assert not widget.ui.paSliceSpinBox.enabled and not widget.ui.lateralSliceSpinBox.enabled
+    assert all(page(widget, number).sliceSpinBox.isHidden() for number in (1, 2))
 
 
-def test_the_note_says_where_the_geometry_comes_from(widget: object) -> None:
+def origins(widget: object, number: int) -> list[tuple[float, str]]:
+    """Value and origin of the three lengths of a view, as they are shown."""
+    ui = page(widget, number)
+    names = ("sourceToDetector", "sourceToIsocenter", "pixelSpacing")
+    return [(getattr(ui, f"{n}SpinBox").value, getattr(ui, f"{n}OriginLabel").text) for n in names]
+
+
+def test_each_length_is_prefilled_and_says_where_it_comes_from(widget: object) -> None:
     picture = np.random.default_rng(1).uniform(size=(1, 37, 31)).astype(np.float32)
-    ui = widget.ui
-    ui.paSelector.setCurrentNode(slicer.util.addVolumeFromArray(picture, name="pa"))
-    ui.lateralSelector.setCurrentNode(radiographNodes(chiralChest())[1])
-    first, second = ui.geometryLabel.text.splitlines()
-    assert first == "PA (ASSUMED): 1800 mm (ASSUMED), 1500 mm (ASSUMED), 14 mm (ASSUMED)"
-    assert second == "LEFT LATERAL: 1800 mm (scene), 1500 mm (scene), 7.68 mm (scene)"
+    plain = slicer.util.addVolumeFromArray(picture, name="pa")
+    choose(widget, plain, radiographNodes(chiralChest())[1])
+    assert origins(widget, 1)[:2] == [(1800.0, "assumed"), (1500.0, "assumed")]
+    assert origins(widget, 1)[2] == (round(430.0 / 31, 4), "assumed")
+    assert [text for _value, text in origins(widget, 2)] == ["from the scene"] * 3
+    assert "PA (assumed)" in page(widget, 1).lookLabel.text
+    ui = page(widget, 1)
     ui.sourceToDetectorSpinBox.value = 1600.0
-    assert all(": 1600 mm (entered), 1500 mm" in line for line in ui.geometryLabel.text.splitlines())
+    assert origins(widget, 1)[0] == (1600.0, "edited")
+    assert origins(widget, 2)[0] == (1800.0, "from the scene")
+    assert widget._parameterNode.view1.sourceToDetectorMm == 1600.0
     ui.sourceToIsocenterSpinBox.value = 1700.0
-    assert "source_to_isocenter_mm < source_to_detector_mm" in ui.applyButton.toolTip
-    assert not ui.applyButton.enabled
+    assert "source_to_isocenter_mm < source_to_detector_mm" in refusal(widget)
+    widget._parameterNode.view1.sourceToIsocenterMm = 0.0
+    assert refusal(widget) == ""
+    slicerhost.click(ui.resetGeometryButton)
+    assert origins(widget, 1)[0] == (1800.0, "assumed") and not ui.resetGeometryButton.enabled
 
 
-def test_choosing_the_side_changes_the_view(widget: object, nodes: list) -> None:
+def test_the_role_of_a_view_can_be_chosen(widget: object, nodes: list) -> None:
+    ui = page(widget, 2)
+    ui.viewComboBox.currentIndex = 4
+    assert ui.viewComboBox.currentText == "Right lateral"
+    assert widget.ui.viewTabs.tabText(1) == "2: RIGHT LATERAL"
+    assert "RIGHT LATERAL (edited)" in ui.lookLabel.text
+    assert ui.anglesWidget.isHidden()
+    ui.viewComboBox.currentIndex = 5
+    assert not ui.anglesWidget.isHidden()
+    ui.primaryAngleSpinBox.value = 30.0
+    ui.secondaryAngleSpinBox.value = -10.0
+    assert widget.ui.viewTabs.tabText(1) == "2: oblique 30, -10 degrees"
+
+
+def test_views_are_added_and_taken_away_and_the_model_says_how_many(widget: object, nodes: list) -> None:
     ui = widget.ui
-    ui.lateralSideComboBox.currentIndex = 2
-    assert ui.lateralSideComboBox.currentText == "Right"
-    assert ui.geometryLabel.text.splitlines()[1].startswith("RIGHT LATERAL")
+    assert ui.viewTabs.count == 2 and not ui.removeViewButton.enabled
+    slicerhost.click(ui.addViewButton)
+    assert ui.viewTabs.count == 3 and ui.viewTabs.currentIndex == 2
+    assert refusal(widget) == "View 3: Choose a radiograph."
+    picture = np.random.default_rng(1).uniform(size=(1, 37, 31)).astype(np.float32)
+    choose(widget, *nodes, slicer.util.addVolumeFromArray(picture, name="third"))
+    page(widget, 3).viewComboBox.currentIndex = 5
+    page(widget, 3).primaryAngleSpinBox.value = 45.0
+    assert refusal(widget) == "The model needs 2 views (PA, LEFT LATERAL); 3 are chosen."
+    slicerhost.click(ui.addViewButton)
+    assert not ui.addViewButton.enabled
+    for _number in range(2):
+        slicerhost.click(ui.removeViewButton)
+    assert refusal(widget) == "" and ui.viewTabs.count == 2
 
 
 def test_device_and_model_folder_are_not_kept_in_the_scene(widget: object, model: Path) -> None:
@@ -163,6 +208,11 @@ def test_apply_makes_a_synthetic_ct_in_its_place(widget: object, nodes: list) ->
     assert widget.ui.statusLabel.text == "Synthetic CT of PA: done. Not for diagnosis."
     assert leftovers() == []
     slicerhost.screenshot(widget.parent, "panel-xreconslicer")
+    slicerhost.click(widget.ui.reportButton)
+    report = Path(qt.QUrl(slicerhost.opened[-1].text).toLocalFile())
+    text = report.read_text(encoding="utf-8")
+    assert report.name == "Synthetic CT of PA.html" and "not a medical device" in text
+    assert "tiny-lifting" in text and "LEFT LATERAL history" in text
 
 
 def test_apply_adds_the_pictures_beside_their_inputs(widget: object, nodes: list) -> None:
@@ -191,8 +241,7 @@ def test_apply_adds_the_pictures_beside_their_inputs(widget: object, nodes: list
 def test_what_was_assumed_is_said_with_the_result(widget: object, nodes: list) -> None:
     arrays = [slicer.util.arrayFromVolume(node).copy() for node in nodes]
     plain = [slicer.util.addVolumeFromArray(array, name=f"plain {i}") for i, array in enumerate(arrays)]
-    widget.ui.paSelector.setCurrentNode(plain[0])
-    widget.ui.lateralSelector.setCurrentNode(plain[1])
+    choose(widget, *plain)
     apply(widget)
     assert slicerhost.messages == []
     for view in ("PA", "LEFT LATERAL"):
@@ -204,13 +253,15 @@ def test_what_was_assumed_is_said_with_the_result(widget: object, nodes: list) -
 def test_a_side_that_was_chosen_is_not_told_as_assumed(widget: object, nodes: list) -> None:
     arrays = [slicer.util.arrayFromVolume(node).copy() for node in nodes]
     plain = [slicer.util.addVolumeFromArray(array, name=f"plain {i}") for i, array in enumerate(arrays)]
-    views = radiographsFromNodes(*plain, lateralSide="right")
+    given = [RadiographInput(plain[0]), RadiographInput(plain[1], view="RIGHT LATERAL")]
+    views = radiographsOf(given)
     assert [v.meta["view.origin"] for v in views] == ["assumed", "argument"]
-    known = radiographsFromNodes(*nodes)
+    known = radiographsOf([RadiographInput(node) for node in nodes])
     assert [v.meta["view.origin"] for v in known] == ["scene", "scene"]
     # kept in the scene: an assumption does not become a fact by being shown
     shown = radiographToNode(views[0], "shown")
-    assert radiographsFromNodes(shown, plain[1])[0].meta["view.origin"] == "assumed"
+    again = radiographsOf([RadiographInput(shown), RadiographInput(plain[1])])
+    assert again[0].meta["view.origin"] == "assumed"
 
 
 def test_a_second_run_overwrites_the_nodes_of_the_first(widget: object, nodes: list) -> None:
@@ -240,7 +291,7 @@ def test_the_console_gives_what_the_panel_gives(widget: object, nodes: list, mod
     ]
     a, b = (slicer.util.arrayFromVolume(each) for each in reprojections)
     assert np.allclose(a, b, atol=1e-3)
-    with pytest.raises(InputError, match="got slice 0 twice"):
+    with pytest.raises(InputError, match="got slice 0 of 'PA' twice"):
         widget.logic.reconstruct(nodes[0], nodes[0], model=str(model))
 
 
@@ -273,7 +324,7 @@ def test_cancel_ends_the_job_and_leaves_nothing(
     before = names(VOLUMES)
     ui = widget.ui
     slicerhost.click(ui.applyButton)
-    slicerhost.wait_until(lambda: ui.progressBar.value == 40)
+    slicerhost.wait_until(lambda: ui.progressBar.value == 54)  # 0.05 + 0.25 + 0.1 + 0.4 x 0.35
     assert ui.statusLabel.text == "reconstruct: on cpu"
     assert not ui.applyButton.enabled and ui.applyButton.toolTip == "A reconstruction is running."
     slicerhost.screenshot(widget.parent, "panel-xreconslicer-running")
@@ -291,9 +342,19 @@ def test_closing_the_scene_ends_the_job(
     slicerhost.click(widget.ui.applyButton)
     slicer.mrmlScene.Clear(False)
     slicerhost.wait_until(lambda: not widget.jobPanel.isRunning)
-    assert widget.ui.paSelector.currentNode() is None
+    assert page(widget, 1).volumeSelector.currentNode() is None
     assert not widget.ui.applyButton.enabled
     assert names(VOLUMES) == [] and leftovers() == []
+
+
+def test_reloading_the_module_ends_the_job(
+    widget: object, nodes: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misbehave(monkeypatch, tmp_path, "time.sleep(60)")
+    slicerhost.click(widget.ui.applyButton)
+    job = widget.jobPanel.job
+    slicer.util.reloadScriptedModule("XReconSlicer")
+    assert not job.isRunning and leftovers() == [] and slicerhost.messages == []
 
 
 def test_the_log_shows_what_the_command_prints(
@@ -309,19 +370,36 @@ def test_the_log_shows_what_the_command_prints(
 
 # ---- scene --------------------------------------------------------------------------------------
 def test_the_choices_are_kept_in_the_scene(widget: object, nodes: list) -> None:
-    slicerhost.click(widget.ui.invertPaCheckBox)
-    widget.ui.pixelSpacingSpinBox.value = 0.35
-    parameters = widget.logic.getParameterNode()
-    assert parameters.invertPa and parameters.pixelSpacingMm == 0.35
-    assert parameters.paVolume is nodes[0]
-    parameters.invertPa = False
-    assert not widget.ui.invertPaCheckBox.checked
+    ui = page(widget, 1)
+    slicerhost.click(ui.invertCheckBox)
+    ui.pixelSpacingSpinBox.value = 0.35
+    view = widget.logic.getParameterNode().view1
+    assert view.invert and view.pixelSpacingMm == 0.35 and view.volume is nodes[0]
+    widget._parameterNode.view1.invert = False
+    assert not ui.invertCheckBox.checked
+
+
+def test_a_saved_scene_brings_all_choices_back(widget: object, nodes: list, tmp_path: Path) -> None:
+    ui = page(widget, 2)
+    ui.viewComboBox.currentIndex = 4
+    slicerhost.click(ui.flipCheckBox)
+    ui.sourceToDetectorSpinBox.value = 1777.0
+    slicerhost.click(widget.ui.arrangementCheckBox)
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    assert page(widget, 2).volumeSelector.currentNode() is None and not ui.flipCheckBox.checked
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"), {"clear": True})
+    widget.enter()
+    assert ui.volumeSelector.currentNode().GetName() == "Lateral"
+    assert ui.viewComboBox.currentText == "Right lateral" and ui.flipCheckBox.checked
+    assert ui.sourceToDetectorSpinBox.value == 1777.0
+    assert widget.ui.arrangementCheckBox.checked and len(arrangementNodes()) == 6
 
 
 def test_leaving_and_entering_the_module_keeps_the_choices(widget: object, nodes: list) -> None:
     widget.exit()
     widget.enter()
-    assert widget.ui.paSelector.currentNode() is nodes[0]
+    assert page(widget, 1).volumeSelector.currentNode() is nodes[0]
     assert widget.ui.applyButton.enabled
 
 

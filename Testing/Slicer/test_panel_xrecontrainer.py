@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import ctk
 import numpy as np
 import pytest
 import qt
@@ -88,6 +89,18 @@ def test_start_says_what_is_missing(openModule: object, data: Path, tmp_path: Pa
     ui.outputFolderEdit.currentPath = str(tmp_path)
     assert ui.resumeButton.enabled and not ui.applyButton.enabled
     assert "resume it or choose another folder" in ui.applyButton.toolTip
+
+
+def test_every_control_has_a_tooltip(widget: object) -> None:
+    controls = (
+        qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QSpinBox, qt.QDoubleSpinBox, qt.QLineEdit,
+        qt.QTableWidget, qt.QPlainTextEdit, ctk.ctkPathLineEdit, ctk.ctkRangeWidget,
+        slicer.qMRMLCheckableNodeComboBox,
+    )  # fmt: skip
+    found = [each for each in vars(widget.ui).values() if isinstance(each, controls)]
+    assert len(found) > 35
+    names = [each.objectName for each in found if not each.toolTip]
+    assert [name for name in names if not name.startswith("qt_")] == [], "but of parts of Qt's own"
 
 
 def test_the_table_shows_all_settings_of_each_recipe(widget: object) -> None:
@@ -176,9 +189,12 @@ def test_volumes_of_the_scene_are_kept_with_it_and_used(widget: object, tmp_path
     volumeToNode(trunk(seed=2), "not chosen")
     ui.sourceComboBox.currentIndex = 1
     assert ui.scanButton.toolTip == "Check the volumes of the scene to use."
+    run, ui.outputFolderEdit.currentPath = ui.outputFolderEdit.currentPath, ""
     for node in nodes:
         ui.sceneSelector.setCheckState(node, qt.Qt.Checked)
-    assert parameters.sceneVolumes == nodes and ui.scanButton.enabled and ui.applyButton.enabled
+    assert parameters.sceneVolumes == nodes and not ui.scanButton.enabled, "they are written there"
+    ui.outputFolderEdit.currentPath = run
+    assert ui.scanButton.enabled and ui.applyButton.enabled
     slicerhost.exitModule("XReconTrainer")
     ui.sceneSelector.setCheckState(nodes[0], qt.Qt.Unchecked)
     slicerhost.enterModule("XReconTrainer")
@@ -252,12 +268,20 @@ def test_train_stop_leave_follow_evaluate_export_and_use(
     ui = widget.ui
     assert widget.jobPanel.isRunning and not ui.resumeButton.enabled, "it is followed at once"
     slicerhost.wait_until(lambda: "loss" in ui.statusLabel.text, timeout=60)
+    ui.outputFolderEdit.currentPath = str(tmp_path / "another")
+    assert not widget.jobPanel.isRunning and not ui.cancelButton.enabled and runsIn(run)
+    assert ui.applyButton.enabled and ui.numbersLabel.text == "No numbers yet."
+    ui.outputFolderEdit.currentPath = str(run)
+    assert widget.jobPanel.isRunning and "loss" in ui.numbersLabel.text
     slicerhost.click(ui.cancelButton)
     wait(widget)
     assert "stopped at step" in ui.statusLabel.text and not runsIn(run)
 
 
-def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_path: Path) -> None:
+def test_train_evaluate_export_and_use(
+    widget: object, openModule: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRECON_MODELS", str(tmp_path / "store"))
     ui = widget.ui
     ui.deviceComboBox.currentIndex = ui.deviceComboBox.findData("cpu")
     for name, value in TINY.items():
@@ -270,7 +294,7 @@ def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_p
     _network, card = load_model(run / "model")
     assert card.name == "tiny" and card.output.side == 16
     assert ":" in ui.resultLabel.text  # metrics
-    assert "psnr" in ui.numbersLabel.text and ui.curveComboBox.findData("ssim") >= 0
+    assert "PSNR" in ui.numbersLabel.text and ui.curveComboBox.findData("ssim") >= 0
     assert ui.sampleComboBox.currentText == "step 4" and not ui.sampleLabel.pixmap.isNull()
     assert ui.resumeButton.enabled and not ui.applyButton.enabled
     slicerhost.screenshot(widget.parent, "panel-xrecontrainer")
@@ -291,7 +315,27 @@ def test_train_evaluate_export_and_use(widget: object, openModule: object, tmp_p
     assert "already a model" in slicerhost.messages.pop()[1]
 
     slicerhost.click(ui.useButton)
-    assert openModule("XReconSlicer").ui.modelFolderEdit.currentPath == str(run / "model")
+    other = openModule("XReconSlicer")
+    (stored,) = (tmp_path / "store").iterdir()
+    assert other.modelBox.reference == str(stored) and "imported" in other.ui.modelComboBox.currentText
+    load_model(stored)
+
+
+def test_a_model_is_listed_at_once_in_an_open_panel(
+    widget: object, openModule: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRECON_MODELS", str(tmp_path / "store"))
+    other, ui = openModule("XReconSlicer"), widget.ui
+    other.ui.modelFolderEdit.currentPath = str(tmp_path)
+    tiny_models.save_untrained(tmp_path / "model")
+    ui.modelFolderEdit.currentPath = str(tmp_path / "model")
+    slicerhost.click(ui.useButton)
+    assert other.ui.modelFolderEdit.currentPath == "" and str(tmp_path / "store") in other.modelBox.reference
+    assert "XReconSlicer now uses" in ui.statusLabel.text
+    weights = tmp_path / "model" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    slicerhost.click(ui.useButton)
+    assert "damaged" in slicerhost.messages.pop()[1]
 
 
 def test_radiographs_of_every_ct(widget: object, tmp_path: Path) -> None:

@@ -16,10 +16,9 @@ from slicerhost import plots, views
 from trunk import trunk
 from xrecon.io.image import read_volume
 from xrecon.volume import InputError
-from XReconSlicerLib import training_curves
 from XReconSlicerLib.mrml import volumeToNode
 from XReconSlicerLib.studies import fileName, writeSceneVolumes
-from XReconSlicerLib.training_curves import TrainingCurves, available, curves, latest
+from XReconSlicerLib.training_curves import available, curves, latest, logState, readLog, show, update
 from XReconSlicerLib.training_results import describeMetrics, loadEvaluation
 
 ROWS = [
@@ -48,45 +47,45 @@ def named(key: str) -> object:
 
 
 def test_curves_hold_the_numbers_of_the_log_and_grow_with_it(tmp_path: Path) -> None:
-    run, view = tmp_path / "run", TrainingCurves()
-    log(run, ROWS[:2])
-    assert [curve.key for curve in available(run)] == ["loss", "psnr"]
-    chart = view.show(run, named("psnr"))
+    log(tmp_path, ROWS[:2])
+    rows, state = readLog(tmp_path), logState(tmp_path)
+    assert [curve.key for curve in available(rows)] == ["loss", "psnr"]
+    chart = show("run", rows, named("psnr"))
     assert chart.GetNumberOfPlotSeriesNodes() == 2 and chart.GetYAxisTitle() == "dB"
     network, control = (chart.GetNthPlotSeriesNode(index) for index in range(2))
     assert column(network, "step") == [40.0] and column(network, "validation_psnr") == [18.0]
     assert control.GetLineStyle() == control.LineStyleDash
-    assert view.update(run) is True and view.update(run) is False
-    log(run, ROWS)
-    assert view.update(run)
+    assert logState(tmp_path) == state
+    log(tmp_path, ROWS)
+    assert logState(tmp_path) != state
+    rows = readLog(tmp_path)
+    update("run", rows)
     assert column(network, "step") == [40.0, 80.0] and column(network, "validation_psnr") == [18.0, 19.5]
     assert column(control, control.GetYColumnName()) == [16.5, 16.5]
-    loss = view.show(run, named("loss")).GetNthPlotSeriesNode(0)
+    loss = show("run", rows, named("loss")).GetNthPlotSeriesNode(0)
     assert column(loss, "step") == [20.0, 40.0, 80.0], "a loss that is no number is left out"
-    assert latest(run) == "loss 0.25, psnr 19.5 dB"
+    assert latest(rows) == "loss 0.25, PSNR 19.5 dB"
 
 
 def test_a_scene_holds_one_set_of_charts_and_may_be_closed(tmp_path: Path) -> None:
-    view = TrainingCurves()
+    log(tmp_path, ROWS)
+    rows = readLog(tmp_path)
     for name in ("first", "second"):
-        log(tmp_path / name, ROWS)
-        chart = view.show(tmp_path / name, named("loss"))
+        chart = show(name, rows, named("loss"))
     assert chart.GetName().startswith("second: ")
     for className in ("vtkMRMLPlotChartNode", "vtkMRMLPlotSeriesNode", "vtkMRMLTableNode"):
         assert len(slicer.util.getNodesByClass(className)) == 1
     slicer.mrmlScene.Clear(False)
-    log(tmp_path / "second", ROWS[:3])
-    assert view.update(tmp_path / "second")
+    update("second", rows)
     assert not slicer.util.getNodesByClass("vtkMRMLPlotChartNode"), "nothing is made unasked"
-    assert view.show(tmp_path / "second", named("loss")) is not None
+    assert show("second", rows, named("loss")) is not None
 
 
 def test_a_run_without_numbers_has_no_curves(tmp_path: Path) -> None:
-    assert available(tmp_path) == [] and latest(tmp_path) == ""
-    assert TrainingCurves().show(tmp_path, named("loss")) is None
+    assert readLog(tmp_path) == [] and logState(tmp_path) == () and logState(None) == ()
     (tmp_path / "log.csv").write_text("step,loss\n")
-    assert available(tmp_path) == [] and not TrainingCurves().show(tmp_path, named("loss"))
-    assert training_curves.readLog(tmp_path / "nowhere") == []
+    rows = readLog(tmp_path)
+    assert available(rows) == [] and latest(rows) == "" and not show("run", rows, named("loss"))
 
 
 def test_the_panel_shows_the_run_that_is_chosen(openModule: object, tmp_path: Path) -> None:
@@ -98,7 +97,7 @@ def test_the_panel_shows_the_run_that_is_chosen(openModule: object, tmp_path: Pa
     for step in (100, 200):
         Image.new("RGB", (600, 100), (step, 0, 0)).save(run / "samples" / f"step_{step:08d}.png")
     ui.outputFolderEdit.currentPath = str(run)
-    assert ui.numbersLabel.text == "loss 0.25, psnr 19.5 dB" and ui.curveButton.enabled
+    assert ui.numbersLabel.text == "loss 0.25, PSNR 19.5 dB" and ui.curveButton.enabled
     assert [ui.curveComboBox.itemData(i) for i in range(ui.curveComboBox.count)] == ["loss", "psnr"]
     assert ui.sampleComboBox.currentText == "step 200" and ui.sampleLabel.pixmap.width() == 420
     with views.layout(64):
@@ -145,7 +144,6 @@ def test_figures_have_the_names_and_units_of_the_field() -> None:
     assert describeMetrics({"metrics": metrics, "warnings": ["look"]}).splitlines() == [
         "PSNR: 20.25 dB; the mean training volume has 16.5 dB",
         "mean absolute error inside the body: 150 HU",
-        "my own: 1",
         "look",
     ]
     assert describeMetrics({}) == ""

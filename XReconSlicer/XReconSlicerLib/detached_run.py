@@ -242,9 +242,11 @@ def runsIn(folder: str | Path) -> bool:
 
 
 def _environment() -> dict[str, str]:
+    """Without the process id of Slicer, which other jobs do not outlive (`xrecon.lifeline`)."""
     paths = [str(jobs.PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
+    inherited = {name: value for name, value in os.environ.items() if name != "XRECON_PARENT_PID"}
     return {
-        **os.environ,
+        **inherited,
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",

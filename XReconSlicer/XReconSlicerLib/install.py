@@ -4,6 +4,8 @@ torch comes through Slicer's PyTorch extension, which knows the graphics card; t
 `Resources/requirements.txt` through pip. Packages that Slicer itself is built on are never
 replaced, because other modules would stop working; nor is a fitting torch by pip, because the one
 for this graphics card would give way to any other.
+
+Without network everything, torch too, comes from a folder of wheels, if the user has chosen one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from pathlib import Path
 import slicer
 from packaging.requirements import Requirement
 from slicer.i18n import tr as _
+
+from XReconSlicerLib.settings import setting
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "Resources" / "requirements.txt"
 # Slicer's own; a newer one from pip has made Slicer unstartable before.
@@ -96,16 +100,13 @@ def ensurePackages() -> bool:
         )
     if slicer.app.testingEnabled():
         raise InstallError(_("Missing Python packages: {packages}.").format(packages=", ".join(missing)))
-    question = _(
-        "XRecon needs these Python packages: {packages}.\n\n"
-        "They are downloaded from the Python Package Index; PyTorch takes up to 3 GB. Install them now?"
-    )
-    question = question.format(packages=", ".join(_withInstalledVersion(name) for name in missing))
-    if not slicer.util.confirmOkCancelDisplay(question, _("Install packages")):
+    folder = wheelsFolder()
+    if not slicer.util.confirmOkCancelDisplay(_question(missing, folder), _("Install packages")):
         return False
-    if str(TORCH) in missing:
+    if str(TORCH) in missing and folder is None:
         _installTorch()
-    _installWithPip([name for name in missing if name != str(TORCH)])
+        missing.remove(str(TORCH))
+    _installWithPip(missing, folder)
     importlib.invalidate_caches()
     remaining = missingPackages()
     if remaining:
@@ -115,6 +116,35 @@ def ensurePackages() -> bool:
             )
         )
     return True
+
+
+def wheelsFolder() -> Path | None:
+    """The folder of wheels to install from without network, None to use the network.
+
+    :raises InstallError: when the chosen folder holds no wheels.
+    """
+    chosen = setting("wheelsFolder")
+    if not chosen:
+        return None
+    folder = Path(chosen)
+    if not any(folder.glob("*.whl")):
+        raise InstallError(
+            _(
+                "The folder for offline packages holds no wheels (*.whl): {folder}. Choose another one under "
+                "Advanced, or none to use the network."
+            ).format(folder=folder)
+        )
+    return folder
+
+
+def _question(missing: Sequence[str], folder: Path | None) -> str:
+    if folder is None:
+        origin = _("They are downloaded from the Python Package Index; PyTorch takes up to 3 GB.")
+    else:
+        origin = _("They are taken from {folder}; nothing is downloaded.").format(folder=folder)
+    return _("XRecon needs these Python packages: {packages}.\n\n{origin} Install them now?").format(
+        packages=", ".join(_withInstalledVersion(name) for name in missing), origin=origin
+    )
 
 
 def requirePackages() -> None:
@@ -149,26 +179,38 @@ def _installTorch() -> None:
         )
 
 
-def _installWithPip(packages: list[str]) -> None:
+def _installWithPip(packages: list[str], wheels: Path | None) -> None:
     if not packages:
         return
     with tempfile.TemporaryDirectory(prefix="xr") as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("\n".join(_pins(packages)) + "\n", encoding="utf-8")
         try:
-            if importlib.util.find_spec("slicer.packaging"):  # Slicer 5.12 and newer: shows progress and log
+            if wheels is not None:
+                offline = ["--no-index", "--find-links", str(wheels)]
+                slicer.util.pip_install([*offline, "--constraint", str(constraints), *packages])
+            elif importlib.util.find_spec("slicer.packaging"):  # Slicer 5.12 and newer: progress and log
                 from slicer.packaging import pip_install
 
                 pip_install(packages, constraints=constraints, requester="XRecon")
             else:
                 slicer.util.pip_install(["--constraint", str(constraints), *packages])
         except subprocess.CalledProcessError as error:
-            raise InstallError(
-                _(
-                    "pip could not install {packages}; its log says why. Behind a proxy or firewall, "
-                    "set the environment variable HTTPS_PROXY before starting Slicer."
-                ).format(packages=", ".join(packages))
-            ) from error
+            raise InstallError(_failure(packages, wheels)) from error
+
+
+def _failure(packages: Sequence[str], wheels: Path | None) -> str:
+    names = ", ".join(packages)
+    if wheels is None:
+        return _(
+            "pip could not install {packages}; its log says why. Behind a proxy or firewall, set the "
+            "environment variable HTTPS_PROXY before starting Slicer, or choose a folder of wheels under "
+            "Advanced."
+        ).format(packages=names)
+    return _(
+        "pip could not install {packages} from {folder}; its log says what is missing. Fill the folder on a "
+        "computer with network, the same system and Python: python -m pip download {packages}"
+    ).format(packages=names, folder=wheels)
 
 
 def _pins(packages: Sequence[str]) -> list[str]:

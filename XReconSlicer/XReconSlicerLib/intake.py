@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,11 +26,9 @@ from xrecon.physics.geometry import (
 )
 from xrecon.volume import InputError, Quantity, Radiograph
 
-from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, scalarArray
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, pictureArray
 from XReconSlicerLib.node_files import filesOf, fileState, nodeState, readFile, rememberedLikeness
 
-# The views that fit into each of the panel's two selectors; the first is meant when nothing is known.
-PLANES = {"frontal": ("PA", "AP"), "lateral": ("LEFT LATERAL", "RIGHT LATERAL")}
 # PA and lateral, and perhaps one more of each, may be stored as one volume; more slices make a CT.
 MOST_PICTURES = 4
 HOUNSFIELD_UNIT = "[hnsf'U]"  # as Slicer's CT reader and `mrml.volumeToNode` write it
@@ -38,9 +36,9 @@ GEOMETRY_VALUES = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spa
 
 
 def radiographFromNode(
-    node: slicer.vtkMRMLScalarVolumeNode,
-    plane: str = "frontal",
+    node: slicer.vtkMRMLVolumeNode,
     *,
+    usualView: str = "PA",
     sliceIndex: int = 0,
     invert: bool = False,
     view: str = "",
@@ -50,13 +48,13 @@ def radiographFromNode(
 ) -> Radiograph:
     """The picture shown by `node`, float32 (row, column), bright = dense, with a geometry.
 
-    :param plane: "frontal" or "lateral"; a picture known to be of the other plane is refused.
+    :param usualView: what is assumed when neither `view` nor anything else tells it.
     :param sliceIndex: which slice, for PA and lateral stored as one volume.
     :param invert: set when dense tissue looks dark in Slicer.
     :param view: overrides what is known of the view, e.g. "RIGHT LATERAL".
     :param sourceToDetectorMm: overrides the file's value; so do the other two, `pixelSpacingMm`
         being the pixel size on the detector.
-    :raises InputError: when the node holds no single-channel picture, a CT, or the numbers do not fit.
+    :raises InputError: when the node holds no picture, or a CT, or the numbers do not fit.
     """
     _requireNoCt(node)
     picture = _slice(node, sliceIndex)
@@ -68,14 +66,14 @@ def radiographFromNode(
     given = {key: value for key, value in given.items() if value is not None}
     result = _fromAttributes(node, picture)
     if result is None:
-        result = _fromFile(node, sliceIndex, picture, PLANES[plane], view, given)
+        result = _fromFile(node, sliceIndex, picture, usualView or "PA", view, given)
     if result is None:
         result = Radiograph(picture, meta={"node": node.GetName() or ""})
-    _requirePlane(result, PLANES[plane], node)
-    if view or not result.view:
+    oblique = result.geometry is not None and not result.view
+    if view or not (result.view or oblique):
         origin = "argument" if view else "assumed"
         result = replace(result, meta={**result.meta, "view.origin": origin})
-    result = _withGeometry(result, view or result.view or PLANES[plane][0], given, node)
+    result = _withGeometry(result, view or result.view or ("" if oblique else usualView or "PA"), given, node)
     if invert:
         result = _inverted(result, "inverted by the user")
     return result.require_finite(node.GetName())
@@ -105,7 +103,7 @@ def _requireNoCt(node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
 
 
 def _slice(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> np.ndarray:
-    stack = scalarArray(node)
+    stack = pictureArray(node)
     if not 0 <= sliceIndex < len(stack):
         raise InputError(
             _("'{name}' has the slices 0 to {last}; there is no slice {index}.").format(
@@ -143,19 +141,11 @@ def _originsOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> dict[str, str]:
     return origins
 
 
-def _requirePlane(radiograph: Radiograph, views: Sequence[str], node: slicer.vtkMRMLScalarVolumeNode) -> None:
-    if radiograph.view and radiograph.view not in views:
-        message = _("'{name}' is a {view} radiograph; expected {expected}.")
-        raise InputError(
-            message.format(name=node.GetName(), view=radiograph.view, expected=_(" or ").join(views))
-        )
-
-
 def _fromFile(
     node: slicer.vtkMRMLScalarVolumeNode,
     sliceIndex: int,
     picture: np.ndarray,
-    views: Sequence[str],
+    usualView: str,
     view: str,
     given: Mapping[str, Any],
 ) -> Radiograph | None:
@@ -172,8 +162,7 @@ def _fromFile(
         sign = rememberedLikeness(key, found.array, picture)
         if sign == 0:
             continue
-        _requirePlane(found, views, node)
-        found = readFile(path, view=view, usual_view=views[0], **given)
+        found = readFile(path, view=view, usual_view=usualView, **given)
         # The user decides about the polarity by what Slicer shows.
         return found if sign > 0 else _inverted(found, "grey values as shown in Slicer")
     return None
@@ -186,6 +175,8 @@ def _withGeometry(
     known = radiograph.geometry
     if known is not None and view == radiograph.view and not given:
         return radiograph
+    if known is not None and not radiograph.view and not view:
+        return _adjusted(radiograph, given)
     values, origins, notes = _usualValues(node, radiograph.array.shape)
     if known is not None:
         notes = ()
@@ -209,6 +200,22 @@ def _withGeometry(
     meta = {**radiograph.meta, **{f"{key}.origin": origin for key, origin in origins.items()}}
     history = (*radiograph.history, *notes)
     return replace(radiograph, geometry=geometry, view=view, meta=meta, history=history)
+
+
+def _adjusted(radiograph: Radiograph, given: dict) -> Radiograph:
+    """An oblique view with the user's lengths."""
+    known = radiograph.geometry
+    geometry = ViewGeometry.from_positioner_angles(
+        *known.positioner_angles,
+        source_to_detector_mm=given.get("source_to_detector_mm", known.source_to_detector_mm),
+        source_to_isocenter_mm=given.get("source_to_isocenter_mm", known.source_to_isocenter_mm),
+        pixel_spacing=given.get("pixel_spacing_mm", known.pixel_spacing),
+        shape=known.shape,
+        isocenter=known.isocenter,
+        beam=known.beam,
+    )
+    meta = {**radiograph.meta, **{f"{key}.origin": "argument" for key in given}}
+    return replace(radiograph, geometry=geometry if given else known, meta=meta)
 
 
 def _usualValues(

@@ -33,6 +33,7 @@ ERROR_PREFIX = "xrecon: error: "
 # The folder that holds the `xrecon` and `XReconSlicerLib` packages.
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent
 CANCEL_POLL_MS = 50
+CALLER_VARIABLE = "XRECON_PARENT_PID"  # see `xrecon.lifeline`
 
 
 class CliJob:
@@ -86,7 +87,9 @@ class CliJob:
     def start(self) -> None:
         """Starts the process and returns; what happens next is told by the signals."""
         process = self._process
-        process.setProcessEnvironment(_environment())
+        environment = _environment()
+        environment.insert(CALLER_VARIABLE, str(os.getpid()))  # the job ends when Slicer is killed
+        process.setProcessEnvironment(environment)
         process.connect("readyReadStandardOutput()", self._onOutput)
         process.connect("readyReadStandardError()", self._onErrors)
         process.connect("finished(int,QProcess::ExitStatus)", self._onProcessFinished)

@@ -21,6 +21,8 @@ from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 # Multiplying a RAS position or axis by this gives LPS, and the other way round.
 RAS_LPS = np.array([-1.0, -1.0, 1.0])
+# Grey of red, green and blue (ITU-R BT.601), as the module 'Vector to Scalar Volume' takes it.
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 ATTRIBUTE_PREFIX = "XRecon."
 SYNTHETIC_ATTRIBUTE = ATTRIBUTE_PREFIX + "synthetic"
 
@@ -119,6 +121,15 @@ def radiographToNode(
         },
     )
     return volumeToNode(picture, name, node)
+
+
+def pictureArray(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Pictures (slice, row, column) of a scalar volume, or the luminance of one in colours (float32)."""
+    image = node.GetImageData() if node is not None else None
+    if image is None or image.GetNumberOfScalarComponents() not in (3, 4):
+        return scalarArray(node)
+    colors = slicer.util.arrayFromVolume(node)[..., :3].astype(np.float32)
+    return colors @ LUMINANCE
 
 
 def scalarArray(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:

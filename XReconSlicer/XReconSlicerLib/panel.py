@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -17,12 +16,23 @@ from XReconSlicerLib import training
 from XReconSlicerLib.events import Signal
 from XReconSlicerLib.install import InstallError, ensurePackages
 from XReconSlicerLib.jobs import CliJob
-from XReconSlicerLib.models import bundledModels
+from XReconSlicerLib.models import RECONSTRUCTION, importModel
+from XReconSlicerLib.progress import OverallProgress
+from XReconSlicerLib.settings import connectDeviceCombo, connectFolderEdit, saveSetting, setting
 
 # Between the start of a stage and its first number the bar only shows that something goes on.
 BUSY = (0, 0)
 DETERMINATE = (0, 100)
-DEVICES = ("auto", "cpu", "cuda")
+
+__all__ = [
+    "JobPanel",
+    "connectDeviceCombo",
+    "connectFolderEdit",
+    "exportModel",
+    "offerModel",
+    "saveSetting",
+    "setting",
+]
 
 
 class JobPanel:
@@ -37,6 +47,7 @@ class JobPanel:
         self.job: CliJob | None = None
         self.stateChanged = Signal()
         self.graceMs = 0
+        self._overall = OverallProgress({})
         ui.cancelButton.connect("clicked(bool)", self.cancel)
         ui.cancelButton.enabled = False
         ui.progressBar.visible = False
@@ -46,12 +57,19 @@ class JobPanel:
     def isRunning(self) -> bool:
         return self.job is not None
 
-    def run(self, prepare: Callable[[], CliJob], onFinished: Callable[[dict], str], graceMs: int = 0) -> None:
+    def run(
+        self,
+        prepare: Callable[[], CliJob],
+        onFinished: Callable[[dict], str],
+        graceMs: int = 0,
+        stages: Mapping[str, float] | None = None,
+    ) -> None:
         """Installs packages if needed, prepares the job and starts it; shows an error instead of raising it.
 
         :param prepare: makes the job, e.g. by writing nodes to files.
         :param onFinished: loads the result; gives the text of the status line.
         :param graceMs: time the job gets to save its state when it is cancelled.
+        :param stages: the job's stages in order and their shares of the time, for one bar over all.
         """
         if self.isRunning:
             return
@@ -72,6 +90,7 @@ class JobPanel:
         job.finished.connect(lambda result: self._onFinished(result, onFinished))
         job.failed.connect(self._onFailed)
         job.cancelled.connect(self._onCancelled)
+        self._overall = OverallProgress(stages or {})
         self._showRunning(True)
         self.ui.statusLabel.text = _("Starting...")
         job.start()
@@ -89,11 +108,18 @@ class JobPanel:
             self.job.cancel()
             self.job.waitForFinished(5000)
 
+    def release(self) -> None:
+        """Shows the job no longer; it goes on if the caller lets it."""
+        if self.job is not None:
+            self.ui.statusLabel.text = ""
+            self._stop()
+
     # -- what the job says ---------------------------------------------------------------------
     def _onProgress(self, stage: str, fraction: float, message: str) -> None:
         self.ui.progressBar.setRange(*DETERMINATE)
-        self.ui.progressBar.value = round(100 * fraction)
-        self.ui.statusLabel.text = f"{stage}: {message}" if message else stage
+        self.ui.progressBar.value = round(100 * self._overall.update(stage, fraction))
+        told = f"{stage}: {message}" if message else stage
+        self.ui.statusLabel.text = ", ".join(text for text in (told, self._overall.text) if text)
 
     def _onLog(self, line: str) -> None:
         self.ui.logBox.appendPlainText(line)
@@ -134,48 +160,23 @@ class JobPanel:
         slicer.util.errorDisplay(message, windowTitle="XRecon", detailedText=details)
 
 
-# ---- settings of this computer, which do not belong into a scene ----------------------------------
-def setting(key: str, default: str = "") -> str:
-    """A value kept between sessions of Slicer."""
-    return str(qt.QSettings().value(f"XRecon/{key}", default) or default)
-
-
-def saveSetting(key: str, value: str) -> None:
-    """Keeps a value for the next session."""
-    qt.QSettings().setValue(f"XRecon/{key}", value)
-
-
-def connectDeviceCombo(combo: qt.QComboBox) -> None:
-    """Fills a combo box with devices and keeps the choice."""
-    titles = {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("GPU (CUDA)")}
-    combo.clear()
-    for device in DEVICES:
-        combo.addItem(titles[device], device)
-    combo.currentIndex = max(combo.findData(setting("device", "auto")), 0)
-    combo.connect("currentIndexChanged(int)", lambda index: saveSetting("device", combo.itemData(index)))
-
-
-def connectFolderEdit(edit: ctk.ctkPathLineEdit, key: str) -> None:
-    """Shows a remembered folder and keeps the choice."""
-    edit.currentPath = setting(key)
-    edit.connect("currentPathChanged(QString)", lambda path: saveSetting(key, path))
-
-
-def fillModelCombo(combo: qt.QComboBox, kind: str) -> None:
-    """Lists the models of one kind that came with the extension; what their cards say is the tooltip."""
-    combo.clear()
-    for model in bundledModels(kind):
-        combo.addItem(model.title, model.reference)
-        combo.setItemData(combo.count - 1, model.details, qt.Qt.ToolTipRole)
-
-
-def offerModel(folder: str) -> str:
-    """Makes a model folder the one of the module XReconSlicer; gives a sentence for the status line."""
-    saveSetting("modelFolder", folder)
+# ---- models of the trainer -----------------------------------------------------------------------
+def offerModel(ui: Any) -> None:
+    """Puts the chosen model among the imported ones and makes it that of XReconSlicer, opened or not."""
+    try:
+        with slicer.util.WaitCursor():
+            model = importModel(Path(ui.modelFolderEdit.currentPath), RECONSTRUCTION)
+    except (InputError, OSError) as error:
+        ui.statusLabel.text = str(error)
+        slicer.util.errorDisplay(str(error), windowTitle="XRecon")
+        return
+    saveSetting(f"model.{RECONSTRUCTION}", model.reference)
+    saveSetting("modelFolder", "")  # an own folder would count more
     widget = getattr(slicer.modules, "XReconSlicerWidget", None)
     if widget is not None:  # the module has been opened already
-        widget.ui.modelFolderEdit.currentPath = folder
-    return _("XReconSlicer now uses {folder}").format(folder=folder)
+        widget.ui.modelFolderEdit.currentPath = ""
+        widget.modelBox.choose(model.reference)
+    ui.statusLabel.text = _("XReconSlicer now uses '{title}'.").format(title=model.title)
 
 
 def exportModel(parent: qt.QWidget, ui: Any) -> None:

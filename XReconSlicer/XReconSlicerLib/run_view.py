@@ -9,8 +9,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from XReconSlicerLib import training_curves
 from XReconSlicerLib.detached_run import DetachedRun
-from XReconSlicerLib.training_curves import Curve, TrainingCurves, available, latest
 from XReconSlicerLib.training_samples import SamplePictures
 
 # The log is written every few seconds.
@@ -23,9 +23,9 @@ class RunView:
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.folder: Path | None = None
-        self._curves, self._pictures = TrainingCurves(), SamplePictures(ui)
-        self._shown: list[Curve] = []
-        self._logState: tuple[object, ...] = ()
+        self._pictures = SamplePictures(ui)
+        self._rows: training_curves.Rows = []
+        self._logState: tuple[object, ...] | None = None
         self._watched = 0  # grows with every change of what is watched, so that older timers end
         ui.curveButton.connect("clicked(bool)", self._onCurveButton)
 
@@ -42,11 +42,11 @@ class RunView:
         self._later(self._watched)
 
     def leave(self, jobPanel: Any) -> None:
-        """The panel closes: a training goes on without it."""
+        """Follows no training any more; it goes on. Other jobs are left to the panel."""
         self._watched += 1
         if isinstance(jobPanel.job, DetachedRun):
             jobPanel.job.leave()
-            jobPanel.job = None
+            jobPanel.release()
 
     def _later(self, watched: int) -> None:
         qt.QTimer.singleShot(REFRESH_MS, lambda: self._tick(watched))
@@ -57,18 +57,23 @@ class RunView:
             self._later(watched)
 
     def _refresh(self) -> None:
-        folder = self.folder or Path()
-        self._pictures.update(folder)
-        found = available(folder) if self.folder else []
-        self._curves.update(folder)
-        self.ui.numbersLabel.text = latest(folder) or _("No numbers yet.")
+        self._pictures.update(self.folder)
+        state = training_curves.logState(self.folder)
+        if state == self._logState:
+            return
+        self._logState = state
+        self._rows = training_curves.readLog(self.folder) if state else []
+        if self._rows:
+            training_curves.update(self.folder.name, self._rows)
+        self.ui.numbersLabel.text = training_curves.latest(self._rows) or _("No numbers yet.")
+        self._list(training_curves.available(self._rows))
+
+    def _list(self, found: list[training_curves.Curve]) -> None:
+        combo = self.ui.curveComboBox
         self.ui.curveButton.enabled = bool(found)
         self.ui.curveButton.toolTip = "" if found else _("The run has logged nothing yet.")
-        if found != self._shown:
-            self._list(found)
-
-    def _list(self, found: list[Curve]) -> None:
-        combo, self._shown = self.ui.curveComboBox, found
+        if [curve.key for curve in found] == [combo.itemData(index) for index in range(combo.count)]:
+            return
         chosen = combo.currentData
         combo.clear()
         for curve in found:
@@ -76,10 +81,10 @@ class RunView:
         combo.currentIndex = max(combo.findData(chosen), 0) if found else -1
 
     def _onCurveButton(self, _clicked: bool = False) -> None:
-        curve = next((each for each in self._shown if each.key == self.ui.curveComboBox.currentData), None)
-        if curve is not None and self.folder is not None:
-            chart = self._curves.show(self.folder, curve)
-            if chart is not None and slicer.app.layoutManager() is None:
-                self.ui.statusLabel.text = _("There is no plot view; the chart is '{name}'.").format(
-                    name=chart.GetName()
-                )
+        for curve in training_curves.available(self._rows):
+            if curve.key == self.ui.curveComboBox.currentData:
+                chart = training_curves.show(self.folder.name, self._rows, curve)
+                if slicer.app.layoutManager() is None:
+                    self.ui.statusLabel.text = _("There is no plot view; the chart is '{name}'.").format(
+                        name=chart.GetName()
+                    )

@@ -74,7 +74,8 @@ class CtChoice:
         ):
             widget.visible = wanted
         wasBlocked = ui.sceneSelector.blockSignals(True)
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        for index in range(ui.sceneSelector.nodeCount()):
+            node = ui.sceneSelector.nodeFromIndex(index)
             ui.sceneSelector.setCheckState(node, qt.Qt.Checked if node in chosen else qt.Qt.Unchecked)
         ui.sceneSelector.blockSignals(wasBlocked)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +17,19 @@ LOG_NAME = "log.csv"
 ROLE_ATTRIBUTE = "XRecon.trainingCurve"
 STEP, CONTROL_SUFFIX = "step", "_mean_volume"
 
+Rows = Sequence[Mapping[str, float]]
+
 
 @dataclass(frozen=True)
 class Curve:
-    """One chart: a column of the log over the step; with a control, that of the mean training volume, too."""
+    """One chart: a column of the log over the step; with a control, that of the mean training volume, too.
+
+    label is for a line of numbers, title for the chart.
+    """
 
     key: str
     column: str
+    label: str
     title: str
     unit: str = ""
     hasControl: bool = False
@@ -36,18 +43,18 @@ class Curve:
 def curves() -> tuple[Curve, ...]:
     """The charts, in the order of the panel's selector; each run has those its log has numbers for."""
     return (
-        Curve("loss", "loss", _("Loss")),
-        Curve("psnr", "validation_psnr", _("PSNR of the validation CTs"), "dB", hasControl=True),
-        Curve("ssim", "validation_ssim", _("SSIM of the validation CTs"), hasControl=True),
-        Curve("dice_right", "validation_dice_right", _("Dice of the right lung")),
-        Curve("dice_left", "validation_dice_left", _("Dice of the left lung")),
+        Curve("loss", "loss", _("loss"), _("Loss")),
+        Curve("psnr", "validation_psnr", "PSNR", _("PSNR of the validation CTs"), "dB", hasControl=True),
+        Curve("ssim", "validation_ssim", "SSIM", _("SSIM of the validation CTs"), hasControl=True),
+        Curve("dice_right", "validation_dice_right", _("Dice right"), _("Dice of the right lung")),
+        Curve("dice_left", "validation_dice_left", _("Dice left"), _("Dice of the left lung")),
     )
 
 
 _LINES = {"": ((0.12, 0.47, 0.71), "solid"), CONTROL_SUFFIX: ((0.55, 0.55, 0.55), "dash")}
 
 
-def readLog(folder: Path) -> list[dict[str, float]]:
+def readLog(folder: Path) -> Rows:
     """The rows of a run's log with their finite numbers; [] while there is none."""
     try:
         text = (folder / LOG_NAME).read_text(encoding="utf-8")
@@ -68,56 +75,50 @@ def _numbers(row: dict[str, str]) -> dict[str, float]:
     return numbers
 
 
-def available(folder: Path) -> list[Curve]:
-    """The curves that a run's log has numbers for."""
-    present = {name for row in readLog(folder) for name in row}
+def logState(folder: Path | None) -> tuple[object, ...]:
+    """What changes when a run's log does; () while there is none."""
+    try:
+        status = (folder / LOG_NAME).stat() if folder else None
+    except OSError:
+        status = None
+    return (str(folder), status.st_mtime_ns, status.st_size) if status else ()
+
+
+def available(rows: Rows) -> list[Curve]:
+    """The curves that a log has numbers for."""
+    present = {name for row in rows for name in row}
     return [curve for curve in curves() if curve.column in present]
 
 
-def latest(folder: Path) -> str:
+def latest(rows: Rows) -> str:
     """The last number of each curve, for a line of text."""
-    rows, parts = readLog(folder), []
+    parts = []
     for curve in curves():
         values = [row[curve.column] for row in rows if curve.column in row]
         if values:
-            parts.append(f"{curve.key.replace('_', ' ')} {values[-1]:.4g} {curve.unit}".strip())
+            parts.append(f"{curve.label} {values[-1]:.4g} {curve.unit}".strip())
     return ", ".join(parts)
 
 
-class TrainingCurves:
-    """The nodes of the charts: made when they are first shown, filled again while the run goes on.
+def update(run: str, rows: Rows) -> None:
+    """Fills the charts that the scene has from a run's log, and makes none."""
+    for curve in curves():
+        if _find("vtkMRMLPlotChartNode", curve.key) is not None:
+            _fill(curve, rows, run)
 
-    They are found by an attribute, so that a scene holds one set, and a new run takes the place of the last.
+
+def show(run: str, rows: Rows, curve: Curve) -> slicer.vtkMRMLPlotChartNode | None:
+    """The chart of a curve, in the plot view of the layout; None while the log has no numbers for it.
+
+    A scene holds one chart for each curve, found by an attribute: a new run takes the place of the last.
     """
-
-    def __init__(self) -> None:
-        self._state: tuple[object, ...] = ()
-
-    def update(self, folder: Path) -> bool:
-        """Fills the charts that exist from the run's log; False when it has not changed."""
-        try:
-            status = (folder / LOG_NAME).stat()
-        except OSError:
-            return False
-        state = (str(folder), status.st_mtime_ns, status.st_size)
-        if state == self._state:
-            return False
-        self._state = state
-        rows = readLog(folder)
-        for curve in curves():
-            if _find("vtkMRMLPlotChartNode", curve.key) is not None:
-                _fill(curve, rows, folder.name)
-        return True
-
-    def show(self, folder: Path, curve: Curve) -> slicer.vtkMRMLPlotChartNode | None:
-        """The chart of a curve, in the plot view of the layout; None while the run has no numbers for it."""
-        chart = _fill(curve, readLog(folder), folder.name)
-        if chart is not None and slicer.app.layoutManager() is not None:
-            slicer.modules.plots.logic().ShowChartInLayout(chart)
-        return chart
+    chart = _fill(curve, rows, run)
+    if chart is not None and slicer.app.layoutManager() is not None:
+        slicer.modules.plots.logic().ShowChartInLayout(chart)
+    return chart
 
 
-def _fill(curve: Curve, rows: list[dict[str, float]], run: str) -> slicer.vtkMRMLPlotChartNode | None:
+def _fill(curve: Curve, rows: Rows, run: str) -> slicer.vtkMRMLPlotChartNode | None:
     columns = [name for name in curve.columns if any(name in row for row in rows)]
     if curve.column not in columns:
         return None
@@ -134,7 +135,7 @@ def _fill(curve: Curve, rows: list[dict[str, float]], run: str) -> slicer.vtkMRM
             chart.AddAndObservePlotSeriesNodeID(_series(curve, name, table).GetID())
         chart.SetTitle(chart.GetName())
         chart.SetXAxisTitle(_("step"))
-        chart.SetYAxisTitle(curve.unit or curve.key)
+        chart.SetYAxisTitle(curve.unit or curve.label)
         chart.SetLegendVisibility(len(columns) > 1)
     return chart
 

@@ -12,12 +12,11 @@ from slicer.i18n import tr as _
 
 from XReconSlicerLib.scene import tableToNode
 
-# How figures are called in the field, and their units; others keep the backend's names.
+# The figures that are told, as the field calls them, with their units; the table of an evaluation has all.
 _TITLES = {
     "psnr": ("PSNR", "dB"),
     "ssim": ("SSIM", ""),
     "mae_hu": (_("mean absolute error"), "HU"),
-    "cosine_similarity": (_("cosine similarity"), ""),
     "dice_right": (_("Dice of the right lung"), ""),
     "dice_left": (_("Dice of the left lung"), ""),
 }
@@ -28,23 +27,35 @@ def describeMetrics(numbers: Mapping[str, Any]) -> str:
     """Metrics of a training or an evaluation, a line each beside its control's, and warnings."""
     metrics = numbers.get("metrics") or numbers.get("mean") or {}
     lines = [
-        _line(name, value, metrics.get(name + _CONTROL))
-        for name, value in metrics.items()
-        if value is not None and not name.endswith(_CONTROL)
+        _line(name, metrics[name], metrics.get(name + _CONTROL))
+        for name in (*_TITLES, *(name + _BODY for name in _TITLES))
+        if metrics.get(name) is not None
     ]
     return "\n".join([*lines, *numbers.get("warnings", [])])
 
 
 def _line(name: str, value: float, control: float | None) -> str:
-    isBody = name.endswith(_BODY)
-    title, unit = _TITLES.get(name.removesuffix(_BODY), (name.replace("_", " "), ""))
-    if isBody and name.removesuffix(_BODY) in _TITLES:
+    title, unit = _TITLES[name.removesuffix(_BODY)]
+    if name.endswith(_BODY):
         title = _("{figure} inside the body").format(figure=title)
     text = f"{title}: {value:.4g} {unit}".rstrip()
     if control is None:
         return text
     more = _("the mean training volume has {value}").format(value=f"{control:.4g} {unit}".rstrip())
     return f"{text}; {more}"
+
+
+def showTrained(ui: Any, model: Path, numbers: Mapping[str, Any]) -> str:
+    """The end of a training in the panel's section "Evaluate and use"; gives a line for the status.
+
+    :param model: the folder that a training which was not stopped has exported.
+    """
+    if "stopped" in numbers:
+        return _("Stopped: {message}").format(message=numbers["stopped"])
+    ui.modelFolderEdit.currentPath = str(model)
+    ui.resultLabel.text = describeMetrics(numbers)
+    ui.modelCollapsibleButton.collapsed = False
+    return _("Trained: {folder}").format(folder=model)
 
 
 def loadEvaluation(label: qt.QLabel, result: Mapping[str, Any]) -> str:

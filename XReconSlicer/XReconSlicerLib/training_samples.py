@@ -23,9 +23,9 @@ class SamplePictures:
         self._files: list[Path] = []
         ui.sampleComboBox.connect("currentIndexChanged(int)", self._onChosen)
 
-    def update(self, folder: Path) -> None:
+    def update(self, folder: Path | None) -> None:
         """Lists the pictures of a run's folder; goes on to a new one when the latest was shown."""
-        files = sorted((folder / SAMPLES).glob("step_*.png"))
+        files = sorted((folder / SAMPLES).glob("step_*.png")) if folder else []
         if files == self._files:
             return
         combo = self.ui.sampleComboBox

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_benchmark, cli_drr, cli_vertebrae
+from xrecon import __version__, cli_benchmark, cli_drr, cli_tools, cli_vertebrae, lifeline
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -287,6 +287,10 @@ def models(
         tell(report, commands.models(costs))
 
 
+app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
+app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
+
+
 @app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))
 def demo(
     ct: Annotated[
@@ -315,6 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """The exit code of a command line; failures are told on stderr, and on stdout as JSON on request."""
     previous = _interrupt_on_terminate()
+    lifeline.watch_caller()
     as_json = _asks_for_json(arguments)
     try:
         code = app(spread_lists(arguments), prog_name="xrecon", standalone_mode=False)

@@ -16,7 +16,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(epilog="Example: xrecon vertebrae prepare --data spines --output vertebrae")
 def prepare(
     data: Annotated[
         Path, typer.Option(help="Folder of CTs; subjects.csv names their label maps in a column labels.")
@@ -41,7 +41,10 @@ def prepare(
         tell(report, vertebrae.prepare(data, output, structures, field_mm, report))
 
 
-@app.command()
+@app.command(
+    epilog="Example: xrecon vertebrae reconstruct --pa pa.dcm --lateral lateral.dcm --centers vertebrae.csv "
+    "--model run/model --output spine"
+)
 def reconstruct(
     pa: Annotated[Path, typer.Option(help="PA (or AP) radiograph: DICOM CR/DX, PNG, TIFF, NRRD.")],
     lateral: Annotated[Path, typer.Option(help="Lateral radiograph of the same patient and position.")],

@@ -9,13 +9,14 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, ProgressCallback, table_text
+from xrecon.physics.geometry import VIEWS
 from xrecon.progress import json_text
 from xrecon.volume import InputError, Quantity, Radiograph
 
@@ -111,7 +112,7 @@ def reconstruct(
 
     others: radiographs of further views, for models that take them.
     """
-    from xrecon import pipelines
+    from xrecon import pipelines, reconstruction_report
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
 
@@ -129,14 +130,18 @@ def reconstruct(
             short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
                 files[f"{role}_{short}"] = f"{role}_{short}.nrrd"
-                write_radiograph(radiograph, folder / files[f"{role}_{short}"])
+                # files name presets only; the geometry beside the picture tells any view
+                named = radiograph if radiograph.view in VIEWS else replace(radiograph, view="")
+                write_radiograph(named, folder / files[f"{role}_{short}"])
         if result.labels is not None:
             from xrecon.io.segmentation import numbered_segments, write_segmentation
 
             files["segmentation"] = "segmentation.seg.nrrd"
             segments = numbered_segments(result.label_names)
             write_segmentation(result.labels, folder / files["segmentation"], segments)
-        numbers = {**result.to_dict(), "inputs": _names(pa, lateral, others)}
+        names = _names(pa, lateral, others)
+        numbers = {**result.to_dict(), "inputs": names}
+        files["report"] = reconstruction_report.write(result, model, names, folder).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xrecon import __version__
-from xrecon.evaluation import panels, pictures, reprojection
+from xrecon.evaluation import panels, pictures
 from xrecon.evaluation.comparison import BODY, CONTROL
 from xrecon.evaluation.report import Figure, ReportData, Table, write_report
 from xrecon.preprocess.ct import resample_like
+from xrecon.reconstruction_report import agreement_table, model_facts, versions, view_line
 from xrecon.volume import Radiograph
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def _report(walk: Walk, numbers: Mapping[str, Any]) -> ReportData:
             "the mean of the model's training volumes: what can be said without any radiograph."
         ),
         command=_command(walk),
-        model=_model(walk.model),
+        model=model_facts(walk.model),
         tables=_tables(walk, numbers),
         figures=_figures(walk),
         warnings=walk.warnings,
@@ -68,9 +67,9 @@ def _report(walk: Walk, numbers: Mapping[str, Any]) -> ReportData:
             "placement error (mm, 0 is right)": round(walk.placement_error_mm, 3),
             "computed on": walk.reconstruction.device,
             "lungs by": ", ".join(sorted({s.lung_source for s in walk.segmentations.values()})) or None,
-            **{r.view: _view_line(r) for r in walk.radiographs},
+            **{r.view: view_line(r) for r in walk.radiographs},
         },
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -78,43 +77,6 @@ def _command(walk: Walk) -> str:
     """The command that makes the same again, for a shell in the same folder."""
     words = ["xrecon", "demo", *(["--ct", str(walk.source.path)] if walk.source.path else [])]
     return shlex.join([*words, "--model", walk.model])
-
-
-def _view_line(radiograph: Radiograph) -> str:
-    geometry = radiograph.geometry
-    return (
-        f"source to detector {geometry.source_to_detector_mm:.0f} mm, source to isocentre "
-        f"{geometry.source_to_isocenter_mm:.0f} mm, {geometry.shape[0]} x {geometry.shape[1]} pixels of "
-        f"{geometry.pixel_spacing[0]:.2f} mm"
-    )
-
-
-def _model(model: str) -> dict[str, Any]:
-    from xrecon.nets.registry import load_card
-
-    card = load_card(model)
-    return {
-        "name": card.name,
-        "title": card.title,
-        "architecture": card.architecture,
-        "trained on": f"{len(card.training_data)} subjects",
-        "licence": card.licence,
-        "limitations": card.limitations,
-        "sha256": card.sha256,
-    }
-
-
-def _versions() -> dict[str, str]:
-    import SimpleITK
-    import torch
-
-    return {
-        "xrecon": __version__,
-        "Python": platform.python_version(),
-        "torch": torch.__version__,
-        "SimpleITK": SimpleITK.Version.VersionString(),
-        "numpy": np.__version__,
-    }
 
 
 # -- tables --------------------------------------------------------------------------------------
@@ -135,7 +97,7 @@ def _tables(walk: Walk, numbers: Mapping[str, Any]) -> list[Table]:
             "holds the air about the patient too, which is easy and flatters the figures; so do the means "
             "over slices, in which a slice without error counts 100 dB. Compare like with like.",
         ),
-        _agreement(walk.reconstruction.scores),
+        agreement_table(walk.reconstruction.scores),
     ]
     if measured:
         tables.append(_pneumothorax(measured))
@@ -158,32 +120,6 @@ def _pneumothorax(measured: Mapping[str, Mapping[str, Any]]) -> Table:
         notes.append("The truth is known because the CT was generated.")
     notes += [f"On the {name}: {' '.join(v['warnings'])}" for name, v in measured.items() if v["warnings"]]
     return Table("Lungs and pneumothorax", ("quantity", *columns), rows, " ".join(notes))
-
-
-def _agreement(scores: Mapping[str, Mapping[str, float]]) -> Table:
-    names = {
-        "structure_correlation": "structure correlation (1 is best)",
-        "relative_residual": "relative residual (0 is best)",
-        "relative_residual_fitted": "relative residual after a fit of the grey scale (0 is best)",
-    }
-    controls = (f"_{reprojection.OUTLINE}", f"_{reprojection.MEAN_VOLUME}")
-    rows = [
-        (view, text, of_view[name], *(of_view.get(name + control) for control in controls))
-        for view, of_view in scores.items()
-        for name, text in names.items()
-        if name in of_view
-    ]
-    return Table(
-        "Agreement with the radiographs",
-        ("view", "score", "reconstruction", "its outline filled with water", "mean training volume"),
-        rows,
-        f"Line integrals over the rays through tissue, {reprojection.RIM_MM:g} mm inside its rim. The "
-        "structure correlation leaves out what changes slowly (local means, Gaussian of "
-        f"{reprojection.DETREND_SIGMA_MM:g} mm), since the shape of the body alone explains that. The "
-        "last two columns are controls: a reconstruction no better than they are tells nothing of this "
-        "patient's inside. No column can see what does not show in the two radiographs: many volumes, "
-        "true and false ones, agree with them equally well. Agreement is necessary, not sufficient.",
-    )
 
 
 # -- figures -------------------------------------------------------------------------------------

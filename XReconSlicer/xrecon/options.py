@@ -15,12 +15,24 @@ from xrecon.progress import ProgressMode
 from xrecon.volume import InputError
 
 
-class Device(StrEnum):
-    """Where networks run."""
+class Device(str):
+    """Where networks run: "auto", "cpu", "cuda", or "cuda:1" for the second of several GPUs."""
 
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
+    __slots__ = ()
+
+    @property
+    def value(self) -> str:
+        """The plain text."""
+        return str(self)
+
+
+Device.AUTO = Device("auto")
+
+
+def _read_device(text: str) -> Device:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise typer.BadParameter(f"expected auto, cpu, cuda or cuda:N, got {text!r}")
+    return Device(text)
 
 
 class Side(StrEnum):
@@ -44,7 +56,13 @@ CtOrNone = Annotated[Path | None, _CT]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; made when missing.")]
 DeviceOption = Annotated[
     Device,
-    typer.Option("--device", help="auto: a GPU that passes a test, else the CPU.", rich_help_panel=RUN),
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N",
+        help="auto: a GPU that passes a test, else the CPU; cuda:1: the second of several GPUs.",
+        parser=_read_device,
+        rich_help_panel=RUN,
+    ),
 ]
 ProgressOption = Annotated[
     ProgressMode,

@@ -151,7 +151,8 @@ def reconstruct(
     unit, used = _run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
     volume = _output_volume(unit[0], card, isocenter, used.name, views=", ".join(r.view for r in ordered))
-    uncertainty = _standard_deviation(unit[1], volume, card) if len(unit) > 1 else None
+    predicts_error = len(unit) > 1 and not card.output.labels  # else the second channel holds classes
+    uncertainty = _standard_deviation(unit[1], volume, card) if predicts_error else None
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
     mean = mean_training_volume(model)
@@ -160,13 +161,10 @@ def reconstruct(
     result = Reconstruction(
         volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty
     )
-    return _with_classes(result, unit[-1], card.output.labels) if card.output.labels else result
-
-
-def _with_classes(result: Reconstruction, classes: np.ndarray, names: Sequence[str]) -> Reconstruction:
-    """The reconstruction with its classes (z, y, x), of which the first of `names` is background."""
-    labels = result.volume.with_array(classes.astype(np.uint8), Quantity.LABEL)
-    return replace(result, labels=labels, label_names=tuple(names[1:]))
+    if not card.output.labels:
+        return result
+    labels = volume.with_array(unit[-1].astype(np.uint8), Quantity.LABEL)
+    return replace(result, labels=labels, label_names=tuple(card.output.labels[1:]))
 
 
 def _named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
@@ -321,12 +319,13 @@ def segment(
 ) -> Segmentation:
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
-    lungs: masks to use as they are (1 right, 2 left, on the grid of `volume`); None finds them as
+    lungs: masks to use (1 right, 2 left, or one label for both, on the grid of `volume`); None finds them as
     the union of `lung_models`: names of bundled models, model folders, files of lungmask weights, or
     "classical". parameters: of PTX-Seg, as an object or by name. mode: "robust" or "reference" (the
     paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
+    from xrecon.pneumothorax.lungs import given_lungs
     from xrecon.pneumothorax.lungs_chosen import find_lungs
     from xrecon.pneumothorax.quantify import quantify
     from xrecon.pneumothorax.quantify_all import measure
@@ -346,6 +345,8 @@ def segment(
                 f"expected lung masks on the grid of the CT {volume.shape}, got {lungs.shape} "
                 f"with spacing {lungs.spacing} mm"
             )
+        lungs = given_lungs(lungs, volume)
+        notes = tuple(lungs.meta.get("lungs_note", "").splitlines())
     labels = ptx_seg(volume, lungs, settings, say)
     say("measure", 0.0, "measuring")
     quantities, measures = quantify(labels), measure(volume, labels)

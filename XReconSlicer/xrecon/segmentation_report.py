@@ -14,7 +14,7 @@ from xrecon.evaluation import pictures
 from xrecon.evaluation.pneumothorax_pictures import DrawnLine, distance_picture, frontal_picture
 from xrecon.evaluation.report import NO_VALUE, Figure, ReportData, Table, format_cell, write_report
 from xrecon.pneumothorax.measures import BOTH, SIDE_ORDER, Measure, PtxMeasures
-from xrecon.pneumothorax.quantify_mediastinum import NORMAL_SHIFT_MM
+from xrecon.pneumothorax.quantify_mediastinum import USUAL_SHIFT_MM
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
@@ -98,7 +98,7 @@ def _tables(measures: PtxMeasures) -> list[Table]:
             "In brackets one voxel to either side. Apex and rim are taken in frontal projection, as on a "
             "radiograph; their limits for treatment (3 cm and 2 cm) were set on erect radiographs. The "
             "shift is measured above the heart from the middle of the rib cage; eight CTs without "
-            f"pneumothorax lay at −{-NORMAL_SHIFT_MM[0]:.0f} to {NORMAL_SHIFT_MM[1]:.0f} mm.",
+            f"pneumothorax lay at −{-USUAL_SHIFT_MM[0]:.0f} to {USUAL_SHIFT_MM[1]:.0f} mm.",
         ),
         Table(
             "Radiograph indices, estimated from CT", _columns(), _rows(measures, INDICES),

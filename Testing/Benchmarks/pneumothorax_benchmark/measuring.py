@@ -21,7 +21,7 @@ from pneumothorax_benchmark.making import Made, make
 
 MODES = ("reference", "robust")
 # Sources whose change does not change the figures of the reference mode, or of any.
-ROBUST_SOURCES, FREE_SOURCES = "robust", ("quantify", "report", "doubts")
+ROBUST_SOURCES, FREE_SOURCES = "robust", ("quantify", "measures", "doubts")
 
 
 def mode_parameters() -> dict[str, Any]:
@@ -48,18 +48,25 @@ def settings_hash(case: Case, mode: str, parameters: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def measure_case(case: Case, modes: dict[str, Any], data: Path, cache: Path) -> list[dict[str, Any]]:
-    """The rows of a case: generated once, lungs by the bundled network once, then every mode."""
+def measure_case(
+    case: Case, modes: dict[str, Any], data: Path, cache: Path
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """(The rows of a case, what went wrong): generated once, lungs by the bundled network once, then every
+    mode. A mode that raises leaves no row; the other one's is kept."""
     start = time.process_time()
     made = make(case, data, cache)
     made_s = time.process_time() - start
     start = time.process_time()
     lungs = segment_lungs(made.volume)
     lungs_s = time.process_time() - start
-    rows = []
+    rows, failures = [], []
     for mode, parameters in modes.items():
         start = time.process_time()
-        found = ptx_seg(made.volume, lungs, parameters)
+        try:
+            found = ptx_seg(made.volume, lungs, parameters)
+        except Exception as error:  # told by the caller; the table goes on
+            failures.append(f"{mode}: {type(error).__name__}: {error}")
+            continue
         row = {
             "case": case.name, "mode": mode, "hash": settings_hash(case, mode, parameters),
             **case.settings(), **figures(made, found), **lung_figures(made, lungs),
@@ -67,7 +74,7 @@ def measure_case(case: Case, modes: dict[str, Any], data: Path, cache: Path) -> 
             "cpu_make_s": round(made_s, 2), "cpu_lungs_s": round(lungs_s, 2),
         }  # fmt: skip
         rows.append(row)
-    return rows
+    return rows, failures
 
 
 def figures(made: Made, found: Volume) -> dict[str, float | None]:

@@ -40,6 +40,11 @@ class SampleDataLogic:
         known.append(SampleDataSource(sampleName or "", category, options))
 
     @staticmethod
+    def sampleDataSourcesByCategory(category: str | None = None) -> object:
+        """The registered data sets of a category, or of all categories by name."""
+        return SampleDataLogic.sources if category is None else SampleDataLogic.sources.get(category, [])
+
+    @staticmethod
     def sourceForSampleName(sampleName: str) -> SampleDataSource | None:
         """The registered data set of that name, None when there is none."""
         every = (source for sources in SampleDataLogic.sources.values() for source in sources)

@@ -7,6 +7,7 @@ a bundled model or model folder   taken as it is; not under the same budget, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,13 @@ CONTROLS = ("mean-volume", "nearest-subject")
 
 
 def reconstruction_recipes() -> list[str]:
-    """Recipes that make a volume of radiographs."""
-    tasks = {name: values.get("task", "reconstruction") for name, values in RECIPES.items()}
-    return [name for name, task in tasks.items() if task == "reconstruction"]
+    """Recipes that make a volume of radiographs of a CT alone: some need label maps beside it."""
+
+    def fits(values: Mapping[str, Any]) -> bool:
+        labelled = values.get("segmentation", {}).get("source") == "files"
+        return values.get("task", "reconstruction") == "reconstruction" and not labelled
+
+    return [name for name, values in RECIPES.items() if fits(values)]
 
 
 def all_methods() -> list[str]:

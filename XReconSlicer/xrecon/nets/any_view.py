@@ -15,9 +15,8 @@ scale and shift as in FiLM (Perez et al., AAAI 2018). What differs from `lifting
 - wide kernels only below the full resolution, where most of the time of `lifting` goes.
 
 The second output is the logarithm of the squared error to expect (Kendall and Gal, NeurIPS 2017). Its
-layers see the trunk's features without sending gradients back and its loss sees the mean without doing
-so (the limit beta = 1 of beta-NLL, Seitzer et al., ICLR 2022, taken one step further): the volume is the
-same as without it, bit for bit.
+layers see the trunk's features and the mean without sending gradients back, and their gradients are
+clipped apart (`clip_groups`): the volume learns what it would learn without them, and no PSNR is paid.
 """
 
 from __future__ import annotations
@@ -38,6 +37,8 @@ UNSEEN = 1e-3
 # Of the [0, 1] scale: the error to expect starts here (log variance of 0.1) and stays above the
 # smallest, about 3 HU, so that the loss is bounded below.
 START_LOG_VARIANCE, LEAST_LOG_VARIANCE = -4.6, -13.5
+# The logarithm has a long way to go while Adam's steps are small: its last layer's are this much longer.
+LOG_VARIANCE_GAIN = 5.0
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -194,12 +195,17 @@ class AnyViewNetwork(nn.Module):
         self.any_views, self.predicts_uncertainty = True, uncertainty
         self.told = embedding > 0
         embedding = max(embedding, 1)
+        # normed, so that unlike poses are scaled unlike from the start: it then works as encoders of
+        # their own and concatenation do for fixed views
         self.pose = nn.Sequential(
-            nn.Linear(DESCRIPTOR, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding), nn.SiLU()
+            nn.Linear(DESCRIPTOR, 2 * embedding),
+            nn.SiLU(),
+            nn.Linear(2 * embedding, embedding),
+            nn.LayerNorm(embedding) if self.told else nn.Identity(),
         )
         self.encoder = PosedEncoder(tuple(view_widths), embedding)
         self.lift = nn.ModuleList(
-            ViewPooling(c, w, embedding, pooling)
+            ViewPooling(c, 3 * w // 2, embedding, pooling)
             for c, w in zip(view_widths, grid_widths, strict=False)
         )
         g, conv = grid_widths, nn.Conv3d
@@ -218,8 +224,15 @@ class AnyViewNetwork(nn.Module):
         if uncertainty:
             self.spread = nn.Sequential(Pointwise(g[0] + 1, g[0]), nn.LeakyReLU(SLOPE), Pointwise(g[0], 1))
             nn.init.zeros_(self.spread[-1].weight)
-            nn.init.constant_(self.spread[-1].bias, START_LOG_VARIANCE)
+            nn.init.zeros_(self.spread[-1].bias)
         self.register_buffer("mean_volume", torch.zeros(1, 1, side, side, side))
+
+    def clip_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters whose gradients are clipped together: the volume's, and the uncertainty's."""
+        apart = [] if self.spread is None else list(self.spread.parameters())
+        known = {id(p) for p in apart}
+        rest = [p for p in self.parameters() if id(p) not in known]
+        return [rest, apart] if apart else [rest]
 
     def forward(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
         """pictures (b, view, rows, columns) normalised, matrices (b, view, 3, 4) in LPS mm about the
@@ -251,4 +264,5 @@ class AnyViewNetwork(nn.Module):
         if self.spread is None:
             return volume
         seen = torch.cat([state, volume.to(state.dtype)], dim=1).detach()
-        return torch.cat([volume, self.spread(seen).float().clamp_min(LEAST_LOG_VARIANCE)], dim=1)
+        log_variance = START_LOG_VARIANCE + LOG_VARIANCE_GAIN * self.spread(seen).float()
+        return torch.cat([volume, log_variance.clamp_min(LEAST_LOG_VARIANCE)], dim=1)

@@ -78,7 +78,7 @@ class BX2SNet(nn.Module):
         self.up = nn.ModuleList(up_block(3, coarse, fine, kernel=2) for fine, coarse in pairs)
         self.guide = nn.ModuleList(AttentionGuidance(widths, i) for i in range(len(pairs)) if attention)
         self.join = nn.ModuleList(conv_sequence(3, 2 * fine, fine) for fine, _ in pairs)
-        self.head = nn.Conv3d(widths[0], 1, 1)
+        self.head = nn.Conv3d(widths[0], 1, 3, padding=1)
 
     def forward(self, pictures: torch.Tensor, matrices: torch.Tensor | None = None) -> torch.Tensor:
         """pictures (b, 2, rows, columns) -> (b, 1, z, y, x); the matrices are ignored."""

@@ -101,6 +101,13 @@ def count_cost(name: str, with_training: bool = True, **options: Any) -> Cost:
     return Cost(_described(network, inputs), parameters, None, None, None)
 
 
+def count_call(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[int, int]:
+    """FLOP of one call without gradients, and the most bytes that its tensors take, of a network and inputs
+    that are fake tensors or on the meta device."""
+    flops, megabytes = _count(network.eval(), inputs, gradients=False)
+    return flops, round(megabytes * 1e6)
+
+
 def _described(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> str:
     sizes = "x".join(map(str, inputs[0].shape[2:]))
     kind = getattr(network, "kind", RECONSTRUCTOR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from xrecon.volume import InputError
 
 @dataclass(frozen=True)
 class Device:
-    """What is computed on ("cpu" or "cuda"), and notes when it is not what was wished."""
+    """What is computed on ("cpu", "cuda" or "cuda:1"), and notes when it is not what was wished."""
 
     name: str
     notes: tuple[str, ...] = ()
@@ -36,15 +37,16 @@ def run_on_device(
     chosen = choose_device(device)
     ways = (compute,) if low_memory is None else (compute, low_memory)
     notes, errors = list(chosen.notes), []
-    for place in ("cuda", "cpu") if chosen.name == "cuda" else ("cpu",):
+    for place in dict.fromkeys((chosen.name, "cpu")):
+        owner = _OWNERS[place.partition(":")[0]]
         for way in ways:
             result, error = _attempt(way, place)
             if error is None:
                 if way is low_memory:
-                    notes.append(f"{_OWNERS[place]} did not suffice at once; computed in a slower way")
+                    notes.append(f"{owner} did not suffice at once; computed in a slower way")
                 return result, Device(place, tuple(notes))
             errors.append(error)
-        notes.append(f"{_OWNERS[place]} did not suffice; computed on the CPU")
+        notes.append(f"{owner} did not suffice; computed on the CPU")
     raise MemoryError(f"not enough memory: {errors[-len(ways)]}")
 
 
@@ -63,7 +65,7 @@ def _attempt(compute: Callable[[str], Any], place: str) -> tuple[Any, str | None
             raise
         message = str(error)
     gc.collect()
-    if place == "cuda" and torch.cuda.is_initialized():
+    if place.startswith("cuda") and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     return None, message
 
@@ -86,31 +88,32 @@ def save_memory(network: torch.nn.Module) -> None:
 
 
 def choose_device(device: str = "auto") -> Device:
-    """The device for a wish of "auto", "cpu" or "cuda".
+    """The device for a wish of "auto", "cpu", "cuda", or "cuda:1" for one of several GPUs.
 
     A GPU is used only after a small convolution on it gave the CPU's answer. Raises InputError
     for another wish.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"expected a device 'auto', 'cpu' or 'cuda', got {device!r}")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InputError(f"expected a device 'auto', 'cpu', 'cuda' or, of several, 'cuda:1', got {device!r}")
     if device == "cpu":
         return Device("cpu")
+    wished = "cuda" if device == "auto" else device
     if not torch.cuda.is_available():
         missing = ("no usable CUDA device was found; computed on the CPU",)
         return Device("cpu", () if device == "auto" else missing)
-    fault = _cuda_fault()
+    fault = cuda_fault(wished)
     if fault:
         return Device("cpu", (f"the GPU failed a test computation ({fault}); computed on the CPU",))
-    return Device("cuda")
+    return Device(wished)
 
 
-def _cuda_fault() -> str:
-    """What is wrong with the GPU, "" when a small convolution on it agrees with the CPU."""
+def cuda_fault(device: str = "cuda") -> str:
+    """What is wrong with a GPU, "" when a small convolution on it agrees with the CPU."""
     x = torch.linspace(-1.0, 1.0, 2 * 5**3).reshape(1, 2, 5, 5, 5)
     weight = torch.linspace(-1.0, 1.0, 3 * 2 * 3**3).reshape(3, 2, 3, 3, 3)
     expected = torch.nn.functional.conv3d(x, weight)
     try:
-        got = torch.nn.functional.conv3d(x.cuda(), weight.cuda()).cpu()
-    except RuntimeError as error:  # a driver or build that does not fit the card
+        got = torch.nn.functional.conv3d(x.to(device), weight.to(device)).cpu()
+    except (RuntimeError, AssertionError) as error:  # a driver or build that does not fit, or no such GPU
         return str(error).splitlines()[0]
     return "" if torch.allclose(got, expected, rtol=1e-2, atol=1e-2) else "wrong numbers"

@@ -81,8 +81,9 @@ class EdgeAwareReconstruction(nn.Module):
         self.join = nn.ModuleList(
             conv_sequence(3, b + s, b, count=1, norm=norm) for b, s in zip(up[1:], shortcuts, strict=True)
         )
-        self.head = nn.Conv3d(widths[0], 1, 1)
-        self.occupancy = nn.Conv3d(widths[0], classes, 1) if classes else None
+        # 3x3x3: behind normalised features a 1x1x1 layer of few channels moves very slowly
+        self.head = nn.Conv3d(widths[0], 1, 3, padding=1)
+        self.occupancy = nn.Conv3d(widths[0], classes, 3, padding=1) if classes else None
         self.wants_reference = bool(classes) or edge_attention
 
     def forward(

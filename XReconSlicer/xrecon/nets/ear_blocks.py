@@ -67,7 +67,7 @@ class EdgeAttention(nn.Module):
         first = widths[0]
         self.residual = nn.ModuleList(ResidualBlock(3, first, first, norm=norm, slope=0.0) for _ in widths)
         self.gates = nn.ModuleList(GatedConvolution(first, w, norm) for w in widths[1:])
-        self.head = nn.Conv3d(first, 1, 1)
+        self.head = nn.Conv3d(first, 1, 3, padding=1)
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         state = self.residual[0](features[0])

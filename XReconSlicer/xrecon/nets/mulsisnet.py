@@ -40,7 +40,8 @@ class MulSISNet(nn.Module):
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.up = nn.ModuleList(up_block(3, coarse, fine, norm="group") for fine, coarse in pairs)
         self.join = nn.ModuleList(conv_sequence(3, 2 * f, f, convs, norm="group") for f, _ in pairs)
-        self.head = nn.Conv3d(width, classes, 1)
+        # 3x3x3: behind normalised features a 1x1x1 layer of few channels moves its logits very slowly
+        self.head = nn.Conv3d(width, classes, 3, padding=1)
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         """See the class. Raises InputError for sides that are no multiples of 8."""

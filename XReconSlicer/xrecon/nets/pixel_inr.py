@@ -101,8 +101,13 @@ class Sine(nn.Module):
         limit = 1.0 / size_in if first else math.sqrt(6.0 / size_in) / omega
         nn.init.uniform_(self.linear.weight, -limit, limit)
 
+    def phase(self, x: torch.Tensor) -> torch.Tensor:
+        """omega (W x + b), in the precision of the weights: half precision would blur it."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.omega * self.linear(x.to(self.linear.weight.dtype))
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.sin(self.omega * self.linear(x))
+        return torch.sin(self.phase(x))
 
 
 class SineBlock(nn.Module):
@@ -115,7 +120,7 @@ class SineBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.second is None:
-            return torch.sin(OMEGA * self.first.linear(self.first(x)) + x)
+            return torch.sin(self.first.phase(self.first(x)) + x)
         return x + self.second(self.first(x))
 
 
@@ -207,7 +212,9 @@ class PixelINR(nn.Module):
     ) -> torch.Tensor:
         """features (b, view, c, rows, columns), points (n, 3) -> (b, 1, n)."""
         unit = points * (2.0 / self.field_mm)
-        phase = 2 * math.pi * unit @ self.frequency.T
+        # in half precision the phase of the highest frequency would be wrong by half a radian
+        with torch.autocast(points.device.type, enabled=False):
+            phase = 2 * math.pi * unit @ self.frequency.T.to(unit.dtype)
         place = torch.cat([unit, phase.cos(), phase.sin()], dim=1).to(features.dtype)
         described = view_descriptors(matrices).to(features.dtype)
         states, weights = [], []

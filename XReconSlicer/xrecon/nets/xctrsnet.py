@@ -11,7 +11,8 @@ channels are read as depth. Frontal and lateral features are turned to the volum
 Changed: plain reshaping for the paper's "pixelshuffle", which reduces channels where the text says it
 enlarges them (`features` = 8 per depth); the equations of the exchange are read as HRNet's columns (see
 `multiscale`); the published widths of the first path (16, 32, 64, 128 at side 128) are kept as 1/8, 1/4,
-1/2 and 1 of the side; any set of classes, with softmax. The losses are in the engine: `loss.absolute`,
+1/2 and 1 of the side; the widths in 3D are not given, so SpaDRNet has 6.8 M parameters at side 128 here and
+22.99 M in the paper; any set of classes, with softmax. The losses are in the engine: `loss.absolute`,
 `loss.perceptual` (multi-view VGG), `loss.classes`, `loss.consistency` (RSC; equation 16 as printed
 would drive the segmentations apart, so 1 - Dice).
 Ablation: `exchange`, `hierarchical`, `classes=0` (SpaDRNet alone), `segmenter` "unet3d" for MulSISNet.

@@ -174,6 +174,13 @@ class ViewGeometry:
             raise InputError(f"expected side 'left' or 'right', got {side!r}")
         return cls.preset(f"{side.upper()} LATERAL", **options)
 
+    @classmethod
+    def from_positioner_angles(cls, primary_deg: float, secondary_deg: float, **options: Any) -> ViewGeometry:
+        """A view of any direction by DICOM's angles: `xrecon.physics.poses.view_from_positioner_angles`."""
+        from xrecon.physics.poses import view_from_positioner_angles
+
+        return view_from_positioner_angles(primary_deg, secondary_deg, **options)
+
     # -- 3x4 matrices --------------------------------------------------------------------------
     @property
     def matrix(self) -> np.ndarray:
@@ -270,6 +277,13 @@ class ViewGeometry:
             return 1.0
         depth = self.normal @ (np.array(self.isocenter) - np.array(self.source))
         return float(self.source_to_detector_mm / depth)
+
+    @property
+    def positioner_angles(self) -> tuple[float, float]:
+        """DICOM's primary (LAO positive) and secondary (cranial positive) angle of the detector, degrees."""
+        from xrecon.physics.poses import positioner_angles
+
+        return positioner_angles(self)
 
     def pixel_positions(self) -> np.ndarray:
         """LPS mm of every pixel centre, (rows, columns, 3)."""

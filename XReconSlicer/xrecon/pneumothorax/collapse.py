@@ -40,9 +40,10 @@ class Collapse:
     """The new state of one side on the voxels of its box, arrays (z, y, x).
 
     air, fluid, lung: masks; together the side. gap_mm: signed distance to the new visceral pleura, mm,
-    positive in the pleural space, defined beyond the side too. above_mm: height over the fluid level, mm,
-    infinite without fluid. source: where the voxel's lung was, LPS mm (z, y, x, 3). ratio: old / new volume
-    of the lung there, 1 where it stayed. normal_mm: direction of `gap_mm` (z, y, x, 3) along array axes.
+    positive in the pleural space, defined beyond the side too. normal: unit vectors (z, y, x, 3) along which
+    it grows, components along the array axes. above_mm: height over the fluid level, mm, infinite without
+    fluid. source: where the voxel's lung was, LPS mm (z, y, x, 3). ratio: old / new volume of the lung
+    there, 1 where it stayed.
     """
 
     air: np.ndarray

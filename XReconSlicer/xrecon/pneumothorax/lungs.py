@@ -15,7 +15,7 @@ from xrecon.pneumothorax.grids import LEFT_LUNG, RIGHT_LUNG, anatomical_view, re
 from xrecon.pneumothorax.lungs_classical import classical_lungs, trachea_and_main_bronchi
 from xrecon.volume import InputError, Quantity, Volume
 
-__all__ = ["classical_lungs", "segment_lungs", "split_left_right", "unite_lungs"]
+__all__ = ["classical_lungs", "given_lungs", "segment_lungs", "split_left_right", "unite_lungs"]
 
 BODY_HU = -400.0
 
@@ -63,6 +63,27 @@ def split_left_right(mask: Volume, volume: Volume | None = None) -> Volume:
     labels = sides.two_sides(inside, view.spacing, middle)
     labels = sides.nearest_side(labels, inside, view.spacing)
     return mask.with_array(view.restore(labels), Quantity.LABEL)
+
+
+def given_lungs(mask: Volume, volume: Volume) -> Volume:
+    """A user's lung mask as 1 right, 2 left, on the grid of the CT.
+
+    Both labels, or one label on one lung: taken as given. One label on both lungs: sides by components
+    and the body's middle plane (`split_left_right`), which meta["lungs_note"] tells.
+    Raises InputError for another grid or other labels.
+    """
+    labels = require_lungs(mask, volume)
+    present = [k for k in (RIGHT_LUNG, LEFT_LUNG) if (labels == k).any()]
+    if len(present) != 1:
+        return mask
+    try:
+        split = split_left_right(mask, volume)
+    except InputError:  # too small for lungs: nothing to split
+        return mask
+    if (split.array == RIGHT_LUNG).any() and (split.array == LEFT_LUNG).any():
+        note = f"The lung mask has the label {present[0]} only, on both lungs: right and left by position."
+        return split.with_array(split.array, Quantity.LABEL, lungs_note=note)
+    return mask
 
 
 def segment_lungs(

@@ -17,7 +17,8 @@ def find_lungs(
 ) -> tuple[Volume, str, tuple[str, ...]]:
     """Lung masks (1 right, 2 left) on the grid of the CT, the device used and notes on it.
 
-    models: names of bundled models, model folders, files of lungmask weights, "classical". device: "auto", "cpu" or "cuda".
+    models: names of bundled models, model folders, files of lungmask weights, "classical".
+    device: "auto", "cpu" or "cuda".
     Raises InputError when no model is given or one cannot be used.
     """
     from xrecon.nets.device import run_on_device

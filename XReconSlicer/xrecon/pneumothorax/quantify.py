@@ -69,12 +69,11 @@ def quantify(labels: Volume) -> PtxQuantities:
     Warnings are those in `labels.meta["warnings"]` and, where a figure is implausible, this function's own.
     Raises InputError for another label or labels that are not whole numbers.
     """
-    array = labels.array
-    found = np.unique(array)
-    if not np.isin(found, range(5)).all():
-        raise InputError(f"expected labels 0 to 4, got {found[:8].tolist()}")
-    counts = np.bincount(array.astype(np.uint8).reshape(-1), minlength=5)
-    ml = {k: float(counts[k]) * labels.voxel_ml for k in (RIGHT_LUNG, LEFT_LUNG, RIGHT_AIR, LEFT_AIR)}
+    array = require_labels(labels)
+    ml = {
+        k: float(np.count_nonzero(array == k)) * labels.voxel_ml
+        for k in (RIGHT_LUNG, LEFT_LUNG, RIGHT_AIR, LEFT_AIR)
+    }
     noted = tuple(line for line in labels.meta.get("warnings", "").split("\n") if line)
     return PtxQuantities(
         ml[RIGHT_LUNG], ml[LEFT_LUNG], ml[RIGHT_AIR], ml[LEFT_AIR],
@@ -82,6 +81,15 @@ def quantify(labels: Volume) -> PtxQuantities:
         _percent(ml[RIGHT_AIR] + ml[LEFT_AIR], ml[RIGHT_LUNG] + ml[LEFT_LUNG]),
         noted + _implausible(ml),
     )
+
+
+def require_labels(labels: Volume) -> np.ndarray:
+    """The labels as uint8 (z, y, x). Raises InputError unless all are 0 to 4 and whole numbers."""
+    array = labels.array
+    whole = array.dtype.kind in "iub"  # then the ends are enough, and no array is sorted
+    if not (array.min() >= 0 and array.max() <= 4 and (whole or np.isin(array, range(5)).all())):
+        raise InputError(f"expected labels 0 to 4, got {np.unique(array)[:8].tolist()}")
+    return array.astype(np.uint8, copy=False)
 
 
 def _percent(air: float, lung: float) -> float | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from xrecon.pneumothorax.grids import SIDES, require_hu
 from xrecon.pneumothorax.measures import BOTH, FrontalLine, InterpleuralDistance, Measure, PtxMeasures
+from xrecon.pneumothorax.quantify import require_labels
 from xrecon.pneumothorax.quantify_distances import NAMES as DISTANCES
 from xrecon.pneumothorax.quantify_distances import measure_distances
 from xrecon.pneumothorax.quantify_mediastinum import measure_shift, tension_hint
@@ -26,10 +25,7 @@ def measure(volume: Volume, labels: Volume) -> PtxMeasures:
     require_hu(volume)
     if not labels.same_grid(volume):
         raise InputError(f"expected labels on the grid of the CT {volume.shape}, got {labels.shape}")
-    found = np.unique(labels.array)
-    if not np.isin(found, range(5)).all():
-        raise InputError(f"expected labels 0 to 4, got {found[:8].tolist()}")
-    array = labels.array.astype(np.uint8)
+    array = require_labels(labels)
     measures = measure_volumes(volume, array)
     shapes = {side: side_shape(volume, array, side) for side in SIDES}
     places: dict[str, InterpleuralDistance] = {}

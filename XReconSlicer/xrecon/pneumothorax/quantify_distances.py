@@ -2,7 +2,8 @@
 
 Largest interpleural distance: of all points of the chest wall beside air the greatest distance to the
 nearest point of the lung, in three dimensions, along a straight way through the pleural space. On a
-radiograph it would be measured in one plane and perpendicular to the wall; that is never less.
+radiograph it would be measured in one plane and perpendicular to the wall; from the same point of the wall
+that is never less.
 
 Apex distance: from the highest point of the lung up to the cupola, along the body's axis, the measure of
 the American College of Chest Physicians (Baumann et al., Chest 2001;119:590-602: 3 cm and more is large).
@@ -11,6 +12,8 @@ Rim distance: from the lateral edge of the lung to the chest wall at the level o
 in frontal projection, the measure of the British Thoracic Society (MacDuff et al., Thorax 2010;65 Suppl
 2:ii18-31: 2 cm and more is large). Air in front of the lung does not count in it, and on a CT most air
 lies there: patients are supine. Both measures were made for erect patients.
+
+Fluid is not segmented: where it lies between lung and wall, its surface counts as wall.
 
 Intervals: each of the two surfaces lies within half a voxel of where the labels change, so a distance has
 the size of a voxel in its direction to either side.

@@ -1,9 +1,9 @@
 """The two pleurae of a side as clouds of points in LPS mm: what distances are measured between.
 
 Points are the centres of surface voxels, so that any order, flip or turn of the array gives the same.
-Segmentations leave a shell of partial volume between air and chest wall that counts as lung (3 to 5 mm in
-Algorithm 1 at 1.6 mm voxels). What a ball of radius `SHELL_MM` does not fit into, beside air, and small
-pieces that lie in air, are taken for air here: in distances only, never in volumes.
+Segmentations leave a shell of partial volume between air and chest wall that counts as lung, a few voxels
+thick in Algorithm 1. What a ball of radius `SHELL_MM` does not fit into, beside air, and small pieces that
+lie in air, are taken for air here: in distances only, never in volumes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from xrecon.pneumothorax import morphology
 from xrecon.pneumothorax.measures import FrontalLine
-from xrecon.pneumothorax.quantify_volumes import SIDE_LABELS
+from xrecon.pneumothorax.quantify_volumes import SIDE_LABELS, beside
 from xrecon.volume import Volume
 
 SHELL_MM = 3.0
@@ -119,10 +119,11 @@ def _without_shell(
     rest, sizes = morphology.label_components(lung & ~shell)
     sizes[0] = 0
     small = sizes < PIECE_SHARE * sizes.max()
-    near = np.zeros(sizes.size, bool)
-    near[np.unique(rest[morphology.dilate(air | shell, min(spacing), spacing)])] = True
-    near[0] = False
-    shell |= (small & near)[rest]
+    if np.count_nonzero(small[1:]):
+        near = np.zeros(sizes.size, bool)
+        near[rest[beside(air | shell)]] = True
+        near[0] = False
+        shell |= (small & near)[rest]
     return lung & ~shell, air | shell
 
 

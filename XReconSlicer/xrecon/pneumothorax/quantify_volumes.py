@@ -46,12 +46,12 @@ def extent(mask: np.ndarray, voxel_ml: float) -> Extent:
         return Extent(0.0, 0.0, 0.0)
     part = mask[box]
     whole = float(np.count_nonzero(part)) * voxel_ml
-    inner = float(np.count_nonzero(_beside(~part) & part)) * voxel_ml
-    outer = float(np.count_nonzero(_beside(part) & ~part)) * voxel_ml
+    inner = float(np.count_nonzero(beside(~part) & part)) * voxel_ml
+    outer = float(np.count_nonzero(beside(part) & ~part)) * voxel_ml
     return Extent(whole, whole - inner / 2.0, whole + outer / 2.0)
 
 
-def _beside(mask: np.ndarray) -> np.ndarray:
+def beside(mask: np.ndarray) -> np.ndarray:
     """Voxels with a face neighbour in the mask; beyond the array nothing is known and nothing counts."""
     out = np.zeros(mask.shape, bool)
     for axis in range(mask.ndim):

@@ -188,4 +188,5 @@ def stack(parts: Sequence[Batch]) -> Batch:
 
 def _filled(views: torch.Tensor, count: int) -> torch.Tensor:
     """(1, view, ., .) with `count` views, the added ones all zeros."""
-    return functional.pad(views, (0, 0, 0, 0, 0, count - views.shape[1]))
+    missing = count - views.shape[1]
+    return functional.pad(views, (0, 0, 0, 0, 0, missing)) if missing else views

@@ -39,11 +39,16 @@ def make_optimizer(module: nn.Module, settings: OptimizerConfig) -> torch.optim.
 def apply_gradients(
     optimizer: torch.optim.Optimizer, module: nn.Module, settings: OptimizerConfig, factor: float
 ) -> None:
-    """One update with the gradients that the module holds, clipped when the settings say so."""
+    """One update with the gradients that the module holds, clipped when the settings say so.
+
+    A module with `clip_groups()` names parameters whose gradients are clipped each group by itself.
+    """
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * factor
     if settings.gradient_clip:
-        nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
+        groups = module.clip_groups() if hasattr(module, "clip_groups") else [module.parameters()]
+        for parameters in groups:
+            nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 

@@ -117,7 +117,9 @@ def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
     }
     if _from_files(config):
         labels = source_digest(subject.labels) if subject.labels else ""
-        settings |= {"labels": labels, "classes": config.model_dump(mode="json")["segmentation"]["labels"]}
+        # pairs, since their order counts: it is that of the classes
+        classes = [[name, list(values)] for name, values in config.segmentation.labels.items()]
+        settings |= {"labels": labels, "classes": classes}
     return settings
 
 

@@ -276,9 +276,9 @@ class ReconstructionTask:
         return dice_by_name(found, batch.labels[0].cpu().numpy(), self.config.segmentation.names)
 
     def _view_counts(self) -> range:
-        """The numbers of views to judge besides all: the first ones of the config."""
+        """The numbers of views to judge: the first ones of the config."""
         counts = self.config.geometry.views_per_sample
-        return range(counts[0], min(counts[1] + 1, len(self.config.geometry.views))) if counts else range(0)
+        return range(counts[0], counts[1] + 1) if counts else range(0)
 
     def validate_shuffled(self, network: nn.Module) -> dict[str, float]:
         """PSNR and SSIM of each validation patient's volume against that from the next one's radiographs.

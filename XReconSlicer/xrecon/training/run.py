@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -72,9 +72,13 @@ def train(
             )
             metrics = trainer.run(resume)
             if first:
-                finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-                first.finish({"metrics": finite, "warnings": warnings})
+                first.finish({"metrics": _finite(metrics), "warnings": warnings})
             return metrics
+
+
+def _finite(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Those that JSON knows."""
+    return {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}
 
 
 def _connected(first: RunStatus | None, progress: Progress | None) -> tuple[Progress, Callable[[], bool]]:

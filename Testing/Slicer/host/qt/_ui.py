@@ -71,9 +71,9 @@ def propertyValue(element: ElementTree.Element, widgetClass: type) -> object:
 def _checkProperty(element: ElementTree.Element, widgetClass: type, widgetName: str) -> None:
     """An ordinary Qt property must exist in the class; its enum values must be readable by Qt 5."""
     name = element.get("name") or ""
-    if widgetClass.staticMetaObject.indexOfProperty(name) < 0 and not (
-        widgetClass.__name__ == "QFrame" and name == "orientation"
-    ):
+    # two that Qt's loader itself takes care of
+    handled = (widgetClass.__name__, name) in (("QFrame", "orientation"), ("QLabel", "buddy"))
+    if widgetClass.staticMetaObject.indexOfProperty(name) < 0 and not handled:
         raise RuntimeError(
             f".ui: {widgetClass.__name__} '{widgetName}' has no property '{name}' (dynamic: stdset=\"0\")"
         )

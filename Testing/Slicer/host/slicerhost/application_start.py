@@ -10,6 +10,7 @@ from pathlib import Path
 
 import qt
 import slicer
+from names_table import NEWER_UTIL
 from qt import _dialogs, _errors
 
 _LAYER = Path(__file__).resolve().parent.parent / "slicer_layer"
@@ -26,6 +27,13 @@ def _removeStrayNames() -> None:
     for name in dir(slicer.util):
         if not name.startswith("_") and name not in kept and hasattr(slicer, name):
             delattr(slicer, name)
+
+
+def _removeNewerNames() -> None:
+    """Take from `slicer.util` what the oldest supported Slicer lacks; slicer-core is of the newest."""
+    for name in NEWER_UTIL:
+        if hasattr(slicer.util, name):
+            delattr(slicer.util, name)
 
 
 def _recordDisplays() -> None:
@@ -52,6 +60,7 @@ def create() -> object:
     from . import application, hierarchy, modules, qmrml, scene
 
     _removeStrayNames()
+    _removeNewerNames()
     slicer.selfTests = {}
     slicer.__path__.append(str(_LAYER))
     app = application.start()

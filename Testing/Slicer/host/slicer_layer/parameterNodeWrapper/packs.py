@@ -98,8 +98,8 @@ class PackKind(Kind):
         return self.hint()
 
     def isStored(self, node: slicer.vtkMRMLScriptedModuleNode, name: str) -> bool:
-        fields = self.hint._parameterPackFields.values()
-        return any(field.kind.isStored(node, f"{name}.{field.name}") for field in fields)
+        first = next(iter(self.hint._parameterPackFields.values()))  # Slicer, too, asks for no other
+        return first.kind.isStored(node, f"{name}.{first.name}")
 
     def write(self, node: slicer.vtkMRMLScriptedModuleNode, name: str, value: object) -> None:
         modifying = node.StartModify()

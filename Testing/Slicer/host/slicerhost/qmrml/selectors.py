@@ -228,6 +228,9 @@ class qMRMLCheckableNodeComboBox(_NodeList):
     """Combo box in which several nodes can be checked."""
 
     SIGNALS = ("checkedNodesChanged()",)
+    # of its C++ base class; what they add to the list's menu is not drawn
+    addEnabled = stored("addEnabled", True, bool)
+    removeEnabled = stored("removeEnabled", True, bool)
 
     def __init__(self, parent: qt.QWidget | None = None) -> None:
         super().__init__(parent)

@@ -1,0 +1,245 @@
+"""Networks for any views: any-view and pixel-inr. What must not matter, and what must."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from xrecon.nets.any_view import POOLINGS
+from xrecon.nets.lifting import voxel_centers
+from xrecon.nets.pixel_inr import PAPER
+from xrecon.nets.ray_features import present_views, sample_points, view_descriptors
+from xrecon.nets.registry import create_model
+from xrecon.physics.geometry import ViewGeometry
+from xrecon.physics.poses import view_from_positioner_angles
+from xrecon.training.config import OptimizerConfig
+from xrecon.training.optimization import apply_gradients, make_optimizer
+from xrecon.training.uncertainty import uncertainty_loss
+from xrecon.volume import InputError
+
+SIDE, FIELD, PIXELS = 8, 320.0, 24
+TINY = {
+    "any-view": {"view_widths": (4, 8, 8), "grid_widths": (4, 8, 8, 8), "embedding": 8},
+    "pixel-inr": {"widths": (4, 8, 8), "kernel": 3, "features": 8, "width": 16, "frequencies": 6},
+}
+NAMES = sorted(TINY)
+# One view of each quarter of the circle, one of them tilted and one shifted.
+ANGLES = ((0.0, 0.0), (90.0, 0.0), (-40.0, 25.0), (150.0, -10.0))
+
+
+def network(name: str, seed: int = 0, **options):
+    torch.manual_seed(seed)
+    made = create_model(name, side=SIDE, field_mm=FIELD, **{**TINY[name], **options})
+    with torch.no_grad():  # the last layers start at zero
+        for parameter in made.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return made
+
+
+def views(count: int) -> list[ViewGeometry]:
+    options = {"shape": (PIXELS, PIXELS), "pixel_spacing": (18.0, 18.0)}
+    made = [view_from_positioner_angles(*angles, **options) for angles in ANGLES[:count]]
+    return [v.shifted((0.0, 0.0, 9.0 * i)) for i, v in enumerate(made)]
+
+
+def inputs(count: int, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    matrices = torch.as_tensor(np.stack([v.matrix for v in views(count)]), dtype=torch.float32)[None]
+    return torch.rand(1, count, PIXELS, PIXELS, generator=torch.Generator().manual_seed(seed)), matrices
+
+
+# -- geometry ------------------------------------------------------------------------------------
+def test_descriptors_say_how_a_view_stands():
+    pa, ap, lateral = (
+        ViewGeometry.preset(n, shape=(32, 32), pixel_spacing=(10.0, 10.0))
+        for n in ("PA", "AP", "LEFT LATERAL")
+    )
+    far = ViewGeometry.pa(shape=(32, 32), pixel_spacing=(10.0, 10.0), source_to_isocenter_mm=900.0)
+    parallel = ViewGeometry.pa(shape=(32, 32), pixel_spacing=(10.0, 10.0), beam="parallel")
+    matrices = torch.as_tensor(np.stack([v.matrix for v in (pa, ap, lateral, far, parallel)]))[None]
+    described = view_descriptors(torch.cat([matrices, torch.zeros(1, 1, 3, 4)], dim=1).float())[0]
+    axes = described[:, :3]
+    torch.testing.assert_close(axes[0].abs(), torch.tensor([0.0, 1.0, 0.0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(described[0], described[1], atol=1e-4, rtol=0)  # PA and AP: one line
+    assert abs(float(axes[0] @ axes[2])) < 1e-4
+    torch.testing.assert_close(axes[4], axes[0], atol=1e-4, rtol=0)
+    # pixel at the isocentre: 10 mm / magnification
+    assert described[0, 6].item() == pytest.approx(np.log(10.0 / pa.magnification / 3.0), abs=1e-4)
+    assert described[3, 6].item() == pytest.approx(np.log(10.0 / far.magnification / 3.0), abs=1e-4)
+    assert not described[5].any()
+    assert present_views(torch.zeros(1, 1, 3, 4)).item() == 0
+
+
+def test_what_is_off_the_detector_is_known_to_be():
+    (view,) = views(1)
+    points = torch.tensor([[0.0, 0.0, 0.0], [500.0, 0.0, 0.0]])
+    matrix = torch.as_tensor(view.matrix, dtype=torch.float32)[None]
+    _, inside = sample_points(torch.rand(1, 2, PIXELS, PIXELS), matrix, points, (PIXELS, PIXELS))
+    assert inside[0, 0].tolist() == [1.0, 0.0]
+
+
+# -- both networks -------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_one_to_four_views_in_any_order_and_filled_up(name, count):
+    made = network(name).eval()
+    pictures, matrices = inputs(count)
+    with torch.no_grad():
+        out = made(pictures, matrices)
+        assert out.shape == (1, 2 if name == "any-view" else 1, SIDE, SIDE, SIDE)
+        assert torch.isfinite(out).all()
+        order = torch.tensor([2, 0, 3, 1])[torch.tensor([2, 0, 3, 1]) < count]
+        torch.testing.assert_close(made(pictures[:, order], matrices[:, order]), out, atol=2e-5, rtol=0)
+        filled = made(
+            torch.cat([pictures, torch.zeros(1, 2, PIXELS, PIXELS)], dim=1),
+            torch.cat([matrices, torch.zeros(1, 2, 3, 4)], dim=1),
+        )
+        torch.testing.assert_close(filled, out, atol=2e-5, rtol=0)
+        # every view counts
+        for i in range(count):
+            other = pictures.clone()
+            other[:, i] = other[:, i].flip(1)
+            assert (made(other, matrices) - out)[:, 0].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_of_a_batch_do_not_mix(name):
+    made = network(name).eval()
+    first, second = inputs(2, seed=1), inputs(4, seed=2)
+    pad = torch.zeros(1, 2, PIXELS, PIXELS), torch.zeros(1, 2, 3, 4)
+    both = [torch.cat([torch.cat([a, p], dim=1), b]) for a, b, p in zip(first, second, pad, strict=True)]
+    with torch.no_grad():
+        out = made(*both)
+        for i, alone in enumerate((first, second)):
+            torch.testing.assert_close(out[i : i + 1], made(*alone), atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_patient_and_views_seen_from_another_side_are_told_apart(name):
+    made = network(name).eval()
+    pictures, matrices = inputs(2)
+    with torch.no_grad():
+        moved = made(pictures, matrices.flip(1))  # the same pictures, taken from each other's place
+        assert (moved - made(pictures, matrices))[:, 0].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_gradient(name):
+    made = network(name)
+    pictures, matrices = inputs(3)
+    out = made(pictures, matrices)
+    (out**2).mean().backward()
+    without = [n for n, p in made.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not without
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_network_and_it_can_be_stored(name):
+    one, again, other = network(name, 3), network(name, 3), network(name, 4)
+    given = inputs(2)
+    with torch.no_grad():
+        assert torch.equal(one(*given), again(*given))
+        assert not torch.equal(one(*given), other(*given))
+        other.load_state_dict(one.state_dict())
+        assert torch.equal(other(*given), one(*given))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mixed_precision_moves_the_answer_little(name):
+    made, given = network(name).eval(), inputs(2)
+    with torch.no_grad():
+        whole = made(*given)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = made(*given)
+    assert half.dtype == torch.float32
+    assert (half - whole).abs().mean() < 0.05 * whole.std()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_options_are_refused(name):
+    with pytest.raises(InputError, match="pooling"):
+        create_model(name, pooling="median")
+    with pytest.raises(InputError, match="does not take"):
+        create_model(name, colour="red")
+
+
+# -- any-view ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_each_pooling_works_and_is_another_network(pooling):
+    given = inputs(3)
+    with torch.no_grad():
+        out = network("any-view", pooling=pooling)(*given)
+        untold = network("any-view", pooling=pooling, embedding=0)(*given)
+    assert torch.isfinite(out).all() and torch.isfinite(untold).all()
+    alone = network("any-view", pooling=pooling, uncertainty=False)(*given)
+    assert alone.shape[1] == 1
+
+
+def test_uncertainty_changes_nothing_of_the_volume():
+    """No gradient of the second output reaches what makes the first."""
+    made = network("any-view")
+    made(*inputs(2))[:, 1].sum().backward()
+    reached = {n.split(".")[0] for n, p in made.named_parameters() if p.grad is not None and p.grad.any()}
+    assert reached == {"spread"}
+
+
+def test_the_volume_learns_bit_for_bit_what_it_learns_without_uncertainty():
+    settings = OptimizerConfig(learning_rate=1e-2, gradient_clip=1e-3, decoupled=True)
+    target, states = torch.rand(1, 1, SIDE, SIDE, SIDE), []
+    for weight in (0.0, 10.0):
+        made = network("any-view")
+        optimizer = make_optimizer(made, settings)
+        for _ in range(3):
+            out = made(*inputs(2))
+            loss = (out[:, :1] - target).square().mean()
+            (loss + weight * uncertainty_loss(out, target) if weight else loss).backward()
+            apply_gradients(optimizer, made, settings, 1.0)
+        states.append({n: p for n, p in made.state_dict().items()})
+    changed = {n.split(".")[0] for n in states[0] if not torch.equal(states[0][n], states[1][n])}
+    assert changed == {"spread"}
+
+
+def test_the_full_network_fits_into_twelve_megabytes():
+    with torch.device("meta"):
+        made = create_model("any-view")
+    assert 2 * sum(t.numel() for t in made.state_dict().values()) < 12e6
+
+
+# -- pixel-inr -----------------------------------------------------------------------------------
+def test_points_of_the_cube_are_the_cube_in_any_pieces():
+    made = network("pixel-inr").eval()
+    made.mean_volume.copy_(torch.rand(made.mean_volume.shape))
+    given, points = inputs(2), voxel_centers(SIDE, FIELD, torch.device("cpu")).reshape(-1, 3)
+    with torch.no_grad():
+        whole = made(*given)
+        at_points = made(*given, points[100:140])
+        made.chunk = 77
+        pieces = made(*given)
+    torch.testing.assert_close(at_points, whole.flatten(2)[..., 100:140], atol=1e-5, rtol=0)
+    torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=0)
+    with torch.enable_grad():  # computed again in backward, with the same result
+        made(*given).sum().backward()
+        torch.testing.assert_close(made(*given).detach(), whole, atol=1e-5, rtol=0)
+
+
+def test_the_mean_volume_is_the_start():
+    torch.manual_seed(0)
+    made = create_model("pixel-inr", side=SIDE, field_mm=FIELD, **TINY["pixel-inr"])
+    made.mean_volume.copy_(torch.rand(made.mean_volume.shape))
+    with torch.no_grad():
+        torch.testing.assert_close(made(*inputs(1)), made.mean_volume, atol=1e-5, rtol=0)
+
+
+def test_the_papers_variant_takes_two_views_in_order():
+    made = network("pixel-inr", **PAPER | {"frequencies": 3}).eval()
+    assert not made.any_views and len(made.view_mlps) == 2
+    assert made.view_mlps[0][0].linear.in_features == 8 + 9  # features, and the 9 numbers of the position
+    pictures, matrices = inputs(2)
+    with torch.no_grad():
+        out = made(pictures, matrices)
+        swapped = made(pictures.flip(1), matrices.flip(1))
+    assert (swapped - out).abs().max() > 1e-3
+    with pytest.raises(InputError, match="2 views, got 3"):
+        made(*inputs(3))
+    (made(pictures, matrices) ** 2).mean().backward()
+    assert all(p.grad is not None and p.grad.any() for p in made.parameters())

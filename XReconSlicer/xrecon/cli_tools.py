@@ -1,0 +1,36 @@
+"""The commands `xrecon devices` and `xrecon phantom`: their options and help."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xrecon.options import MODEL, Output, ProgressOption
+from xrecon.outcome import tell
+from xrecon.pipelines import DEFAULT_MODEL
+from xrecon.progress import ProgressMode, Reporter
+
+
+def devices(
+    model: Annotated[
+        str, typer.Option(help="Bundled model or model folder to tell the needs of.", rich_help_panel=MODEL)
+    ] = DEFAULT_MODEL,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """List what can be computed on, with free memory, and what a model needs.
+
+    Each GPU is tried with a small convolution: a driver or a build of torch may not fit the card.
+    """
+    from xrecon import tools
+
+    with Reporter(progress) as report:
+        tell(report, tools.devices(model))
+
+
+def phantom(output: Output, progress: ProgressOption = ProgressMode.AUTO) -> None:
+    """Write a chest phantom: its CT with a pneumothorax, and a PA and a left lateral radiograph of it."""
+    from xrecon import tools
+
+    with Reporter(progress) as report:
+        tell(report, tools.phantom(output, report))
