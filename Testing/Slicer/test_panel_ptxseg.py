@@ -207,7 +207,8 @@ def test_thresholds_find_the_lungs_without_a_network(widget: object, ct: object)
 def test_the_console_gives_what_the_panel_gives(widget: object, ct: object, lungs: object) -> None:
     apply(widget)
     panel = masks(widget._parameterNode.outputSegmentation, ct)
-    node = widget.logic.segment(ct, "segmentation", lungs)
+    settings = widget.logic.settingsOf(widget._parameterNode)
+    node = widget.logic.segment(ct, "segmentation", lungs, **settings)
     console = masks(node, ct)
     assert console.keys() == panel.keys()
     assert all(np.array_equal(console[name], panel[name]) for name in panel)
@@ -223,7 +224,8 @@ def test_the_console_gives_what_the_panel_gives(widget: object, ct: object, lung
 
 def test_what_comes_from_a_synthetic_ct_is_synthetic(widget: object, ct: object, lungs: object) -> None:
     markSynthetic(ct, "made up")
-    node = widget.logic.segment(ct, "segmentation", lungs)
+    settings = widget.logic.settingsOf(widget._parameterNode)
+    node = widget.logic.segment(ct, "segmentation", lungs, **settings)
     for result in (node, node.GetNodeReference("XRecon.table")):
         assert result.GetAttribute("XRecon.synthetic") == "yes"
         assert "synthetic" in result.GetDescription()
