@@ -55,7 +55,7 @@ def render(
 
 
 def _along(normal: Sequence[np.ndarray], sigma: Sequence[float]) -> np.ndarray:
-    """Standard deviation along the normals of an anisotropic Gaussian; at the hilum, without one, the least."""
+    """Standard deviation along the normals of an anisotropic Gaussian; without a normal the least."""
     along = np.sqrt(sum((n * s) ** 2 for n, s in zip(normal, sigma, strict=True)))
     return np.maximum(along, min(sigma))
 
