@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from trunk import trunk
+from xrecon.benchmark import MINUTES
 from xrecon.benchmark.cases import AIR_SUFFIX, load_cases, make_cases
 from xrecon.benchmark.command import benchmark
 from xrecon.benchmark.measure import correlations, measure
 from xrecon.benchmark.methods import CONTROLS, kind_of, untrained
 from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan, read_plan
-from xrecon.benchmark.run import run_in_process
+from xrecon.benchmark.run import read_result, result_path, run_in_process, run_safely
 from xrecon.benchmark.table import flat_rows, markdown
 from xrecon.io.image import write_volume
+from xrecon.nets.registry import load_card, model_folder
 from xrecon.training.subjects import Subject, find_subjects
 from xrecon.volume import InputError
 
@@ -89,10 +92,20 @@ def test_a_plan_stays_but_for_its_methods(tmp_path: Path):
     fix_plan(plan, tmp_path)
     fix_plan(plan.model_copy(update={"methods": ("lifting", "x-recon")}), tmp_path)
     assert read_plan(tmp_path).methods == ("lifting", "x-recon")
-    with pytest.raises(InputError, match="minutes: 10.0 before, 3.0 now"):
+    with pytest.raises(InputError, match="minutes: 60.0 before, 3.0 now"):
         fix_plan(plan.model_copy(update={"minutes": 3.0}), tmp_path)
     with pytest.raises(InputError, match="side: "):
         make_plan(methods=("lifting",), train=("a",), test=("b",), side=20)
+
+
+def test_the_command_line_has_the_defaults_of_the_plan():
+    from xrecon import cli_benchmark
+
+    given = inspect.signature(cli_benchmark.benchmark).parameters
+    plan = make_plan(methods=("lifting",), train=("a",), test=("b",))
+    for name in ("side", "pneumothorax", "seed"):
+        assert given[name].default == getattr(plan, name), name
+    assert given["minutes"].default is None and plan.minutes == MINUTES  # None: what the plan says
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
@@ -105,6 +118,23 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
         kind_of("x-recom")
     with pytest.raises(InputError, match="got 'lungs'"):  # a recipe, but not of a reconstruction
         kind_of("lungs")
+
+
+# -- stored figures ------------------------------------------------------------------------------
+def test_figures_of_one_model_are_never_taken_for_those_of_another(tmp_path: Path):
+    card = (model_folder("lifting-64") / "card.json").read_text(encoding="utf-8")
+    models = [tmp_path / place for place in ("first/model", "second/model", "lifting")]
+    for number, model in enumerate(models):
+        model.mkdir(parents=True)
+        model.joinpath("card.json").write_text(card.replace(load_card("lifting-64").sha256, f"{number}" * 64))
+    names = ["lifting", *map(str, models)]
+    assert len({result_path(tmp_path, name) for name in names}) == 4
+    for name in names:  # no plan in the folder, so each stores why it could not be measured
+        run_safely(tmp_path, name, silent)
+    assert [read_result(tmp_path, name)["name"] for name in names] == names
+    card = models[0] / "card.json"
+    card.write_text(card.read_text().replace("0" * 64, "a" * 64))  # trained anew
+    assert read_result(tmp_path, names[1]) is None and read_result(tmp_path, names[2]) is not None
 
 
 # -- cases and figures ---------------------------------------------------------------------------
