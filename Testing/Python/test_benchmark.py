@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from trunk import trunk
 from xrecon.benchmark import MINUTES
+from xrecon.benchmark import run as run_module
 from xrecon.benchmark.cases import AIR_SUFFIX, load_cases, make_cases
 from xrecon.benchmark.command import benchmark
 from xrecon.benchmark.measure import correlations, measure
@@ -221,6 +223,16 @@ def test_one_table_has_all_methods_and_says_what_failed(ran: Path):
     assert rows["x-recon"]["error"] and not rows["x-recon"]["psnr"]
     assert (ran / "benchmark.html").stat().st_size > 10_000 and (ran / "psnr.png").is_file()
     assert (ran / "methods" / "lifting" / "person2.nrrd").is_file()
+
+
+def test_a_benchmark_needs_nothing_that_windows_lacks(ran: Path, monkeypatch: pytest.MonkeyPatch):
+    """No link, which wants a privilege there, and no module `resource`."""
+    assert not any(path.is_symlink() for path in ran.rglob("*"))
+    assert (ran / "prepared" / "person0.npz").is_file() and (ran / "runs" / "lifting" / "model").is_dir()
+    assert not (ran / "runs" / "lifting" / "prepared").exists()
+    assert not hasattr(run_module, "resource")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert run_module._peak_gib() is None
 
 
 def test_a_benchmark_goes_on_with_what_is_missing(ran: Path, data: Path):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import resource
 import sys
 import traceback
 from collections.abc import Callable
@@ -142,8 +141,12 @@ def _parameters(model: str | Path) -> int:
     return sum(p.numel() for p in load_model(model)[0].parameters())
 
 
-def _peak_gib() -> float:
-    """Largest resident memory of this process so far, GiB."""
+def _peak_gib() -> float | None:
+    """Largest resident memory of this process so far, GiB; None on Windows, which has no `resource`."""
+    try:
+        import resource
+    except ImportError:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
