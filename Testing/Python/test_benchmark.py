@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from trunk import trunk
-from xrecon.benchmark import MINUTES
+from xrecon.benchmark import MINUTES, command
 from xrecon.benchmark import run as run_module
 from xrecon.benchmark.cases import AIR_SUFFIX, load_cases, make_cases
 from xrecon.benchmark.command import benchmark
@@ -38,6 +39,11 @@ SETTINGS = {"side": 16, "steps": 2, "device": "cpu", "lungs": "classical", "sett
 
 def silent(*_: object) -> None:
     """Progress for nobody."""
+
+
+def stopped(*_: object) -> None:
+    """What a user does at this place."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +229,17 @@ def test_one_table_has_all_methods_and_says_what_failed(ran: Path):
     assert rows["x-recon"]["error"] and not rows["x-recon"]["psnr"]
     assert (ran / "benchmark.html").stat().st_size > 10_000 and (ran / "psnr.png").is_file()
     assert (ran / "methods" / "lifting" / "person2.nrrd").is_file()
+
+
+def test_a_copy_of_a_test_ct_is_not_trained_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Only the plan is made: no case is projected, no method run."""
+    folder = tmp_path / "cts"
+    shutil.copytree(data, folder)
+    shutil.copyfile(data / "person2.nrrd", folder / "copy.nrrd")
+    monkeypatch.setattr(command, "make_cases", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(folder, tmp_path / "out", [], ["person2"], silent, isolated=False, **SETTINGS)
+    assert read_plan(tmp_path / "out").train == ("person0", "person1", "person3")
 
 
 def test_a_benchmark_needs_nothing_that_windows_lacks(ran: Path, monkeypatch: pytest.MonkeyPatch):

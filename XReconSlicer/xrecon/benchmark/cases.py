@@ -53,7 +53,7 @@ def make_cases(
     for number, subject in enumerate(wanted):
         progress("cases", number / len(wanted), subject.name)
         tested = subject.name in plan.test
-        digest = source_digest(subject.path)
+        digest = subject.sha256 or source_digest(subject.path)
         names = {False: subject.name}
         if tested and plan.pneumothorax:
             names[True] = subject.name + AIR_SUFFIX
