@@ -21,7 +21,7 @@ from xrecon.benchmark.measure import correlations, measure
 from xrecon.benchmark.methods import CONTROLS, kind_of, untrained
 from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan, read_plan
 from xrecon.benchmark.run import read_result, result_path, run_in_process, run_safely
-from xrecon.benchmark.table import flat_rows, markdown
+from xrecon.benchmark.table import flat_rows, markdown, summary
 from xrecon.io.image import write_volume
 from xrecon.nets.registry import load_card, model_folder
 from xrecon.training.subjects import Subject, find_subjects
@@ -198,6 +198,22 @@ def test_a_method_that_knows_the_truth_is_told_from_one_that_ignores_its_radiogr
     assert rows[0]["psnr_exchanged"] == pytest.approx(rows[0]["psnr"], abs=1e-6)
 
 
+def test_two_cts_of_a_patient_are_one_patient(made: tuple[Plan, Path]):
+    plan, folder = made
+    first, air, second, _ = load_cases(folder, plan.test)
+    assert (first.subject, first.patient, air.patient) == ("person2", "person2", "person2")
+    same = [replace(first, patient="p"), replace(second, patient="p")]
+    method = untrained(MEAN, plan, folder)
+    rows, _ = measure(method, same)
+    assert [row["patient"] for row in rows] == ["p", "p"]
+    # nobody else's radiographs are there to be exchanged, and one patient has no interval
+    assert not any("psnr_exchanged" in row for row in rows)
+    result = {"name": MEAN, "kind": "untrained", "cases": rows, "correlations": {}}
+    assert summary(result)["psnr"].count == 1 and summary(result)["psnr"].low is None
+    rows, _ = measure(method, [*same, replace(first, name="other", patient="q")])
+    assert all("psnr_exchanged" in row for row in rows)
+
+
 def test_correlations_need_three_cases_that_differ():
     row = {f"{n}{t}_ml": 1.0 for n in ("right_lung", "left_lung", "air") for t in ("", "_true")}
     row |= {"occupancy_percent": None, "occupancy_true_percent": 5.0}
@@ -262,7 +278,7 @@ def test_a_benchmark_goes_on_with_what_is_missing(ran: Path, data: Path):
 
 
 def test_the_table_puts_the_best_first_and_keeps_what_has_no_meaning():
-    case = {"case": "a", "subject": "a", "air": False, "seconds": 1.0, "ssim": 0.5}
+    case = {"case": "a", "subject": "a", "patient": "a", "air": False, "seconds": 1.0, "ssim": 0.5}
     results = [
         {"name": name, "kind": "model", "cases": [{**case, "psnr": psnr}], "correlations": {}}
         for name, psnr in (("worse", 10.0), ("better", 20.0))

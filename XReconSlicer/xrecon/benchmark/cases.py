@@ -29,13 +29,15 @@ SIDES = ("right", "left")
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """truth: HU on the benchmark's grid. subject: the CT it was made from; air: with a pneumothorax.
+    """truth: HU on the benchmark's grid. subject: the CT it was made from; patient: whose CT that is.
 
+    air: with a synthetic pneumothorax.
     labels: of PTX-Seg on the truth with the lung model `lungs`; on a training CT all 0.
     """
 
     name: str
     subject: str
+    patient: str
     air: bool
     truth: Volume
     radiographs: Sequence[Radiograph]
@@ -60,13 +62,15 @@ def make_cases(
         missing = {
             air: name
             for air, name in names.items()
-            if not store.holds(name, digest, _settings(plan, air, number))
+            if not store.holds(name, digest, _settings(subject, plan, air, number))
         }
         if not missing:
             continue
         try:
             for air, volume in _volumes(subject, plan, missing, number):
-                _put(store, subject, digest, missing[air], volume, _settings(plan, air, number), plan)
+                _put(
+                    store, subject, digest, missing[air], volume, _settings(subject, plan, air, number), plan
+                )
                 if tested:
                     _label(folder, missing[air], plan)
         except InputError as error:
@@ -86,7 +90,8 @@ def load_cases(folder: Path, names: Sequence[str]) -> Iterator[Case]:
                 truth = stored.volume
                 empty = truth.with_array(np.zeros(truth.shape, np.uint8), Quantity.LABEL)
                 labels = read_volume(path, Quantity.LABEL) if path.is_file() else empty
-                yield Case(name, subject, name != subject, truth, stored.radiographs, labels, lungs)
+                patient = stored.entry.patient
+                yield Case(name, subject, patient, name != subject, truth, stored.radiographs, labels, lungs)
 
 
 def ptx_labels(volume: Volume, lungs: str) -> Volume:
@@ -103,8 +108,9 @@ def _labels_path(folder: Path, name: str) -> Path:
     return folder / LABELS / f"{name}.nrrd"
 
 
-def _settings(plan: Plan, air: bool, number: int) -> dict[str, object]:
+def _settings(subject: Subject, plan: Plan, air: bool, number: int) -> dict[str, object]:
     return {
+        "patient": subject.patient,
         "side": plan.side,
         "pneumothorax": plan.pneumothorax if air else 0.0,
         "seed": plan.seed,

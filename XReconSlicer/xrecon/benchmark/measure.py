@@ -33,7 +33,13 @@ def measure(method: Method, cases: Sequence[Case]) -> tuple[list[dict[str, Any]]
         volume = method(case.radiographs)
         seconds = time.perf_counter() - began
         made.append(volume)
-        row = {"case": case.name, "subject": case.subject, "air": case.air, "seconds": seconds}
+        row = {
+            "case": case.name,
+            "subject": case.subject,
+            "patient": case.patient,
+            "air": case.air,
+            "seconds": seconds,
+        }
         rows.append(row | evaluate_with_body(volume, case.truth) | ptx_figures(volume, case))
     for row, case in zip(rows, cases, strict=True):
         other = _of_another(case, cases)
@@ -48,7 +54,7 @@ def _of_another(case: Case, cases: Sequence[Case]) -> int | None:
     """Number of the first case of the next patient in the list, of the same kind; None for one patient."""
     place = next(i for i, c in enumerate(cases) if c.name == case.name)
     order = [*range(place + 1, len(cases)), *range(place)]
-    return next((i for i in order if cases[i].subject != case.subject and cases[i].air == case.air), None)
+    return next((i for i in order if cases[i].patient != case.patient and cases[i].air == case.air), None)
 
 
 def centred_on(volume: Volume, case: Case) -> Volume:
