@@ -14,20 +14,22 @@ import numpy as np
 import pytest
 from trunk import trunk
 from xrecon.benchmark import MINUTES, command
+from xrecon.benchmark import cases as cases_module
 from xrecon.benchmark import run as run_module
 from xrecon.benchmark.cases import AIR_SUFFIX, load_cases, make_cases
 from xrecon.benchmark.command import benchmark
-from xrecon.benchmark.measure import correlations, measure
+from xrecon.benchmark.measure import correlations, measure, ptx_figures
 from xrecon.benchmark.methods import CONTROLS, kind_of, untrained
 from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan, read_plan
 from xrecon.benchmark.run import read_result, result_path, run_in_process, run_safely
-from xrecon.benchmark.table import flat_rows, markdown, summary
+from xrecon.benchmark.table import FIGURES, flat_rows, markdown, summary
 from xrecon.io.image import write_volume
 from xrecon.nets.registry import load_card, model_folder
 from xrecon.training.subjects import Subject, find_subjects
 from xrecon.volume import InputError
 
 MEAN, NEAREST = CONTROLS
+IMAGE_FIGURES = list(FIGURES.values())[:8]
 SMALL = {
     "pneumothorax_variants": 0,
     "validate_every": 2,
@@ -158,6 +160,46 @@ def test_each_test_ct_gives_two_cases_and_training_cts_one(made: tuple[Plan, Pat
     assert (air < healthy - 50).sum() > 3  # where lung was, there is air
 
 
+def test_the_air_that_was_put_in_is_known_exactly(made: tuple[Plan, Path]):
+    plan, folder = made
+    healthy, air, *_ = load_cases(folder, plan.test)
+    exact, meta = air.exact, air.truth.meta
+    assert healthy.exact is None and exact.air.shape == air.truth.shape
+    lung = {"right": exact.right_lung, "left": exact.left_lung}[meta["side"]]
+    share = exact.air.sum() / (exact.air.sum() + lung.sum())
+    assert share == pytest.approx(float(meta["fraction"]), abs=0.02)
+    # where it is, lung became air; where lung is left on that side, it became denser
+    change = air.truth.array.astype(float) - healthy.truth.array
+    assert change[exact.mask].mean() < -50 and change[lung > 0.5].mean() > 50
+
+
+def test_air_is_measured_against_what_was_put_in(made: tuple[Plan, Path], monkeypatch: pytest.MonkeyPatch):
+    """PTX-Seg on the truth is no truth: what it misses does not count against a method, nor for it."""
+    plan, folder = made
+    healthy, air, *_ = load_cases(folder, plan.test)
+    blind = replace(air, labels=air.labels.with_array(np.zeros_like(air.labels.array)))
+    perfect = air.labels.with_array(np.where(air.exact.mask, 3, 0).astype(np.uint8))
+    monkeypatch.setattr(cases_module, "ptx_labels", lambda *_: perfect)
+    found = ptx_figures(air.truth, blind)
+    assert found["air_dice"] == 1.0 and found["air_hd95_mm"] == 0.0
+    assert found["reference_air_ml"] == 0.0 and found["reference_air_dice"] == 0.0
+    assert found["truth_air_dice"] == 0.0
+    assert found["air_true_ml"] == pytest.approx(air.exact.air.sum() * air.truth.voxel_ml)
+    scanned = ptx_figures(healthy.truth, healthy)
+    assert scanned["air_dice"] is None and scanned["air_true_ml"] is None
+    assert scanned["air_ml"] == found["air_ml"] > 0.0  # air where none was put is still told
+    assert found.keys() == scanned.keys() and set(FIGURES.values()) - set(found) <= set(IMAGE_FIGURES)
+
+
+def test_a_case_without_its_labels_is_made_again(made: tuple[Plan, Path], data: Path, tmp_path: Path):
+    plan, folder = made
+    again = shutil.copytree(folder, tmp_path / "again")
+    (again / "labels" / f"person3{AIR_SUFFIX}.npz").unlink()  # killed before it was written
+    make_cases(plan, find_subjects(data), again, silent)
+    first, second = (list(load_cases(place, ["person3"]))[1] for place in (folder, again))
+    assert np.array_equal(first.exact.air, second.exact.air)
+
+
 def test_cases_are_made_once(made: tuple[Plan, Path], data: Path):
     plan, folder = made
     before = {p: p.stat().st_mtime_ns for p in (folder / "cases").rglob("*.npz")}
@@ -215,9 +257,10 @@ def test_two_cts_of_a_patient_are_one_patient(made: tuple[Plan, Path]):
 
 
 def test_correlations_need_three_cases_that_differ():
-    row = {f"{n}{t}_ml": 1.0 for n in ("right_lung", "left_lung", "air") for t in ("", "_true")}
+    row = {f"{t}{n}_ml": 1.0 for n in ("right_lung", "left_lung", "air") for t in ("", "reference_")}
     row |= {"occupancy_percent": None, "occupancy_true_percent": 5.0}
     rows = [{**row, "air_ml": v, "air_true_ml": 2.0 * v} for v in (1.0, 2.0, 4.0)]
+    rows.append({**row, "air_ml": 50.0, "air_true_ml": None})  # as scanned: does not count
     found = correlations(rows)
     assert found["air_r"] == pytest.approx(1.0)
     assert found["right_lung_r"] is None and found["occupancy_r"] is None

@@ -100,7 +100,8 @@ def _described(plan: Plan) -> str:
     return (
         f"{budget} of training for each method; {plan.side}^3 voxels of {plan.spacing_mm:g} mm; trained on "
         f"{', '.join(plan.train)}; tested on {', '.join(plan.test)}{air}. Means over patients with 95 % "
-        f"t intervals; PSNR and SSIM in 3D over the whole grid, range 2500 HU. {machine()}"
+        f"t intervals; PSNR and SSIM in 3D over the whole grid, range 2500 HU. Lungs: PTX-Seg on the "
+        f"reconstruction against PTX-Seg on the truth; air: against the air that was put in. {machine()}"
     )
 
 

@@ -23,7 +23,8 @@ PLOTS = (
     ("PSNR in 3D", "dB", (("own radiographs", "psnr"), ("another patient's radiographs", "psnr_exchanged"))),
     ("SSIM in 3D", "", (("own radiographs", "ssim"), ("another patient's radiographs", "ssim_exchanged"))),
     ("Dice of PTX-Seg", "", (
-        ("right lung", "right_lung_dice"), ("left lung", "left_lung_dice"), ("air", "air_dice"),
+        ("right lung", "reference_right_lung_dice"), ("left lung", "reference_left_lung_dice"),
+        ("air", "air_dice"),
     )),
 )  # fmt: skip
 TILE_PIXELS_PER_MM = 0.45
