@@ -179,16 +179,24 @@ def segment(
     *,
     report_page: bool = False,
 ) -> Outcome:
-    """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page."""
+    """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page.
+
+    Raises InputError as `pipelines.segment`; for wrong settings and lung models before the CT is read.
+    """
     from xrecon import pipelines, segmentation_report
     from xrecon.io.image import read_volume
     from xrecon.io.segmentation import uncropped_labels
+    from xrecon.pneumothorax.lungs_chosen import require_lung_models
+    from xrecon.pneumothorax.segment import parameters_of
 
+    settings = parameters_of(mode, parameters)
+    if lungs is None:
+        require_lung_models(lung_models)
     with output_folder(output) as folder:
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, parameters, device, progress, mode)
+        result = pipelines.segment(volume, given, lung_models, settings, device, progress)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)
         numbers = segmentation_numbers(result, ct.name)
