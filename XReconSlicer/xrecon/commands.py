@@ -215,9 +215,12 @@ def _segment_command(
     parameters: Mapping[str, Any],
     mode: str,
 ) -> str:
-    """The command line that makes the same again."""
-    words = ["xrecon", "segment", "--ct", str(ct), "--output", str(output), "--mode", mode]
-    words += ["--lungs", str(lungs)] if lungs else ["--lung-model", *lung_models]
+    """The command line that makes the same again, for the page: names of files, since pages are shared and
+    the folders on this computer may name a patient.
+    """
+    words = ["xrecon", "segment", "--ct", ct.name, "--output", output.name or ".", "--mode", mode]
+    models = [Path(model).name for model in lung_models]
+    words += ["--lungs", lungs.name] if lungs else ["--lung-model", *models]
     settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
     return shlex.join([*words, *(["--set", *settings] if settings else []), "--report"])
 
