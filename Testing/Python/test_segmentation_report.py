@@ -58,7 +58,7 @@ def test_the_hint_comes_first_among_the_warnings(segmented):
     volume, _, result = segmented
     hinted = replace(result, measures=replace(result.measures, hint="Signs."), warnings=["It leaked."])
     assert segmentation_report.report(hinted, volume, "a").warnings == ["Signs.", "It leaked."]
-    assert segmentation_report.text(hinted.measures).endswith("Signs.")
+    assert segmentation_report.text(hinted).endswith("Signs.")
 
 
 def test_without_air_there_is_no_distance_to_draw():
@@ -103,6 +103,7 @@ def test_files_of_the_command(tmp_path, segmented):
     output = tmp_path / "out"
     given = (tmp_path / "lungs.nrrd", (), {}, "cpu", _silent, "reference")
     done = commands.segment(tmp_path / "ct.nrrd", output, *given, report_page=True)
+    assert done.text.startswith("PTX-Seg in reference mode")
     assert done.files["report"] == output / "report.html" and done.files["report"].is_file()
     with open(done.files["table"], newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))

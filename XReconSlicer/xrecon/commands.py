@@ -203,7 +203,7 @@ def segment(
         if report_page:
             command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
             files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
-    text = segmentation_report.text(result.measures)
+    text = segmentation_report.text(result)
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
 
 
