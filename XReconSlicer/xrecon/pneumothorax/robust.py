@@ -196,6 +196,7 @@ def _labels(
             fine, settings.minimum_air_ml, float(np.prod(spacing)) / 1000.0
         )
     labels = sides.nearest_side(given, (given > 0) | found, spacing)
+    sides.one_side_a_piece(labels, found)
     return np.where(found, labels + (RIGHT_AIR - RIGHT_LUNG), labels).astype(np.uint8)
 
 
