@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xrecon.pneumothorax.measures import LAA_HU
 from xrecon.pneumothorax.robust_levels import Levels
 from xrecon.pneumothorax.robust_regions import Region
 from xrecon.pneumothorax.robust_room import MAX_LEAK_SHARE, Surroundings
 
-EMPHYSEMA_HU = -950.0
 # Half of healthy lungs have less than 3 % below -950 HU; from 6 % radiologists see emphysema.
 EMPHYSEMA_SHARE = 0.06
 THICK_MM = 3.0
@@ -72,7 +72,7 @@ def about_truncation(lungs: np.ndarray, spacing: tuple[float, float, float]) -> 
 def about_emphysema(dark: dict[str, float]) -> list[str]:
     """Share of the remaining lung below -950 HU (after smoothing), by side."""
     return [
-        f"{100 * share:.0f} % of the remaining {side} lung lies below {EMPHYSEMA_HU:g} HU (noise smoothed "
+        f"{100 * share:.0f} % of the remaining {side} lung lies below {LAA_HU:g} HU (noise smoothed "
         "out): emphysema. Large bullae at the pleura look like pneumothorax; check the result."
         for side, share in dark.items()
         if share > EMPHYSEMA_SHARE
