@@ -31,7 +31,8 @@ CLASSES = {
     "QObject": _names("", "objectName", "connect disconnect blockSignals property setProperty deleteLater"),
     "QWidget": _names(
         "QObject",
-        "enabled visible toolTip minimumSize maximumHeight minimumHeight sizePolicy styleSheet palette",
+        "enabled visible toolTip minimumSize maximumSize maximumHeight minimumHeight sizePolicy styleSheet "
+        "palette",
         "show hide setLayout layout isHidden setVisible setEnabled setToolTip update resize",
     ),
     "QAbstractButton": _names(
@@ -56,6 +57,12 @@ CLASSES = {
         "value minimum maximum singleStep prefix suffix decimals",
         "setRange",
         "valueChanged(double)",
+    ),
+    "QListWidget": _names(
+        "QWidget",
+        "count currentRow",
+        "addItem clear item",
+        "itemChanged(QListWidgetItem*) currentRowChanged(int)",
     ),
     "QLabel": _names(
         "QWidget", "text wordWrap pixmap alignment buddy textFormat", "clear setPixmap setText setBuddy"
@@ -92,13 +99,6 @@ CLASSES = {
     "ctkCollapsibleButton": _names(
         "QAbstractButton", "collapsed collapsedHeight flat contentsFrameShape", "", "contentsCollapsed(bool)"
     ),
-    "ctkCollapsibleGroupBox": _names("QWidget", "title collapsed flat"),
-    "ctkRangeWidget": _names(
-        "QWidget",
-        "minimum maximum minimumValue maximumValue decimals singleStep prefix suffix",
-        "setRange setValues",
-        "valuesChanged(double,double)",
-    ),
     "ctkPathLineEdit": _names(
         "QWidget",
         "currentPath filters settingKey nameFilters label showBrowseButton showHistoryButton",
@@ -112,7 +112,7 @@ CLASSES = {
         "valuesChanged(double,double)",
     ),
     "ctkCollapsibleGroupBox": _names(
-        "QWidget", "title collapsed collapsedHeight checked", "", "toggled(bool)"
+        "QWidget", "title collapsed collapsedHeight flat checked", "", "toggled(bool)"
     ),
     # ---- MRML
     "qMRMLWidget": _names("QWidget", "", "setMRMLScene mrmlScene", "mrmlSceneChanged(vtkMRMLScene*)"),
@@ -146,6 +146,7 @@ QT = {
     "QColor": "",
     "QDesktopServices": "openUrl",
     "QFileDialog": "getExistingDirectory getOpenFileName getSaveFileName",
+    "QListWidgetItem": "checkState setCheckState setToolTip",
     "QPixmap": "isNull loadFromData scaledToWidth width",
     "QProcess": "CrashExit FailedToStart NotRunning Running start state",
     "QProcessEnvironment": "systemEnvironment insert value",
