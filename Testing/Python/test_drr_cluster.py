@@ -107,6 +107,7 @@ def half(number: int) -> int:
     if number == 1:
         raise ValueError("odd")
     if number == 3:
+        time.sleep(1.0)  # what the process has done before is to be fetched first
         os.kill(os.getpid(), signal.SIGKILL)
     return number // 2
 

@@ -114,7 +114,7 @@ def test_settings_that_cannot_be_are_refused_by_name(folder, tmp_path):
 
 
 def test_the_step_schedule_falls_to_a_tenth():
-    settings = config("pixel-inr").optimizer
+    settings = config("pixel-inr", **{"optimizer.schedule": "step"}).optimizer
     assert [learning_rate_factor(settings, s, 100) for s in (0, 49, 50, 99)] == [1.0, 1.0, 0.1, 0.1]
 
 

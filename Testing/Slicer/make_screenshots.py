@@ -194,7 +194,6 @@ def training() -> None:
     click(widget, ui.evaluateButton)
     save(widget, None, "XReconTrainer-evaluated")
     slicerhost.closeModule("XReconTrainer")
-    shrink("XReconTrainer")
 
 
 # A run of a minute on two cores.

@@ -273,6 +273,8 @@ def test_train_stop_leave_follow_evaluate_export_and_use(
     assert ui.applyButton.enabled and ui.numbersLabel.text == "No numbers yet."
     ui.outputFolderEdit.currentPath = str(run)
     assert widget.jobPanel.isRunning and "loss" in ui.numbersLabel.text
+    slicerhost.wait_until(lambda: "left" in ui.statusLabel.text, timeout=60)
+    assert ui.statusLabel.text.count("left") == 1, "the training's own estimate, from its own start"
     slicerhost.click(ui.cancelButton)
     wait(widget)
     assert "stopped at step" in ui.statusLabel.text and not runsIn(run)

@@ -48,6 +48,8 @@ class DetachedRun:
     `finished` is also emitted for a run that was stopped on request: its numbers say "stopped".
     """
 
+    tellsTimeLeft = True  # in the messages of its progress
+
     def __init__(self, folder: Path, arguments: Sequence[object] = (), command: Sequence[str] = ()) -> None:
         """
         :param folder: of the run.
@@ -138,7 +140,7 @@ class DetachedRun:
         self._readOutput()
         state = self._ownState()
         if self._lasts(state):
-            if state is not None and state.is_running:
+            if state is not None and state.is_running and state.stage:  # it has begun to work
                 self.progress.emit(state.stage, state.fraction, state.message)
             self._hurry(state)
             qt.QTimer.singleShot(POLL_MS, self._poll)

@@ -126,7 +126,9 @@ class JobPanel:
         self.ui.progressBar.setRange(*DETERMINATE)
         self.ui.progressBar.value = round(100 * self._overall.update(stage, fraction))
         told = f"{stage}: {message}" if message else stage
-        self.ui.statusLabel.text = ", ".join(text for text in (told, self._overall.text) if text)
+        # a training says itself how long it will take: it may have begun long before it was followed
+        left = "" if getattr(self.job, "tellsTimeLeft", False) else self._overall.text
+        self.ui.statusLabel.text = ", ".join(text for text in (told, left) if text)
 
     def _onLog(self, line: str) -> None:
         self.ui.logBox.appendPlainText(line)

@@ -112,7 +112,7 @@ CLASSES = {
         "valuesChanged(double,double)",
     ),
     "ctkCollapsibleGroupBox": _names(
-        "QWidget", "title collapsed collapsedHeight flat checked", "", "toggled(bool)"
+        "QWidget", "title flat collapsed collapsedHeight checked", "", "toggled(bool)"
     ),
     # ---- MRML
     "qMRMLWidget": _names("QWidget", "", "setMRMLScene mrmlScene", "mrmlSceneChanged(vtkMRMLScene*)"),

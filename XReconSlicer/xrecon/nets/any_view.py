@@ -195,17 +195,14 @@ class AnyViewNetwork(nn.Module):
         self.any_views, self.predicts_uncertainty = True, uncertainty
         self.told = embedding > 0
         embedding = max(embedding, 1)
-        # normed, so that unlike poses are scaled unlike from the start: it then works as encoders of
-        # their own and concatenation do for fixed views
+        # Small at the start, so that poses are told apart gently: normed, which makes the scales of two
+        # poses unlike from the first step, the network learnt more slowly.
         self.pose = nn.Sequential(
-            nn.Linear(DESCRIPTOR, 2 * embedding),
-            nn.SiLU(),
-            nn.Linear(2 * embedding, embedding),
-            nn.LayerNorm(embedding) if self.told else nn.Identity(),
+            nn.Linear(DESCRIPTOR, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding), nn.SiLU()
         )
         self.encoder = PosedEncoder(tuple(view_widths), embedding)
         self.lift = nn.ModuleList(
-            ViewPooling(c, 3 * w // 2, embedding, pooling)
+            ViewPooling(c, w, embedding, pooling)
             for c, w in zip(view_widths, grid_widths, strict=False)
         )
         g, conv = grid_widths, nn.Conv3d

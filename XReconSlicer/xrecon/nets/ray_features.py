@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 # Numbers per view that `view_descriptors` gives.
-DESCRIPTOR = 13
+DESCRIPTOR = 7
 # A detector pixel at the isocentre is about this many mm wide; keeps the descriptor's scale near 0.
 PIXEL_MM = 3.0
 
@@ -22,11 +22,10 @@ def present_views(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def view_descriptors(matrices: torch.Tensor) -> torch.Tensor:
-    """How each view sees the isocentre: (b, view, 13) of matrices (b, view, 3, 4), zeros for absent ones.
+    """How each view sees the isocentre: (b, view, 7) of matrices (b, view, 3, 4), zeros for absent ones.
 
     Viewing axis (x, y, z; from the gradients of column and row, so the same for PA and AP), direction
-    of the column on the isocentre plane, the logarithm of the pixels' size there, and the squares and
-    products (xx, yy, zz, xy, yz, zx) of the axis, which do not change when it is turned round.
+    of the column on the isocentre plane, and the logarithm of the pixels' size there.
     """
     present = present_views(matrices)
     matrices = matrices.float()
@@ -37,8 +36,7 @@ def view_descriptors(matrices: torch.Tensor) -> torch.Tensor:
     ]
     axis = functional.normalize(torch.linalg.cross(*gradients), dim=-1)
     size = -torch.log(gradients[0].norm(dim=-1, keepdim=True).clamp_min(1e-6) * PIXEL_MM)
-    products = torch.cat([axis * axis, axis * axis.roll(-1, dims=-1)], dim=-1)
-    described = torch.cat([axis, functional.normalize(gradients[0], dim=-1), size, products], dim=-1)
+    described = torch.cat([axis, functional.normalize(gradients[0], dim=-1), size], dim=-1)
     return described * present[..., None]
 
 

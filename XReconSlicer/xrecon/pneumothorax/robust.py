@@ -1,4 +1,38 @@
-"""PTX-Seg's robust mode."""
+"""PTX-Seg's robust mode: free pleural air told from emphysema, bullae, airways, bowel gas and noise.
+
+Free air has no vessels, is homogeneous, and lies between the chest wall and a sharp pleural line. So regions
+are judged, not voxels. The steps, and where their numbers come from:
+
+1  Surroundings, on blocks of up to 3 mm (`robust_room`): air (below -480 HU, half-way to tissue) that reaches
+   a lateral face is outside, never what the lung mask holds, whatever padding or a table does there. When
+   that flood reaches over 2 % of the lungs, the body is closed by balls of 4 to 16 mm until it stops. Trachea
+   and main bronchi leave by region growing with explosion control (`airways`).
+2  Room: the lung mask closed by 4 mm, and enclosed air of more than 20 ml that the mask missed and that lies
+   on the lungs with a tenth of its surface (bowel and skin are parted from them by diaphragm and chest wall).
+3  Levels, on blocks of up to 1.6 mm (`robust_levels`): noise in soft tissue; a Gaussian that leaves 8 HU of
+   it; air from the trachea, or else beside the skin; lung from the mode inside the mask.
+4  Candidates (`robust_air`): layers of 3 mm below half-way from air to lung, grown to 55 % of the way.
+5  Judgement (`robust_regions`, `robust_judge`): a candidate is free air with over 40 % of its surface on the
+   wall, a step of 60 HU to the lung, under 10 % holes and 3 % vessels; below 10 ml it must be clearer. A
+   refused one is cut where it is narrow (air that has run together with emphysema) and its parts are judged
+   more strictly; so are pieces of 1 to 4 ml where there is other free air. The limits lie in the gaps between
+   what the development subjects showed; the figures stand beside the constants.
+6  Edge (`robust_edge`): thin ends along the wall are followed for 2 cm; towards the lung the edge is where a
+   fitted mean profile has the visceral pleura, at the wall where a voxel is half air. Pieces of more than
+   10 ml stay (v_t of the paper).
+
+Measured on the development subjects (lungs from the bundled network; synthetic pneumothorax, 1.6 mm, noise of
+10 to 40 HU added; the limits were chosen on these CTs: the figures flatter). No pneumothorax: 0 ml in seven
+CTs as they are and three with 40 HU of noise; with 15 to 45 % emphysema and bullae 0 ml in eight, 10 ml in
+one. 8 to 10 % of the hemithorax: Dice 0.88 to 0.98 (five cases); 25 to 60 %: 0.93 to 0.98 (seven, three with
+emphysema), volume within 7.5 %. 2 to 7 s of CPU each; 300x450x450 voxels: 6 s, 0.4 GiB extra.
+
+Known weaknesses: air under about 4 mm thick is lost, so small pneumothorax is measured too small (8 %: by 10
+to 11 %); a phantom at 3 mm voxels loses 9 % of its air without noise and 16 % with 40 HU. Where free air
+touches emphysema, some of it is cut off or taken along (30 %: Dice 0.93). Bullae that lie flat on the wall
+over 40 % of their surface, and pneumothorax within a fissure, are judged wrongly. No CT with a real
+pneumothorax was at hand.
+"""
 
 from __future__ import annotations
 
@@ -162,6 +196,7 @@ def _labels(
             fine, settings.minimum_air_ml, float(np.prod(spacing)) / 1000.0
         )
     labels = sides.nearest_side(given, (given > 0) | found, spacing)
+    sides.one_side_a_piece(labels, found)
     return np.where(found, labels + (RIGHT_AIR - RIGHT_LUNG), labels).astype(np.uint8)
 
 

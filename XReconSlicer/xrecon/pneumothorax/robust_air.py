@@ -15,6 +15,7 @@ REACH_MM = 25.0
 WALL_HU = -300.0
 # Thin ends of the air: how far from the wall they lie, and how far from thicker air.
 TAIL_DEPTH_MM, TAIL_MM = 4.0, 20.0
+TAIL_SHARE = 0.6
 
 
 def wall_of(hu: np.ndarray, lungs: np.ndarray, spacing: Spacing) -> np.ndarray:
@@ -53,11 +54,11 @@ def along_the_wall(
     voxels do not survive more.
     """
     level = float(np.median(hu[air]))
-    half = 0.5 * (level + max(levels.lung, level + 40.0))
+    limit = level + TAIL_SHARE * max(levels.lung - level, 40.0)
     sigma = smoothing_mm(levels.noise, spacing, levels.contrast / 6.0)
     clear = smoothed(hu, sigma, spacing) if levels.noise > levels.contrast / 6.0 else hu
     rim = morphology.dilate(wall, TAIL_DEPTH_MM, spacing) & morphology.dilate(air, TAIL_MM, spacing)
-    dark = air | (room & rim & (clear < half))
+    dark = air | (room & rim & (clear < limit))
     labels, sizes = morphology.label_components(dark, connectivity=6)
     keep = np.zeros(sizes.size, bool)
     keep[np.unique(labels[air])] = True

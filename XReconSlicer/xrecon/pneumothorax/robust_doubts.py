@@ -52,12 +52,18 @@ def about_leak(around: Surroundings) -> list[str]:
 
 def about_truncation(lungs: np.ndarray, spacing: tuple[float, float, float]) -> list[str]:
     """Lungs that the scan cuts; lungs: (z superior, y, x)."""
-    total = float(lungs.sum()) ** (2.0 / 3.0)
+    dz, dy, dx = spacing
+    total_mm2 = (float(lungs.sum()) * dz * dy * dx) ** (2.0 / 3.0)
+    areas_mm2 = (dy * dx, dy * dx, dz * dx, dz * dx, dz * dy, dz * dy)
     faces = {
         "bottom": lungs[0], "top": lungs[-1], "front": lungs[:, 0], "back": lungs[:, -1],
         "right side": lungs[:, :, 0], "left side": lungs[:, :, -1],
     }
-    cut = [name for name, face in faces.items() if float(face.sum()) > TRUNCATED_SHARE * total]
+    cut = [
+        name
+        for (name, face), area in zip(faces.items(), areas_mm2, strict=True)
+        if float(face.sum()) * area > TRUNCATED_SHARE * total_mm2
+    ]
     if not cut:
         return []
     return [f"The scan cuts the lungs at the {' and '.join(cut)}: volumes hold for the part inside it."]

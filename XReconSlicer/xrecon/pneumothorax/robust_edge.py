@@ -37,8 +37,8 @@ def margin(
     out = edt.edt(~air, anisotropy=spacing, black_border=False)
     inner = edt.edt(air, anisotropy=spacing, black_border=False)
     level = float(np.median(hu[air]))
-    beside = morphology.dilate(wall, max(spacing), spacing)
-    away = room & ~morphology.dilate(wall, 2.0 * max(spacing), spacing)
+    beside = morphology.dilate(wall, min(spacing), spacing)
+    away = room & ~morphology.dilate(wall, 2.0 * min(spacing), spacing)
     signed = np.where(air, step - inner, out)
     reach = pleura_at(signed[away], hu[away], level, step)
     # A voxel at the wall that is at least half air belongs to it, whatever the pleura did there.

@@ -20,6 +20,7 @@ SPLIT_MM = (2.4, 4.0, 5.6)
 SPLIT_HU = 40.0
 REGROW_MM = 3.2
 SPLIT_ML = 20.0
+SATELLITE_ML = 1.0
 SPLIT_MIN_WALL = 0.10
 
 
@@ -40,7 +41,8 @@ class Judge:
         air, refused = np.zeros(labels.shape, bool), []
         boxes = cc3d.statistics(labels.astype(np.uint32))["bounding_boxes"] if count else []
         sizes = np.bincount(labels.reshape(-1), minlength=count + 1)
-        for number in np.flatnonzero(sizes[1:] * self.voxel_ml > minimum_ml) + 1:
+        volumes = sizes * self.voxel_ml
+        for number in np.flatnonzero(volumes[1:] > minimum_ml) + 1:
             box = self._around(boxes[number], labels.shape)
             piece = labels[box] == number
             region = self._describe(piece, box)
@@ -52,6 +54,12 @@ class Judge:
                 refused.append(region)
             else:
                 air[box] |= part
+        if air.any():  # where there is free air, small pieces may be more of it
+            for number in np.flatnonzero((volumes[1:] > SATELLITE_ML) & (volumes[1:] <= minimum_ml)) + 1:
+                box = self._around(boxes[number], labels.shape)
+                piece = labels[box] == number
+                if is_free_part(self._describe(piece, box), self.levels):
+                    air[box] |= piece
         return air, refused
 
     @property

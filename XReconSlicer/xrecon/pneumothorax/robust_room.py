@@ -87,7 +87,7 @@ def missed_air(
     """
     free = enclosed & ~lungs
     # What is left is a shell of partial volume around the lungs, and airways: opened away.
-    cores = morphology.open_(free, 2.0 * max(spacing), spacing)
+    cores = morphology.open_(free, max(spacing), spacing)
     labels, sizes = morphology.label_components(cores, connectivity=6)
     voxel_ml = float(np.prod(spacing)) / 1000.0
     out = np.zeros(free.shape, bool)
@@ -99,7 +99,7 @@ def missed_air(
             out |= piece
     if not out.any():
         return out
-    return morphology.dilate(out, 3.0 * max(spacing), spacing) & free
+    return morphology.dilate(out, 2.0 * max(spacing), spacing) & free
 
 
 def room_of(lungs: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
