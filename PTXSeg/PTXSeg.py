@@ -247,7 +247,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onLungModels(self, keys: list[str]) -> None:
         self._parameterNode.lungModels = json.dumps(keys)
 
-    def _job(self, ct: vtkMRMLScalarVolumeNode) -> object:
+    def _job(self, ct: vtkMRMLScalarVolumeNode, withReport: bool = False) -> object:
         """The job for a CT with the settings of the panel."""
         from XReconSlicerLib.lung_models import referencesOf
         from XReconSlicerLib.pneumothorax import segmentationJob
@@ -258,7 +258,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             models = referencesOf(json.loads(parameters.lungModels))
         settings, device = self.logic.settingsOf(parameters), self.ui.deviceComboBox.currentData
-        return segmentationJob(ct, lungs, models, parameters.mode.value, settings, device)
+        return segmentationJob(ct, lungs, models, parameters.mode.value, settings, device, withReport)
 
     # -- buttons -------------------------------------------------------------------------------
     def onDefaultsButton(self, _clicked: bool = False) -> None:
@@ -287,7 +287,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._update()
             return _("{name}: done. Check the contours.").format(name=segmentation.GetName())
 
-        self.jobPanel.run(lambda: self._job(ct), load, stages=SEGMENTATION_STAGES)
+        self.jobPanel.run(lambda: self._job(ct, withReport=True), load, stages=SEGMENTATION_STAGES)
 
     def _showReport(self, path: object) -> None:
         self._report = path

@@ -137,6 +137,7 @@ def test_all_cts_are_segmented_and_a_failure_is_noted(widget: object) -> None:
     assert [bool(row["failed"]) for row in rows] == [False, True, False]
     assert float(rows[0]["left_pneumothorax_ml"]) > 100 and rows[1]["left_pneumothorax_ml"] == ""
     assert rows[0]["left_interpleural_distance_mm"] == rows[2]["left_interpleural_distance_mm"] != ""
+    assert {"mediastinal_shift_mm", "right_occupancy_percent", "warnings"} < set(rows[0])
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2
     assert ui.batchTableView.mrmlTableNode() is findByRole("pneumothorax summary")
     assert ui.applyButton.enabled and ui.batchButton.enabled
@@ -157,6 +158,8 @@ def test_cancel_ends_the_whole_batch(
     slicerhost.wait_until(lambda: not (widget.jobPanel.isRunning or widget.batchBox.isRunning))
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [] and leftovers() == []
     assert slicerhost.messages == [] and findByRole("pneumothorax summary") is None
+    if end == "button":
+        assert widget.ui.statusLabel.text.startswith("Cancelled. 0 of 2 CTs segmented")
 
 
 # ---- comparison ---------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ class BatchBox:
 
     def _onEndedBadly(self, ct: slicer.vtkMRMLScalarVolumeNode, message: str) -> None:
         if not message:
-            self._end()
+            self._end(_("Cancelled. "))
             return
         self._add([ct.GetName(), "", message], {})
         qt.QTimer.singleShot(0, self._next)
@@ -122,11 +122,13 @@ class BatchBox:
         fillByRole(SUMMARY_ROLE, _("Pneumothorax of all CTs"), HEADER, self._rows)
         self.show()
 
-    def _end(self) -> None:
+    def _end(self, before: str = "") -> None:
+        if not self.isRunning:  # the scene was closed
+            return
         self.isRunning = False
         failed = sum(bool(row[-1]) for row in self._rows)
         text = _("{done} of {count} CTs segmented, {failed} failed. Check the contours.")
-        self.ui.statusLabel.text = text.format(
+        self.ui.statusLabel.text = before + text.format(
             done=len(self._rows) - failed, count=len(self._cts), failed=failed
         )
         self._jobPanel.stateChanged.emit()

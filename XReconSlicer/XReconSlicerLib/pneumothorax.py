@@ -60,6 +60,7 @@ def segmentationJob(
     mode: str = "robust",
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
+    withReport: bool = True,
 ) -> CliJob:
     """The job `xrecon segment` for a CT node.
 
@@ -72,7 +73,7 @@ def segmentationJob(
 
     def arguments(folder: Path) -> list[object]:
         write_volume(ct, folder / "ct.nrrd")
-        options: list[object] = ["--device", device, "--mode", mode, "--report"]
+        options: list[object] = ["--device", device, "--mode", mode, *(["--report"] if withReport else [])]
         if lungs is not None:
             write_volume(lungs, folder / "lungs.nrrd")
             options += ["--lungs", folder / "lungs.nrrd"]
