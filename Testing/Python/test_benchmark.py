@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from trunk import trunk
+from xrecon.benchmark import MINUTES, command
+from xrecon.benchmark import cases as cases_module
+from xrecon.benchmark import run as run_module
 from xrecon.benchmark.cases import AIR_SUFFIX, load_cases, make_cases
 from xrecon.benchmark.command import benchmark
-from xrecon.benchmark.measure import correlations, measure
+from xrecon.benchmark.measure import correlations, measure, ptx_figures
 from xrecon.benchmark.methods import CONTROLS, kind_of, untrained
 from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan, read_plan
-from xrecon.benchmark.run import run_in_process
-from xrecon.benchmark.table import flat_rows, markdown
+from xrecon.benchmark.run import read_result, result_path, run_in_process, run_safely
+from xrecon.benchmark.table import FIGURES, flat_rows, markdown, summary
 from xrecon.io.image import write_volume
+from xrecon.nets.registry import load_card, model_folder
 from xrecon.training.subjects import Subject, find_subjects
 from xrecon.volume import InputError
 
 MEAN, NEAREST = CONTROLS
+IMAGE_FIGURES = list(FIGURES.values())[:8]
 SMALL = {
     "pneumothorax_variants": 0,
     "validate_every": 2,
@@ -33,6 +41,11 @@ SETTINGS = {"side": 16, "steps": 2, "device": "cpu", "lungs": "classical", "sett
 
 def silent(*_: object) -> None:
     """Progress for nobody."""
+
+
+def stopped(*_: object) -> None:
+    """What a user does at this place."""
+    raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +102,20 @@ def test_a_plan_stays_but_for_its_methods(tmp_path: Path):
     fix_plan(plan, tmp_path)
     fix_plan(plan.model_copy(update={"methods": ("lifting", "x-recon")}), tmp_path)
     assert read_plan(tmp_path).methods == ("lifting", "x-recon")
-    with pytest.raises(InputError, match="minutes: 10.0 before, 3.0 now"):
+    with pytest.raises(InputError, match="minutes: 60.0 before, 3.0 now"):
         fix_plan(plan.model_copy(update={"minutes": 3.0}), tmp_path)
     with pytest.raises(InputError, match="side: "):
         make_plan(methods=("lifting",), train=("a",), test=("b",), side=20)
+
+
+def test_the_command_line_has_the_defaults_of_the_plan():
+    from xrecon import cli_benchmark
+
+    given = inspect.signature(cli_benchmark.benchmark).parameters
+    plan = make_plan(methods=("lifting",), train=("a",), test=("b",))
+    for name in ("side", "pneumothorax", "seed"):
+        assert given[name].default == getattr(plan, name), name
+    assert given["minutes"].default is None and plan.minutes == MINUTES  # None: what the plan says
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
@@ -107,6 +130,23 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
         kind_of("lungs")
 
 
+# -- stored figures ------------------------------------------------------------------------------
+def test_figures_of_one_model_are_never_taken_for_those_of_another(tmp_path: Path):
+    card = (model_folder("lifting-64") / "card.json").read_text(encoding="utf-8")
+    models = [tmp_path / place for place in ("first/model", "second/model", "lifting")]
+    for number, model in enumerate(models):
+        model.mkdir(parents=True)
+        model.joinpath("card.json").write_text(card.replace(load_card("lifting-64").sha256, f"{number}" * 64))
+    names = ["lifting", *map(str, models)]
+    assert len({result_path(tmp_path, name) for name in names}) == 4
+    for name in names:  # no plan in the folder, so each stores why it could not be measured
+        run_safely(tmp_path, name, silent)
+    assert [read_result(tmp_path, name)["name"] for name in names] == names
+    card = models[0] / "card.json"
+    card.write_text(card.read_text().replace("0" * 64, "a" * 64))  # trained anew
+    assert read_result(tmp_path, names[1]) is None and read_result(tmp_path, names[2]) is not None
+
+
 # -- cases and figures ---------------------------------------------------------------------------
 def test_each_test_ct_gives_two_cases_and_training_cts_one(made: tuple[Plan, Path]):
     plan, folder = made
@@ -118,6 +158,46 @@ def test_each_test_ct_gives_two_cases_and_training_cts_one(made: tuple[Plan, Pat
     assert [r.view for r in cases[0].radiographs] == ["PA", "LEFT LATERAL"]
     healthy, air = cases[0].truth.array, cases[1].truth.array
     assert (air < healthy - 50).sum() > 3  # where lung was, there is air
+
+
+def test_the_air_that_was_put_in_is_known_exactly(made: tuple[Plan, Path]):
+    plan, folder = made
+    healthy, air, *_ = load_cases(folder, plan.test)
+    exact, meta = air.exact, air.truth.meta
+    assert healthy.exact is None and exact.air.shape == air.truth.shape
+    lung = {"right": exact.right_lung, "left": exact.left_lung}[meta["side"]]
+    share = exact.air.sum() / (exact.air.sum() + lung.sum())
+    assert share == pytest.approx(float(meta["fraction"]), abs=0.02)
+    # where it is, lung became air; where lung is left on that side, it became denser
+    change = air.truth.array.astype(float) - healthy.truth.array
+    assert change[exact.mask].mean() < -50 and change[lung > 0.5].mean() > 50
+
+
+def test_air_is_measured_against_what_was_put_in(made: tuple[Plan, Path], monkeypatch: pytest.MonkeyPatch):
+    """PTX-Seg on the truth is no truth: what it misses does not count against a method, nor for it."""
+    plan, folder = made
+    healthy, air, *_ = load_cases(folder, plan.test)
+    blind = replace(air, labels=air.labels.with_array(np.zeros_like(air.labels.array)))
+    perfect = air.labels.with_array(np.where(air.exact.mask, 3, 0).astype(np.uint8))
+    monkeypatch.setattr(cases_module, "ptx_labels", lambda *_: perfect)
+    found = ptx_figures(air.truth, blind)
+    assert found["air_dice"] == 1.0 and found["air_hd95_mm"] == 0.0
+    assert found["reference_air_ml"] == 0.0 and found["reference_air_dice"] == 0.0
+    assert found["truth_air_dice"] == 0.0
+    assert found["air_true_ml"] == pytest.approx(air.exact.air.sum() * air.truth.voxel_ml)
+    scanned = ptx_figures(healthy.truth, healthy)
+    assert scanned["air_dice"] is None and scanned["air_true_ml"] is None
+    assert scanned["air_ml"] == found["air_ml"] > 0.0  # air where none was put is still told
+    assert found.keys() == scanned.keys() and set(FIGURES.values()) - set(found) <= set(IMAGE_FIGURES)
+
+
+def test_a_case_without_its_labels_is_made_again(made: tuple[Plan, Path], data: Path, tmp_path: Path):
+    plan, folder = made
+    again = shutil.copytree(folder, tmp_path / "again")
+    (again / "labels" / f"person3{AIR_SUFFIX}.npz").unlink()  # killed before it was written
+    make_cases(plan, find_subjects(data), again, silent)
+    first, second = (list(load_cases(place, ["person3"]))[1] for place in (folder, again))
+    assert np.array_equal(first.exact.air, second.exact.air)
 
 
 def test_cases_are_made_once(made: tuple[Plan, Path], data: Path):
@@ -160,10 +240,27 @@ def test_a_method_that_knows_the_truth_is_told_from_one_that_ignores_its_radiogr
     assert rows[0]["psnr_exchanged"] == pytest.approx(rows[0]["psnr"], abs=1e-6)
 
 
+def test_two_cts_of_a_patient_are_one_patient(made: tuple[Plan, Path]):
+    plan, folder = made
+    first, air, second, _ = load_cases(folder, plan.test)
+    assert (first.subject, first.patient, air.patient) == ("person2", "person2", "person2")
+    same = [replace(first, patient="p"), replace(second, patient="p")]
+    method = untrained(MEAN, plan, folder)
+    rows, _ = measure(method, same)
+    assert [row["patient"] for row in rows] == ["p", "p"]
+    # nobody else's radiographs are there to be exchanged, and one patient has no interval
+    assert not any("psnr_exchanged" in row for row in rows)
+    result = {"name": MEAN, "kind": "untrained", "cases": rows, "correlations": {}}
+    assert summary(result)["psnr"].count == 1 and summary(result)["psnr"].low is None
+    rows, _ = measure(method, [*same, replace(first, name="other", patient="q")])
+    assert all("psnr_exchanged" in row for row in rows)
+
+
 def test_correlations_need_three_cases_that_differ():
-    row = {f"{n}{t}_ml": 1.0 for n in ("right_lung", "left_lung", "air") for t in ("", "_true")}
+    row = {f"{t}{n}_ml": 1.0 for n in ("right_lung", "left_lung", "air") for t in ("", "reference_")}
     row |= {"occupancy_percent": None, "occupancy_true_percent": 5.0}
     rows = [{**row, "air_ml": v, "air_true_ml": 2.0 * v} for v in (1.0, 2.0, 4.0)]
+    rows.append({**row, "air_ml": 50.0, "air_true_ml": None})  # as scanned: does not count
     found = correlations(rows)
     assert found["air_r"] == pytest.approx(1.0)
     assert found["right_lung_r"] is None and found["occupancy_r"] is None
@@ -193,6 +290,27 @@ def test_one_table_has_all_methods_and_says_what_failed(ran: Path):
     assert (ran / "methods" / "lifting" / "person2.nrrd").is_file()
 
 
+def test_a_copy_of_a_test_ct_is_not_trained_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Only the plan is made: no case is projected, no method run."""
+    folder = tmp_path / "cts"
+    shutil.copytree(data, folder)
+    shutil.copyfile(data / "person2.nrrd", folder / "copy.nrrd")
+    monkeypatch.setattr(command, "make_cases", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(folder, tmp_path / "out", [], ["person2"], silent, isolated=False, **SETTINGS)
+    assert read_plan(tmp_path / "out").train == ("person0", "person1", "person3")
+
+
+def test_a_benchmark_needs_nothing_that_windows_lacks(ran: Path, monkeypatch: pytest.MonkeyPatch):
+    """No link, which wants a privilege there, and no module `resource`."""
+    assert not any(path.is_symlink() for path in ran.rglob("*"))
+    assert (ran / "prepared" / "person0.npz").is_file() and (ran / "runs" / "lifting" / "model").is_dir()
+    assert not (ran / "runs" / "lifting" / "prepared").exists()
+    assert not hasattr(run_module, "resource")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert run_module._peak_gib() is None
+
+
 def test_a_benchmark_goes_on_with_what_is_missing(ran: Path, data: Path):
     done = {p: p.stat().st_mtime_ns for p in ran.glob("methods/*/result.json") if "x-recon" not in str(p)}
     outcome = benchmark(data, ran, ["lifting"], ["person2", "person3"], silent, **SETTINGS)
@@ -203,7 +321,7 @@ def test_a_benchmark_goes_on_with_what_is_missing(ran: Path, data: Path):
 
 
 def test_the_table_puts_the_best_first_and_keeps_what_has_no_meaning():
-    case = {"case": "a", "subject": "a", "air": False, "seconds": 1.0, "ssim": 0.5}
+    case = {"case": "a", "subject": "a", "patient": "a", "air": False, "seconds": 1.0, "ssim": 0.5}
     results = [
         {"name": name, "kind": "model", "cases": [{**case, "psnr": psnr}], "correlations": {}}
         for name, psnr in (("worse", 10.0), ("better", 20.0))

@@ -33,7 +33,7 @@ def test_the_interval_holds_the_mean_as_often_as_it_says():
 
 
 def test_several_cases_of_a_patient_are_one_patient():
-    rows = [{"subject": s, "psnr": v} for s, v in (("a", 1.0), ("a", 3.0), ("b", 10.0), ("c", math.nan))]
+    rows = [{"patient": s, "psnr": v} for s, v in (("a", 1.0), ("a", 3.0), ("b", 10.0), ("c", math.nan))]
     assert by_patient(rows, "psnr") == [2.0, 10.0]
     assert by_patient(rows, "ssim") == []
 

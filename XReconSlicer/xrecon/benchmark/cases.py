@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xrecon import __version__
+from xrecon.benchmark.exact import SUFFIX, ExactAir, exact_air, read_exact, write_exact
 from xrecon.benchmark.plan import Plan, read_plan
 from xrecon.drr.projection import DrrOptions, project
 from xrecon.training.store import Store, open_store, source_digest
 from xrecon.training.subjects import Subject
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
+
+if TYPE_CHECKING:
+    from xrecon.pneumothorax.synthesize import SyntheticPneumothorax
 
 CASES, LABELS = "cases", "labels"
 AIR_SUFFIX = "+pneumothorax"
@@ -29,18 +34,22 @@ SIDES = ("right", "left")
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """truth: HU on the benchmark's grid. subject: the CT it was made from; air: with a pneumothorax.
+    """truth: HU on the benchmark's grid. subject: the CT it was made from; patient: whose CT that is.
 
-    labels: of PTX-Seg on the truth with the lung model `lungs`; on a training CT all 0.
+    air: with a synthetic pneumothorax.
+    labels: of PTX-Seg on the truth with the lung model `lungs`; on a training CT all 0. exact: the air
+    that was put in; None as scanned, where nobody knows.
     """
 
     name: str
     subject: str
+    patient: str
     air: bool
     truth: Volume
     radiographs: Sequence[Radiograph]
     labels: Volume
     lungs: str
+    exact: ExactAir | None = None
 
 
 def make_cases(
@@ -53,22 +62,26 @@ def make_cases(
     for number, subject in enumerate(wanted):
         progress("cases", number / len(wanted), subject.name)
         tested = subject.name in plan.test
-        digest = source_digest(subject.path)
+        digest = subject.sha256 or source_digest(subject.path)
         names = {False: subject.name}
         if tested and plan.pneumothorax:
             names[True] = subject.name + AIR_SUFFIX
         missing = {
             air: name
             for air, name in names.items()
-            if not store.holds(name, digest, _settings(plan, air, number))
+            if not store.holds(name, digest, _settings(subject, plan, air, number))
+            or (tested and not _are_labelled(folder, name, air))
         }
         if not missing:
             continue
         try:
-            for air, volume in _volumes(subject, plan, missing, number):
-                _put(store, subject, digest, missing[air], volume, _settings(plan, air, number), plan)
+            for air, volume, made in _volumes(subject, plan, missing, number):
+                _forget_labels(folder, missing[air])
+                _put(
+                    store, subject, digest, missing[air], volume, _settings(subject, plan, air, number), plan
+                )
                 if tested:
-                    _label(folder, missing[air], plan)
+                    _label(folder, missing[air], plan, made)
         except InputError as error:
             left_out[subject.name] = str(error)
     return left_out
@@ -86,7 +99,10 @@ def load_cases(folder: Path, names: Sequence[str]) -> Iterator[Case]:
                 truth = stored.volume
                 empty = truth.with_array(np.zeros(truth.shape, np.uint8), Quantity.LABEL)
                 labels = read_volume(path, Quantity.LABEL) if path.is_file() else empty
-                yield Case(name, subject, name != subject, truth, stored.radiographs, labels, lungs)
+                patient = stored.entry.patient
+                air = name != subject
+                exact = read_exact(_exact_path(folder, name)) if air else None
+                yield Case(name, subject, patient, air, truth, stored.radiographs, labels, lungs, exact)
 
 
 def ptx_labels(volume: Volume, lungs: str) -> Volume:
@@ -103,8 +119,23 @@ def _labels_path(folder: Path, name: str) -> Path:
     return folder / LABELS / f"{name}.nrrd"
 
 
-def _settings(plan: Plan, air: bool, number: int) -> dict[str, object]:
+def _exact_path(folder: Path, name: str) -> Path:
+    return folder / LABELS / f"{name}{SUFFIX}"
+
+
+def _are_labelled(folder: Path, name: str, air: bool) -> bool:
+    """Whether a run that was stopped had come to the end of this case."""
+    return _labels_path(folder, name).is_file() and (not air or _exact_path(folder, name).is_file())
+
+
+def _forget_labels(folder: Path, name: str) -> None:
+    for path in (_labels_path(folder, name), _exact_path(folder, name)):
+        path.unlink(missing_ok=True)
+
+
+def _settings(subject: Subject, plan: Plan, air: bool, number: int) -> dict[str, object]:
     return {
+        "patient": subject.patient,
         "side": plan.side,
         "pneumothorax": plan.pneumothorax if air else 0.0,
         "seed": plan.seed,
@@ -115,22 +146,21 @@ def _settings(plan: Plan, air: bool, number: int) -> dict[str, object]:
 
 def _volumes(
     subject: Subject, plan: Plan, wanted: dict[bool, str], number: int
-) -> Iterator[tuple[bool, Volume]]:
-    """The CT without its table, as scanned and with air, as asked for."""
+) -> Iterator[tuple[bool, Volume, SyntheticPneumothorax | None]]:
+    """The CT without its table, as scanned and with air, as asked for, and what is known of that air."""
     from xrecon.io.image import read_volume
     from xrecon.preprocess.ct import remove_table
 
     volume = remove_table(read_volume(subject.path).require_hounsfield(f"the CT {subject.path}"))
     if False in wanted:
-        yield False, volume
+        yield False, volume, None
     if True in wanted:
-        from xrecon.pneumothorax.synthesize import add_pneumothorax
-
-        side = SIDES[number % 2]
         from xrecon.pneumothorax.lungs import classical_lungs
+        from xrecon.pneumothorax.synthesize import synthesize
 
         lungs = classical_lungs(volume)
-        yield True, add_pneumothorax(volume, lungs, side, plan.pneumothorax, seed=plan.seed)[0]
+        made = synthesize(volume, lungs, SIDES[number % 2], plan.pneumothorax, seed=plan.seed)
+        yield True, made.volume, made
 
 
 def _put(
@@ -160,11 +190,13 @@ def _put(
     )
 
 
-def _label(folder: Path, name: str, plan: Plan) -> None:
-    """PTX-Seg on a test case's truth, once for all methods."""
+def _label(folder: Path, name: str, plan: Plan, made: SyntheticPneumothorax | None) -> None:
+    """PTX-Seg on a test case's truth, once for all methods, and the air that was put in."""
     from xrecon.io.image import write_volume
 
     truth = open_store(folder / CASES).load(name).volume
     path = _labels_path(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if made is not None:
+        write_exact(exact_air(made, truth), _exact_path(folder, name))
     write_volume(ptx_labels(truth, plan.lungs), path)

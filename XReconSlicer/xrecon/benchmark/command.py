@@ -17,6 +17,7 @@ from xrecon.benchmark.trained import write_data
 from xrecon.io.atomic import atomic_write_text
 from xrecon.outcome import Outcome, ProgressCallback, table_text
 from xrecon.progress import json_text
+from xrecon.training.manifest import identify
 from xrecon.training.subjects import find_subjects
 from xrecon.volume import InputError
 
@@ -34,6 +35,8 @@ def benchmark(
 ) -> Outcome:
     """Trains or loads each method, measures all on the same cases, writes one table.
 
+    CTs of one content count as one patient under whatever names, so that none is trained and tested on.
+
     methods: names as `benchmark.methods` reads them; the controls are added. isolated: each method in a
     process of its own. settings: fields of `Plan`.
     Raises InputError for an unknown method, test CTs that do not exist, or a folder with another plan,
@@ -43,7 +46,7 @@ def benchmark(
     names = tuple(dict.fromkeys([*CONTROLS, *methods]))
     for name in names:
         kind_of(name)
-    subjects = find_subjects(data, notes)
+    subjects = identify(find_subjects(data, notes), output, notes)
     train, chosen = choose_split(subjects, test)
     plan = make_plan(methods=names, train=train, test=chosen, **settings)
     output.mkdir(parents=True, exist_ok=True)
@@ -97,7 +100,8 @@ def _described(plan: Plan) -> str:
     return (
         f"{budget} of training for each method; {plan.side}^3 voxels of {plan.spacing_mm:g} mm; trained on "
         f"{', '.join(plan.train)}; tested on {', '.join(plan.test)}{air}. Means over patients with 95 % "
-        f"t intervals; PSNR and SSIM in 3D over the whole grid, range 2500 HU. {machine()}"
+        f"t intervals; PSNR and SSIM in 3D over the whole grid, range 2500 HU. Lungs: PTX-Seg on the "
+        f"reconstruction against PTX-Seg on the truth; air: against the air that was put in. {machine()}"
     )
 
 

@@ -58,6 +58,23 @@ def kind_of(name: str) -> str:
     return "model"
 
 
+def weights_digest(name: str) -> str:
+    """SHA-256 of a model's weights as its card gives it; "" for what is not a model (any more)."""
+    from xrecon.nets.registry import load_card
+
+    if name in list_methods() or name in reconstruction_recipes():
+        return ""
+    try:
+        return load_card(name).sha256
+    except InputError:
+        return ""
+
+
+def short_name(name: str) -> str:
+    """A method's name for pictures and pages: of a model folder the last two parts."""
+    return "/".join(Path(name).parts[-2:])
+
+
 def untrained(name: str, plan: Plan, folder: Path) -> Method:
     """A method without training; its examples are the training CTs of the benchmark's store."""
     from xrecon.methods import reconstruction_method

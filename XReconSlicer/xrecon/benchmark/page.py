@@ -10,6 +10,7 @@ from PIL import Image
 
 from xrecon import __version__
 from xrecon.benchmark.cases import Case, load_cases
+from xrecon.benchmark.methods import short_name
 from xrecon.benchmark.plan import Plan
 from xrecon.benchmark.run import result_path
 from xrecon.benchmark.table import COSTS, FIGURES, flat_rows, summary
@@ -22,7 +23,8 @@ PLOTS = (
     ("PSNR in 3D", "dB", (("own radiographs", "psnr"), ("another patient's radiographs", "psnr_exchanged"))),
     ("SSIM in 3D", "", (("own radiographs", "ssim"), ("another patient's radiographs", "ssim_exchanged"))),
     ("Dice of PTX-Seg", "", (
-        ("right lung", "right_lung_dice"), ("left lung", "left_lung_dice"), ("air", "air_dice"),
+        ("right lung", "reference_right_lung_dice"), ("left lung", "reference_left_lung_dice"),
+        ("air", "air_dice"),
     )),
 )  # fmt: skip
 TILE_PIXELS_PER_MM = 0.45
@@ -60,7 +62,10 @@ def _chart(
     title: str, unit: str, series: Sequence[tuple[str, str]], results: Sequence[Mapping[str, Any]]
 ) -> Image.Image | None:
     rows = [
-        Dots(r["name"], [(k, summary(r).get(name) or _other(r, name)) for k, (_, name) in enumerate(series)])
+        Dots(
+            short_name(r["name"]),
+            [(k, summary(r).get(name) or _other(r, name)) for k, (_, name) in enumerate(series)],
+        )
         for r in results
     ]
     if not any(interval for row in rows for _, interval in row.values):
@@ -106,7 +111,7 @@ def _slices(folder: Path, case: Case, names: Sequence[str]) -> Image.Image:
         path = result_path(folder, name).parent / f"{case.name}.nrrd"
         if path.is_file():
             tiles.append(
-                (f"{Path(name).name} (synthetic)", _pair(resample_like(read_volume(path), case.truth)))
+                (f"{short_name(name)} (synthetic)", _pair(resample_like(read_volume(path), case.truth)))
             )
     sheets = [panels.panel([[a], [b]], [title]) for title, (a, b) in tiles]
     rows = [sheets[k : k + 4] for k in range(0, len(sheets), 4)]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
+from xrecon.benchmark import MINUTES
 from xrecon.io.atomic import atomic_write_text
 from xrecon.training.subjects import Subject
 from xrecon.volume import InputError
@@ -33,7 +34,7 @@ class Plan(BaseModel):
     train: tuple[str, ...]
     test: tuple[str, ...] = Field(min_length=1)
     side: int = Field(64, ge=16, le=256, multiple_of=16)
-    minutes: PositiveFloat = 10.0
+    minutes: PositiveFloat = MINUTES
     steps: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     pneumothorax: Fraction = 0.35

@@ -7,9 +7,9 @@ was stopped goes on with the others.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
-import resource
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,25 +17,44 @@ from pathlib import Path
 from typing import Any
 
 from xrecon.benchmark.cases import load_cases
-from xrecon.benchmark.methods import kind_of, untrained
+from xrecon.benchmark.methods import kind_of, reconstruction_recipes, untrained, weights_digest
 from xrecon.benchmark.plan import Plan, read_plan
+from xrecon.evaluation.methods import list_methods
 from xrecon.io.atomic import atomic_write_text
 from xrecon.progress import json_text
 from xrecon.volume import InputError
 
 METHODS, RESULT = "methods", "result.json"
+# Of the stored figures: what another version gave is measured again.
+VERSION = 2
 Progress = Callable[[str, float, str], None]
 
 
 def result_path(folder: Path, name: str) -> Path:
-    """Where a method's figures are stored; a model folder's name is its last part."""
-    return folder / METHODS / Path(name).name / RESULT
+    """Where a method's figures are stored.
+
+    Every run of `xrecon train` exports into a folder "model", which may be trained anew: a model's
+    place is called after its folder, and after the SHA-256 of its whole name and its weights.
+    """
+    if name in list_methods() or name in reconstruction_recipes():
+        return folder / METHODS / name / RESULT
+    digest = hashlib.sha256(f"{name}\0{weights_digest(name)}".encode()).hexdigest()
+    return folder / METHODS / f"{Path(name).name}-{digest[:12]}" / RESULT
 
 
 def read_result(folder: Path, name: str) -> dict[str, Any] | None:
-    """A method's stored figures, or None."""
+    """A method's stored figures; None when there are none of these weights and of this version."""
     path = result_path(folder, name)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    result = json.loads(path.read_text(encoding="utf-8"))
+    wanted = _identity(name)
+    return result if {key: result.get(key) for key in wanted} == wanted else None
+
+
+def _identity(name: str) -> dict[str, Any]:
+    """What a stored result must say to be that of a method."""
+    return {"name": name, "sha256": weights_digest(name), "version": VERSION}
 
 
 def run_in_process(folder: Path, name: str, progress: Progress) -> dict[str, Any]:
@@ -122,8 +141,12 @@ def _parameters(model: str | Path) -> int:
     return sum(p.numel() for p in load_model(model)[0].parameters())
 
 
-def _peak_gib() -> float:
-    """Largest resident memory of this process so far, GiB."""
+def _peak_gib() -> float | None:
+    """Largest resident memory of this process so far, GiB; None on Windows, which has no `resource`."""
+    try:
+        import resource
+    except ImportError:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
@@ -140,4 +163,4 @@ def _write_volumes(folder: Path, name: str, cases: list[Any], volumes: list[Any]
 def _store(folder: Path, name: str, result: dict[str, Any]) -> None:
     path = result_path(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, json_text(result))
+    atomic_write_text(path, json_text({**result, **_identity(name)}))

@@ -17,21 +17,24 @@ FIGURES = {
     "SSIM of slices": "ssim_slices",
     "cosine": "cosine_similarity",
     "MAE (HU)": "mae_hu",
-    "right lung Dice": "right_lung_dice",
-    "left lung Dice": "left_lung_dice",
-    "right lung HD95 (mm)": "right_lung_hd95_mm",
-    "left lung HD95 (mm)": "left_lung_hd95_mm",
-    "right lung ASSD (mm)": "right_lung_assd_mm",
-    "left lung ASSD (mm)": "left_lung_assd_mm",
+    "right lung Dice": "reference_right_lung_dice",
+    "left lung Dice": "reference_left_lung_dice",
+    "right lung HD95 (mm)": "reference_right_lung_hd95_mm",
+    "left lung HD95 (mm)": "reference_left_lung_hd95_mm",
+    "right lung ASSD (mm)": "reference_right_lung_assd_mm",
+    "left lung ASSD (mm)": "reference_left_lung_assd_mm",
     "air Dice": "air_dice",
     "air HD95 (mm)": "air_hd95_mm",
     "air ASSD (mm)": "air_assd_mm",
+    "air Dice with PTX-Seg on the truth": "reference_air_dice",
+    "air Dice of PTX-Seg on the truth": "truth_air_dice",
 }
 CORRELATIONS = {
     "right lung r": "right_lung_r",
     "left lung r": "left_lung_r",
     "air r": "air_r",
     "occupancy r": "occupancy_r",
+    "air r with PTX-Seg on the truth": "reference_air_r",
 }
 COSTS = ("parameters (M)", "steps", "training (min)", "reconstruction (s)", "peak memory (GiB)")
 

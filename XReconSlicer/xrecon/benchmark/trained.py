@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ from xrecon.benchmark.methods import recipe_config
 from xrecon.benchmark.plan import Plan
 from xrecon.io.atomic import atomic_write_text
 from xrecon.training.checkpoint import CHECKPOINT
+from xrecon.training.config import TrainConfig
 from xrecon.training.run import PREPARED_NAME, train
 from xrecon.training.subjects import MANIFEST_NAME, Subject
 from xrecon.volume import InputError
@@ -47,12 +48,11 @@ def train_within(name: str, plan: Plan, folder: Path, progress: Progress) -> tup
     Raises InputError as `xrecon train` does, and when the budget does not suffice for two steps.
     """
     run = folder / "runs" / name
-    _share_prepared(run, folder)
     steps = plan.steps or _steps_within(name, plan, folder, run, progress)
     if not (run / "model" / "card.json").is_file():
         config = recipe_config(name, plan, steps)
         resumed, began = (run / CHECKPOINT).exists(), time.process_time()
-        train(folder / DATA, run, config, resumed, progress)
+        _train(run, config, resumed, folder, progress)
         minutes = None if resumed else (time.process_time() - began) / 60.0
         _note(run, {"steps": steps, "minutes": minutes})
     noted = json.loads((run / STEPS).read_text(encoding="utf-8"))
@@ -63,14 +63,13 @@ def _steps_within(name: str, plan: Plan, folder: Path, run: Path, progress: Prog
     if (run / STEPS).is_file():
         return int(json.loads((run / STEPS).read_text(encoding="utf-8"))["steps"])
     pilot = folder / "runs" / f"{name}.pilot"
-    _share_prepared(pilot, folder)
     seconds = []
     for steps in (1, 1 + PILOT_STEPS):  # the difference is what the steps take, without start and end
-        _remove_run(pilot)
+        shutil.rmtree(pilot, ignore_errors=True)
         began = time.process_time()
-        train(folder / DATA, pilot, recipe_config(name, plan, steps), False, progress)
+        _train(pilot, recipe_config(name, plan, steps), False, folder, progress)
         seconds.append(time.process_time() - began)
-    _remove_run(pilot)
+    shutil.rmtree(pilot, ignore_errors=True)
     each = max((seconds[1] - seconds[0]) / PILOT_STEPS, 1e-3)
     steps = int(plan.minutes * 60.0 / each)
     if steps < 2:
@@ -79,29 +78,11 @@ def _steps_within(name: str, plan: Plan, folder: Path, run: Path, progress: Prog
     return steps
 
 
+def _train(run: Path, config: TrainConfig, resume: bool, folder: Path, progress: Progress) -> None:
+    """All runs use one folder of prepared CTs: they are the same for all recipes of one grid."""
+    train(folder / DATA, run, config, resume, progress, prepared=folder / PREPARED_NAME)
+
+
 def _note(run: Path, values: dict[str, float | None]) -> None:
     run.mkdir(parents=True, exist_ok=True)
     atomic_write_text(run / STEPS, json.dumps(values) + "\n")
-
-
-def _share_prepared(run: Path, folder: Path) -> None:
-    """All runs use one folder of prepared CTs: they are the same for all recipes of one grid."""
-    shared = folder / PREPARED_NAME
-    shared.mkdir(parents=True, exist_ok=True)
-    run.mkdir(parents=True, exist_ok=True)
-    link = run / PREPARED_NAME
-    if not link.exists():
-        link.symlink_to(os.path.relpath(shared, run), target_is_directory=True)
-
-
-def _remove_run(run: Path) -> None:
-    """Everything of a pilot run but the link to the prepared CTs."""
-    import shutil
-
-    for path in run.iterdir():
-        if path.name == PREPARED_NAME:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

@@ -46,7 +46,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | N
     return Interval(mean, mean - half, mean + half, int(known.size))
 
 
-def by_patient(rows: Sequence[Mapping[str, object]], name: str, patient: str = "subject") -> list[float]:
+def by_patient(rows: Sequence[Mapping[str, object]], name: str, patient: str = "patient") -> list[float]:
     """A figure's mean within each patient, so that several cases of one do not count as several patients."""
     groups: dict[object, list[float]] = {}
     for row in rows:

@@ -43,16 +43,19 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
     warnings: list[str] | None = None,
+    prepared: Path | None = None,
 ) -> dict[str, float]:
     """Trains on the CTs (or the store) of `data` in the run folder `output`; returns validation metrics.
 
-    The exported model is `output/model`. What was left out and why is appended to `warnings`. Under
+    The exported model is `output/model`. What was left out and why is appended to `warnings`. prepared:
+    a folder of prepared CTs that runs on one grid may share; one in `output` when there is none. Under
     `torchrun` every process calls this; the first one writes, the others return {}. Raises InputError
     for unusable data or settings and for a folder that already holds another run; StopRequested when a
     file `stop` in the folder asked the run to end (`training.status`).
     """
     data, output = Path(data), Path(output)
     warnings = [] if warnings is None else warnings
+    prepared = prepared or output / PREPARED_NAME
     require_place(output, config, resume)
     require_network(config)
     device = choose_device(config.device)
@@ -62,10 +65,10 @@ def train(
         first = RunStatus(output) if processes.is_first else None
         with first or nullcontext():
             say, stop = _connected(first, progress)
-            manifest = _manifest(data, output, config, warnings, say, stop) if first else None
+            manifest = _manifest(data, output, prepared, config, warnings, say, stop) if first else None
             manifest = processes.from_first(manifest)
             on_device = config.model_copy(update={"precision": precision})
-            task = make_task(data, output, manifest, on_device, device.name)
+            task = make_task(data, prepared, manifest, on_device, device.name)
             steps, epoch_steps = count_steps(len(manifest.chosen("train")), config, processes)
             trainer = Trainer(
                 task, config, steps, output, say, epoch_steps=epoch_steps, processes=processes, stop=stop
@@ -142,8 +145,11 @@ def is_store(data: Path) -> bool:
     return (data / MANIFEST).is_file()
 
 
-def make_task(data: Path, output: Path, manifest: Manifest, config: TrainConfig, device: str) -> Task:
-    """The task that the config names, on the usable subjects of the splits that training sees."""
+def make_task(data: Path, prepared: Path, manifest: Manifest, config: TrainConfig, device: str) -> Task:
+    """The task that the config names, on the usable subjects of the splits that training sees.
+
+    prepared: the folder of the prepared CTs.
+    """
     chosen = [manifest.chosen("train"), manifest.chosen("validation")]
     cache: MemoryCache = MemoryCache(config.memory_budget_gb * 1e9)
     if is_store(data):
@@ -154,16 +160,16 @@ def make_task(data: Path, output: Path, manifest: Manifest, config: TrainConfig,
                 f"got the store {data}, whose radiographs are as they are"
             )
         return ReconstructionTask(*(StoredPairs(store, s, config, cache) for s in chosen), config, device)
-    prepared = [PreparedSubjects(s, config, output / PREPARED_NAME, cache) for s in chosen]
+    subjects = [PreparedSubjects(s, config, prepared, cache) for s in chosen]
     if config.task == "lungs":
         from xrecon.training.lungs import LungTask
 
-        return LungTask(*prepared, config, device)
+        return LungTask(*subjects, config, device)
     if config.task == "segmentation":
         from xrecon.training.segmentation import SegmentationTask
 
-        return SegmentationTask(*prepared, config, device)
-    pairs: list[PairSource] = [ProjectedPairs(p, config, device) for p in prepared]
+        return SegmentationTask(*subjects, config, device)
+    pairs: list[PairSource] = [ProjectedPairs(s, config, device) for s in subjects]
     return ReconstructionTask(*pairs, config, device)
 
 
@@ -171,6 +177,7 @@ def make_task(data: Path, output: Path, manifest: Manifest, config: TrainConfig,
 def _manifest(
     data: Path,
     output: Path,
+    prepared: Path,
     config: TrainConfig,
     warnings: list[str],
     say: Progress,
@@ -185,7 +192,7 @@ def _manifest(
         found = find_subjects(data, notes)
 
         def check(subject: Subject) -> object:
-            return prepare_subject(subject, config, output / PREPARED_NAME)
+            return prepare_subject(subject, config, prepared)
 
     subjects = identify(found, output, notes)
     for note in notes:
