@@ -45,6 +45,19 @@ def require_side(side: int, multiple: int, smallest: int, name: str) -> None:
         )
 
 
+def halvings(side: int, bottom: int, name: str) -> int:
+    """How often `side` halves down to `bottom`.
+
+    Raises InputError unless side is `bottom` times a power of two, at least twice `bottom`.
+    """
+    count = (side // bottom).bit_length() - 1
+    if count < 1 or bottom << count != side:
+        raise InputError(
+            f"expected side as {bottom} times a power of two, at least {2 * bottom}, for {name}, got {side}"
+        )
+    return count
+
+
 def superior_pictures(pictures: torch.Tensor, side: int, kinds: Sequence[str]) -> list[torch.Tensor]:
     """Each view as (b, 1, side, side) with rows growing to superior.
 

@@ -19,7 +19,7 @@ from torch import nn
 from xrecon.nets.biplanar import (
     FRONTAL,
     FRONTAL_OR_PAIR,
-    require_side,
+    halvings,
     require_views,
     superior_pictures,
     to_volume,
@@ -64,12 +64,9 @@ class PatientSpecificReconstruction(nn.Module):
 
     def __init__(self, side: int = 64, views: int = 2, width: int = 32, residual: bool = True) -> None:
         super().__init__()
-        require_side(side, 8, 8, "psr")
-        levels = (side // BOTTOM).bit_length() - 1
-        if BOTTOM << levels != side or width < 2:
-            raise InputError(
-                f"expected side as 4 times a power of two and a width of at least 2, got {side}, {width}"
-            )
+        levels = halvings(side, BOTTOM, "psr")
+        if width < 2:
+            raise InputError(f"expected a width of at least 2 for psr, got {width}")
         self.kinds = require_views(views, self.view_sets, "psr")
         self.side, self.residual = side, residual
         down = [views, *(width * 2**i for i in range(levels))]

@@ -20,7 +20,7 @@ from torch import nn
 from xrecon.nets.biplanar import (
     FRONTAL,
     FRONTAL_OR_PAIR,
-    require_side,
+    halvings,
     require_views,
     superior_pictures,
     to_volume,
@@ -46,12 +46,9 @@ class SingleImageTomography(nn.Module):
 
     def __init__(self, side: int = 64, views: int = 2, width: int = 24, residual: bool = True) -> None:
         super().__init__()
-        require_side(side, 8, 8, "sit")
-        levels = (side // BOTTOM).bit_length() - 1
-        if BOTTOM << levels != side or width < 2 or width % 2:
-            raise InputError(
-                f"expected side as 4 times a power of two and an even width, got {side} and {width}"
-            )
+        levels = halvings(side, BOTTOM, "sit")
+        if width < 2 or width % 2:
+            raise InputError(f"expected an even width of at least 2 for sit, got {width}")
         self.kinds = require_views(views, self.view_sets, "sit")
         self.side = side
         pair = ResidualBlock if residual else conv_sequence
