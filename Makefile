@@ -11,6 +11,7 @@ VENV ?= .venv
 OUTPUT ?= demo-output
 CT ?=
 PYTEST_OPTIONS ?=
+PYTEST_PROCESSES ?= 2
 
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml requirements-dev.lock XReconSlicer/Resources/requirements.txt
@@ -22,7 +23,7 @@ demo: $(VENV)/demo.stamp
 
 # Tests use small arrays: threads would only wait for each other.
 test: $(VENV)/test.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_PROCESSES) --dist loadfile $(PYTEST_OPTIONS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

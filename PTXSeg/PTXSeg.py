@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import enum
+import json
+from collections.abc import Sequence
 from typing import Annotated
 
+import qt
 import slicer
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.i18n import tr as _
@@ -46,31 +49,48 @@ class PTXSeg(ScriptedLoadableModule):
 #
 # PTXSegParameterNode
 #
-class LungSource(enum.Enum):
+class LungsFrom(enum.Enum):
     """Where the lungs come from."""
 
-    NETWORK = "network"
-    CLASSICAL = "classical"
+    MODELS = "models"
     SEGMENTATION = "segmentation"
 
     def label(self) -> str:
-        texts = {
-            "network": _("Lung network"),
-            "classical": _("Thresholds (no network)"),
-            "segmentation": _("A segmentation of mine"),
-        }
-        return texts[self.value]
+        return {"models": _("Models, united"), "segmentation": _("A segmentation of mine")}[self.value]
+
+
+class Mode(enum.Enum):
+    """How PTX-Seg works."""
+
+    ROBUST = "robust"
+    REFERENCE = "reference"
+
+    def label(self) -> str:
+        return {"robust": _("Robust"), "reference": _("Reference: Algorithm 1 of the paper")}[self.value]
 
 
 @parameterNodeWrapper
 class PTXSegParameterNode:
-    """What the panel shows; the defaults are those of `xrecon.pneumothorax.parameters.PtxParameters`."""
+    """What the panel shows; the defaults are those of `xrecon.pneumothorax`, see `ptx_settings`."""
 
     ctVolume: vtkMRMLScalarVolumeNode
-    lungSource: LungSource = LungSource.NETWORK
+    lungsFrom: LungsFrom = LungsFrom.MODELS
+    lungModels: str = '["lungs-unet"]'  # keys of `XReconSlicerLib.lung_models`, as JSON
     lungSegmentation: vtkMRMLSegmentationNode
+    mode: Mode = Mode.ROBUST
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
+    comparedSegmentation: vtkMRMLSegmentationNode
+    referenceSegmentation: vtkMRMLSegmentationNode
+    # robust mode; the least value of the first three stands for "measured in the CT"
+    freeAirHu: Annotated[float, WithinRange(-1201, -850)] = -1201.0
+    lungHu: Annotated[float, WithinRange(-1001, -300)] = -1001.0
+    robustSmoothMm: Annotated[float, WithinRange(-0.1, 5)] = -0.1
+    layerMm: Annotated[float, WithinRange(0, 50)] = 3.0
+    robustMinimumAirMl: Annotated[float, WithinRange(0, 1000)] = 10.0
+    recover: bool = True
+    recoverMl: Annotated[float, WithinRange(0, 1000)] = 20.0
+    # reference mode
     lungClosingMm: Annotated[float, WithinRange(0, 100)] = 5.0
     bodyThresholdHu: Annotated[float, WithinRange(-2000, 4000)] = -500.0
     bodyClosingMm: Annotated[float, WithinRange(0, 100)] = 10.0
@@ -81,21 +101,6 @@ class PTXSegParameterNode:
     minimumAirMl: Annotated[float, WithinRange(0, 1000)] = 10.0
     stayInside: bool = False
     smoothMm: Annotated[float, WithinRange(0, 20)] = 0.0
-
-
-# The paper's names, by those of the parameter node.
-PAPER_NAMES = {
-    "lungClosingMm": "k_l",
-    "bodyThresholdHu": "t_b",
-    "bodyClosingMm": "k_b",
-    "seeds": "seeds",
-    "connectivity": "connectivity",
-    "airThresholdHu": "t_p",
-    "airClosingMm": "k_p",
-    "minimumAirMl": "v_t",
-    "stayInside": "stay_inside",
-    "smoothMm": "smooth_mm",
-}
 
 
 #
@@ -110,11 +115,15 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self.jobPanel = None
+        self.jobPanel = self.lungBox = self.batchBox = self.comparisonBox = None
+        self._report = None
 
     def setup(self) -> None:
         """Builds the panel when it is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
+        from XReconSlicerLib.batch_box import BatchBox
+        from XReconSlicerLib.comparison_box import ComparisonBox
+        from XReconSlicerLib.lung_box import LungBox
         from XReconSlicerLib.panel import JobPanel, connectDeviceCombo
         from XReconSlicerLib.terminology import loadTerminology
 
@@ -125,7 +134,6 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = PTXSegLogic()
         connectDeviceCombo(self.ui.deviceComboBox)
-        self.ui.tableView.visible = False
 
         # These connections ensure that we update parameter node when scene is closed
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -135,13 +143,24 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.defaultsButton.connect("clicked(bool)", self.onDefaultsButton)
+        self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
+        self.ui.csvButton.connect("clicked(bool)", self.onCsvButton)
+        self.ui.plotButton.connect("clicked(bool)", self.onPlotButton)
+        # opening a section shows all that is in it: what does not apply is hidden again
+        self.ui.advancedCollapsibleButton.connect("contentsCollapsed(bool)", self._update)
+        self.ui.batchCollapsibleButton.connect("contentsCollapsed(bool)", self._update)
+        self.ui.comparisonCollapsibleButton.connect("contentsCollapsed(bool)", self._update)
         self.jobPanel = JobPanel(self.ui)
+        self.lungBox = LungBox(self.ui, self._onLungModels)
+        self.batchBox = BatchBox(self.ui, self.jobPanel, self._job)
+        self.comparisonBox = ComparisonBox(self.ui, self.jobPanel, lambda: self._parameterNode.ctVolume)
         self.jobPanel.stateChanged.connect(self._update)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
         """Ends what still runs when the application closes or the module is reloaded."""
-        if self.jobPanel:  # None when `setup` has failed
+        if self.batchBox:  # None when `setup` has failed
+            self.batchBox.stop()
             self.jobPanel.close()
         self.setParameterNode(None)  # else its connection would outlive the widgets after a reload
         self.removeObservers()
@@ -156,12 +175,14 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller: object, event: str) -> None:
         """The nodes of a running job vanish with the scene."""
+        self.batchBox.stop()
         self.jobPanel.cancel()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: object, event: str) -> None:
         """Starts anew in the empty scene if the panel is open."""
         self.ui.resultLabel.text = ""
+        self._showReport(None)
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -180,57 +201,117 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if not parameters:
             return
+        ui, isBusy = self.ui, self.jobPanel.isRunning or self.batchBox.isRunning
+        needsSegmentation = parameters.lungsFrom is LungsFrom.SEGMENTATION
+        ui.lungsSelector.enabled = needsSegmentation
+        self.lungBox.show(json.loads(parameters.lungModels), not needsSegmentation)
+        ui.robustWidget.visible = parameters.mode is Mode.ROBUST
+        ui.referenceWidget.visible = parameters.mode is Mode.REFERENCE
+        hasTable = parameters.outputTable is not None and parameters.outputTable.GetNumberOfRows() > 0
+        ui.tableView.visible = ui.csvButton.enabled = ui.plotButton.enabled = hasTable
+        ui.tableView.setMRMLTableNode(parameters.outputTable)
+        problem = _("A segmentation is running.") if isBusy else self._problem()
+        ui.applyButton.enabled = not problem
+        ui.applyButton.toolTip = problem or _("Segment lungs and pneumothorax")
+        self.batchBox.show()
+        unusable = _("Each CT has other lungs: choose models.") if needsSegmentation else self._lungProblem()
+        ui.batchButton.enabled = not (isBusy or unusable)
+        ui.batchButton.toolTip = unusable or _("Segments the CTs one after the other into new segmentations.")
+        self.comparisonBox.show(isBusy)
+
+    def _problem(self) -> str:
+        """Why the chosen CT cannot be segmented as chosen, or ""."""
         from XReconSlicerLib.pneumothorax import ctProblem
 
-        needsSegmentation = parameters.lungSource is LungSource.SEGMENTATION
-        self.ui.lungsSelector.enabled = needsSegmentation
-        self.ui.tableView.visible = parameters.outputTable is not None
-        self.ui.tableView.setMRMLTableNode(parameters.outputTable)
-        problem = ""
-        if self.jobPanel.isRunning:
-            problem = _("A segmentation is running.")
-        elif unusable := ctProblem(parameters.ctVolume):
-            problem = unusable
-        elif needsSegmentation and not parameters.lungSegmentation:
-            problem = _("Choose the segmentation that holds the lungs.")
-        elif needsSegmentation and parameters.lungSegmentation is parameters.outputSegmentation:
-            problem = _("The lungs would be overwritten: choose another output segmentation.")
-        self.ui.applyButton.enabled = not problem
-        self.ui.applyButton.toolTip = problem or _("Segment lungs and pneumothorax")
+        parameters = self._parameterNode
+        if unusable := ctProblem(parameters.ctVolume):
+            return unusable
+        if parameters.lungsFrom is LungsFrom.MODELS:
+            return self._lungProblem()
+        if not parameters.lungSegmentation:
+            return _("Choose the segmentation that holds the lungs.")
+        if parameters.lungSegmentation is parameters.outputSegmentation:
+            return _("The lungs would be overwritten: choose another output segmentation.")
+        return ""
 
+    def _lungProblem(self) -> str:
+        from xrecon.volume import InputError
+        from XReconSlicerLib.lung_models import referencesOf
+
+        try:
+            referencesOf(json.loads(self._parameterNode.lungModels))
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def _onLungModels(self, keys: list[str]) -> None:
+        self._parameterNode.lungModels = json.dumps(keys)
+
+    def _job(self, ct: vtkMRMLScalarVolumeNode, withReport: bool = False) -> object:
+        """The job for a CT with the settings of the panel."""
+        from XReconSlicerLib.lung_models import referencesOf
+        from XReconSlicerLib.pneumothorax import segmentationJob
+
+        parameters, lungs, models = self._parameterNode, None, []
+        if parameters.lungsFrom is LungsFrom.SEGMENTATION:
+            lungs = parameters.lungSegmentation
+        else:
+            models = referencesOf(json.loads(parameters.lungModels))
+        settings, device = self.logic.settingsOf(parameters), self.ui.deviceComboBox.currentData
+        return segmentationJob(ct, lungs, models, parameters.mode.value, settings, device, withReport)
+
+    # -- buttons -------------------------------------------------------------------------------
     def onDefaultsButton(self, _clicked: bool = False) -> None:
-        """Puts the values of the algorithm back, and leaves inputs and outputs alone."""
-        defaults = PTXSegParameterNode(slicer.vtkMRMLScriptedModuleNode())
-        with slicer.util.NodeModify(self._parameterNode):
-            for name in PAPER_NAMES:
-                setattr(self._parameterNode, name, getattr(defaults, name))
+        """Puts the values of the chosen mode back, and leaves inputs and outputs alone."""
+        from XReconSlicerLib.ptx_settings import restoreDefaults
+
+        restoreDefaults(self._parameterNode, self._parameterNode.mode.value)
 
     def onApplyButton(self, _clicked: bool = False) -> None:
         """Starts the segmentation in the background."""
-        from XReconSlicerLib.pneumothorax import describeQuantities, loadSegmentation, segmentationJob
+        from XReconSlicerLib.pneumothorax import describeQuantities, loadSegmentation
+        from XReconSlicerLib.progress import SEGMENTATION_STAGES
+        from XReconSlicerLib.reconstruction import keepReport
 
-        parameters, device = self._parameterNode, self.ui.deviceComboBox.currentData
+        parameters = self._parameterNode
         ct = parameters.ctVolume
         self.ui.resultLabel.text = ""
+        self._showReport(None)
 
         def load(result: dict) -> str:
             outputs = parameters.outputSegmentation, parameters.outputTable
             segmentation, table = loadSegmentation(result, ct, *outputs)
             parameters.outputSegmentation, parameters.outputTable = segmentation, table
             self.ui.resultLabel.text = describeQuantities(result["numbers"])
+            self._showReport(keepReport(result, segmentation.GetName()))
             self._update()
             return _("{name}: done. Check the contours.").format(name=segmentation.GetName())
 
-        self.jobPanel.run(
-            lambda: segmentationJob(
-                ct,
-                parameters.lungSource.value,
-                parameters.lungSegmentation,
-                self.logic.settingsOf(parameters),
-                device,
-            ),
-            load,
-        )
+        self.jobPanel.run(lambda: self._job(ct, withReport=True), load, stages=SEGMENTATION_STAGES)
+
+    def _showReport(self, path: object) -> None:
+        self._report = path
+        self.ui.reportButton.enabled = path is not None
+
+    def onReportButton(self, _clicked: bool = False) -> None:
+        """Opens the report of the last result."""
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._report)))
+
+    def onCsvButton(self, _clicked: bool = False) -> None:
+        """Writes the table of quantities into a file."""
+        from XReconSlicerLib.tables import exportCsv
+
+        text = exportCsv(self.ui.csvButton, self._parameterNode.outputTable)
+        self.ui.statusLabel.text = text or self.ui.statusLabel.text
+
+    def onPlotButton(self, _clicked: bool = False) -> None:
+        """Shows lung and air of both sides as bars."""
+        from XReconSlicerLib.volume_bars import showBars
+
+        chart = showBars(self._parameterNode.outputTable)
+        if slicer.app.layoutManager() is None:
+            text = _("There is no plot view; the chart is '{name}'.")
+            self.ui.statusLabel.text = text.format(name=chart.GetName())
 
 
 #
@@ -244,14 +325,17 @@ class PTXSegLogic(ScriptedLoadableModuleLogic):
         return PTXSegParameterNode(super().getParameterNode())
 
     def settingsOf(self, parameters: PTXSegParameterNode) -> dict:
-        """The settings of the algorithm by the paper's names."""
-        return {paper: getattr(parameters, name) for name, paper in PAPER_NAMES.items()}
+        """The settings of the chosen mode by the algorithm's names."""
+        from XReconSlicerLib.ptx_settings import settingsOf
+
+        return settingsOf(parameters, parameters.mode.value)
 
     def segment(
         self,
         ct: vtkMRMLScalarVolumeNode,
-        lungSource: str = "network",
         lungs: vtkMRMLSegmentationNode | None = None,
+        lungModels: Sequence[str] = ("lungs-unet",),
+        mode: str = "robust",
         device: str = "auto",
         output: vtkMRMLSegmentationNode | None = None,
         outputTable: vtkMRMLTableNode | None = None,
@@ -260,18 +344,20 @@ class PTXSegLogic(ScriptedLoadableModuleLogic):
         """Segments a CT and waits for it.
 
         :param ct: CT in HU.
-        :param lungSource: "network", "classical" or "segmentation"; the last takes `lungs`.
+        :param lungs: segmentation that holds the lungs; None: the union of `lungModels`.
+        :param lungModels: bundled networks, model folders, files of lungmask weights, "classical".
+        :param mode: "robust" or "reference" (Algorithm 1 of the paper).
         :param device: "auto", "cpu" or "cuda".
         :param output: node to overwrite; a new one when None. So is `outputTable`.
-        :param settings: of the algorithm by the paper's names, e.g. `t_p=-930`.
+        :param settings: of the mode by the algorithm's names, e.g. `layer_mm=2`, or `t_p=-930` in the
+            reference mode.
         :return: segmentation node with right lung, left lung, right and left pneumothorax; the table of
-            volumes is its node reference "XRecon.table".
+            quantities is its node reference "XRecon.table".
         :raises xrecon.volume.InputError: when something given cannot be used.
         """
         from XReconSlicerLib.pneumothorax import segment
 
-        segmentation, _table = segment(ct, lungSource, lungs, settings, device, output, outputTable)
-        return segmentation
+        return segment(ct, lungs, lungModels, mode, settings, device, output, outputTable)[0]
 
 
 #
@@ -289,5 +375,6 @@ class PTXSegTest(ScriptedLoadableModuleTest):
 
     def test_parametersAreKeptInTheScene(self) -> None:
         """A changed setting is found again by the next user of the scene."""
-        PTXSegLogic().getParameterNode().airThresholdHu = -930.0
+        parameters = PTXSegLogic().getParameterNode()
+        parameters.mode, parameters.airThresholdHu = Mode.REFERENCE, -930.0
         self.assertEqual(PTXSegLogic().settingsOf(PTXSegLogic().getParameterNode())["t_p"], -930.0)

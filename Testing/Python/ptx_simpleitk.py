@@ -66,7 +66,17 @@ def simpleitk_ptx_seg(
         # at equal distance right wins; the two maps round equal distances differently
         side = sitk.Cast(right - left > TIE_MM2, sitk.sitkUInt8) + 1
         side = sitk.Mask(side, sitk.Equal(given, 0)) + given
-        return sitk.GetArrayFromImage(sitk.Mask(side + 2 * m_p, both))
+        side = sitk.Mask(side, both)
+        # a connected piece of air is on one side, unless each side has a quarter of it
+        whole = sitk.ConnectedComponent(m_p, True)
+        shares = sitk.LabelIntensityStatisticsImageFilter()
+        shares.Execute(whole, side)
+        for piece in shares.GetLabels():
+            left = shares.GetMean(piece) - 1.0
+            if left < 0.25 or left > 0.75:
+                here = sitk.Equal(whole, piece)
+                side = sitk.Mask(side, sitk.Not(here)) + here * (2 if left > 0.5 else 1)
+        return sitk.GetArrayFromImage(side + 2 * m_p)
 
 
 def _image(array: np.ndarray, spacing: tuple[float, float, float]) -> sitk.Image:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import typer
 from cli_inputs import BACKEND, body, error_line, reconstruct_arguments, write_inputs, xrecon
 from xrecon import cli
 from xrecon.io.image import read_volume, write_volume
@@ -21,7 +22,8 @@ from xrecon.progress import Reporter, plain_data
 from xrecon.volume import InputError, Quantity, Volume
 
 COMMANDS = (
-    "drr", "reconstruct", "segment", "train", "scan", "evaluate", "models", "devices", "phantom", "demo",
+    "drr", "reconstruct", "segment", "train", "scan", "evaluate", "benchmark", "models", "devices", "phantom",
+    "demo",
 )  # fmt: skip
 
 
@@ -53,6 +55,27 @@ def test_help_is_complete_and_light(command: str):
     else:
         assert all(name in done.stdout for name in COMMANDS)
         assert "not a medical" in done.stdout
+
+
+def test_the_readme_lists_every_command():
+    readme = (BACKEND.parent / "README.md").read_text(encoding="utf-8")
+    examples = readme.split("## On the command line")[1].split("```")[1]
+    listed = {line.split()[1] for line in examples.splitlines() if line.startswith("xrecon ")}
+    assert listed == set(typer.main.get_command(cli.app).commands)
+
+
+def test_the_example_of_segment_stays_in_the_default_mode(
+    files: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """A parameter of Algorithm 1 switches to the reference mode; the result tells the mode."""
+    _, out, _ = xrecon(capfd, "segment", "--help")
+    example = out.split("Example: ")[1]
+    assert "xrecon segment --ct" in example and "--set" not in example and "--mode" not in example
+    run = ["segment", "--ct", files / "ct.nrrd", "--lung-model", "classical", "--progress", "plain"]
+    for mode, settings in (("robust", []), ("reference", ["--set", "t_p=-950"])):
+        code, out, err = xrecon(capfd, *run, "--output", tmp_path / mode, *settings)
+        assert code == 0, err
+        assert f"PTX-Seg in {mode} mode" in out
 
 
 def test_version_and_usage(capfd: pytest.CaptureFixture[str]):

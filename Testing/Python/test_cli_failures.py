@@ -128,6 +128,40 @@ def test_ct_with_nan_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str
         assert not (tmp_path / "o").exists()
 
 
+def test_two_empty_label_maps_have_no_score(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    empty, full = (np.full((4, 5, 6), value, np.uint8) for value in (0, 1))
+    for name, array in (("mine", empty), ("theirs", empty), ("full", full)):
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / f"{name}.nrrd"))
+    run = ["evaluate", "--labels", "--prediction", tmp_path / "mine.nrrd", "--output", tmp_path / "o"]
+    code, _, err = xrecon(capfd, *run, "--reference", tmp_path / "theirs.nrrd")
+    assert code == cli.BAD_INPUT and "mine.nrrd or theirs.nrrd" in error_line(err)
+    assert "both hold no labels" in err and not (tmp_path / "o").exists()
+    code, _, err = xrecon(capfd, *run, "--reference", tmp_path / "full.nrrd")
+    assert code == 0, err  # nothing found is a score
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (("--set", "t_p=many"), "t_p"),
+        (("--set", "speed=3"), "speed"),
+        (("--mode", "robust", "--set", "t_p=-950"), "t_p"),
+        (("--lung-model", "no-such-model"), "no-such-model"),
+        (("--lung-model", "classical", "gone.pth"), "gone.pth"),
+        (("--lung-model", "model"), "lung"),
+    ],
+)
+def test_segment_refuses_settings_before_it_reads_the_ct(
+    change: tuple[str, ...], word: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.chdir(files)
+    # that the CT is not there would be told as soon as it is read
+    code, _, err = xrecon(capfd, "segment", "--ct", "nobody.nrrd", "--output", tmp_path / "o", *change)
+    assert code == cli.BAD_INPUT and word in error_line(err) and "nobody" not in err
+    assert not (tmp_path / "o").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -71,7 +71,7 @@ MAY_IMPORT = {
 }
 SLICER_MAY_IMPORT = {
     "__init__", "volume", "io", "pipelines", "training.config", "training.status", "physics.geometry",
-    "preprocess.appearance",
+    "preprocess.appearance", "nets.lungmask_published",
 }  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.

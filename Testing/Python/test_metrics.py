@@ -16,7 +16,7 @@ from monai.metrics import (
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from xrecon.evaluation import metrics as m
 from xrecon.evaluation import surface_distance
-from xrecon.evaluation.surface_distance import surface
+from xrecon.preprocess.masks import surface
 from xrecon.volume import InputError
 
 SPACING = (2.5, 0.7, 1.3)

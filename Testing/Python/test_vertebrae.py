@@ -78,6 +78,40 @@ def test_names_come_from_a_table_of_structures(tmp_path):
         read_names(table)
 
 
+@pytest.mark.parametrize(
+    ("reader", "text"),
+    [(read_names, "structure,id\nvertebrae_T12,32\n"), (read_centers, "name,x,y,z\nL1,1,2,3\n")],
+)
+def test_tables_in_another_encoding_are_refused_by_their_name(reader, text, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text(text, encoding="utf-8-sig")  # as spreadsheets save "CSV UTF-8"
+    assert list(reader(table).values()) in (["T12"], [(1.0, 2.0, 3.0)])
+    table.write_text(text, encoding="utf-16")  # as they save "Unicode text"
+    with pytest.raises(InputError, match=r"table\.csv in UTF-8"):
+        reader(table)
+
+
+@pytest.mark.parametrize("value", ["nan", "-inf"])
+def test_a_middle_that_is_not_finite_is_refused_by_its_name(value, tmp_path):
+    table = tmp_path / "centers.csv"
+    table.write_text(f"name,x,y,z\nL1,1,2,3\nL2,4,{value},6\n")
+    with pytest.raises(InputError, match=rf"finite.*'L2' in .*centers\.csv, got .*{value}"):
+        read_centers(table)
+
+
+def test_a_short_row_is_bad_input(tmp_path):
+    table = tmp_path / "structures.csv"
+    table.write_text("id,structure\n32\n")
+    with pytest.raises(InputError, match="columns id and structure"):
+        read_names(table)
+
+
+def test_vertebrae_without_a_command_show_their_help(capfd):
+    code, out, err = xrecon(capfd, "vertebrae")
+    assert code == 0 and not err
+    assert "prepare" in out and "reconstruct" in out
+
+
 def test_vertebrae_of_a_patient_stay_together(tmp_path, capfd):
     data, output = tmp_path / "data", tmp_path / "out"
     rows = ["path,patient,split,labels,licence"]

@@ -28,6 +28,7 @@ import slicer  # noqa: E402
 from PIL import Image  # noqa: E402
 from slicerhost import models3d, plots, views  # noqa: E402
 from xrecon.io.image import write_volume  # noqa: E402
+from xrecon.io.segmentation import PTX_SEGMENTS  # noqa: E402
 from xrecon.physics.chest_phantom import chest_phantom  # noqa: E402
 from xrecon.physics.drr import render_drrs  # noqa: E402
 from xrecon.physics.geometry import ViewGeometry  # noqa: E402
@@ -35,6 +36,7 @@ from xrecon.preprocess.ct import lung_center, remove_table  # noqa: E402
 from XReconSlicerLib.arrangement import arrangementNodes  # noqa: E402
 from XReconSlicerLib.mrml import radiographToNode, volumeToNode  # noqa: E402
 from XReconSlicerLib.scene import setChestWindow, showInSliceViews  # noqa: E402
+from XReconSlicerLib.segments import segmentationToNode  # noqa: E402
 
 PANEL_WIDTH, VIEW_SIZE = 480, 320
 COLORS = 96  # enough for panels and grey slices, and files a third as large
@@ -109,16 +111,57 @@ def shrink(name: str) -> None:
 
 
 def segmentation() -> None:
+    """The result with its slice views and bars; both modes' settings; all CTs; a comparison."""
     slicerhost.reset()
     ct = volumeToNode(PHANTOM.volume, "Chest phantom")
     setChestWindow(ct)
     with views.layout(VIEW_SIZE) as layout:
         widget = slicerhost.openModule("PTXSeg")
-        widget.ui.ctSelector.setCurrentNode(ct)
+        ui = widget.ui
+        ui.ctSelector.setCurrentNode(ct)
         runPanel(widget)
         showInSliceViews(ct)
         save(widget, layout, "PTXSeg")
+        slicerhost.click(ui.plotButton)
+        selected = slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID()
+        picture = plots.savePlot(slicer.mrmlScene.GetNodeByID(selected), "plot-volumes", 440, 300)
+        ui.advancedCollapsibleButton.collapsed = False
+        for button in (ui.outputsCollapsibleButton, ui.inputsCollapsibleButton):
+            button.collapsed = True
+        saveBeside(widget, [picture], "PTXSeg-advanced")
+        ui.modeComboBox.currentIndex = 1
+        save(widget, None, "PTXSeg-reference")
+        ui.modeComboBox.currentIndex = 0
+        ui.advancedCollapsibleButton.collapsed = True
+        compare(widget, ct)
+        batch(widget)
         slicerhost.closeModule("PTXSeg")
+    shrink("PTXSeg")
+
+
+def compare(widget: object, ct: object) -> None:
+    """What was found against the phantom's truth, below the table of quantities."""
+    ui = widget.ui
+    truth = segmentationToNode(PHANTOM.labels, PTX_SEGMENTS, "Truth", reference=ct)
+    ui.comparedSelector.setCurrentNode(widget._parameterNode.outputSegmentation)
+    ui.referenceSelector.setCurrentNode(truth)
+    ui.comparisonCollapsibleButton.collapsed = False
+    click(widget, ui.compareButton)
+    save(widget, None, "PTXSeg-comparison")
+    ui.comparisonCollapsibleButton.collapsed = True
+
+
+def batch(widget: object) -> None:
+    """Two CTs more, of other sizes of pneumothorax, and one that cannot be segmented."""
+    ui = widget.ui
+    for seed, ml in ((4, 0.0), (5, 250.0)):
+        other = chest_phantom(spacing=(4.0, 3.0, 3.0), pneumothorax_ml=ml, side="right", seed=seed).volume
+        volumeToNode(other, f"Phantom {seed}")
+    volumeToNode(PHANTOM.volume.with_array(PHANTOM.volume.array * 0), "Water")
+    ui.batchCollapsibleButton.collapsed = False
+    slicerhost.click(ui.batchButton)
+    slicerhost.wait_until(lambda: not widget.batchBox.isRunning, timeout=900)
+    save(widget, None, "PTXSeg-batch")
 
 
 def training() -> None:

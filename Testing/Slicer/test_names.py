@@ -110,7 +110,7 @@ def test_a_name_that_slicer_lacks_is_found(tmp_path: Path) -> None:
 INPUTS = ("QPushButton", "QCheckBox", "QComboBox", "QSpinBox", "QDoubleSpinBox", "qMRMLNodeComboBox",
           "ctkPathLineEdit", "QLineEdit")  # fmt: skip
 # The panels whose controls are finished; the others follow.
-FINISHED = ("XReconSlicer.ui", "RadiographView.ui")
+FINISHED = ("XReconSlicer.ui", "RadiographView.ui", "PTXSeg.ui")
 
 
 @pytest.mark.parametrize("name", FINISHED)

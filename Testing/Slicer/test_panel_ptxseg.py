@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import qt
 import slicer
 import slicerhost
 from panel_inputs import collapsedChest, leftovers, misbehave, names
 from xrecon.io.segmentation import PTX_SEGMENTS
-from xrecon.pneumothorax.parameters import PtxParameters
+from xrecon.pipelines import DEFAULT_LUNG_MODELS
+from xrecon.pneumothorax.segment import PtxParameters, RobustParameters
 from xrecon.volume import InputError, Quantity, Volume
 from XReconSlicerLib.mrml import volumeToNode
 from XReconSlicerLib.scene import markSynthetic
@@ -40,7 +42,7 @@ def lungs(widget: object, ct: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLS
     labels = collapsedChest()[1]
     two = labels.with_array(np.where(labels.array == 4, 2, labels.array))
     node = segmentationToNode(two, PTX_SEGMENTS[:2], "My lungs", reference=ct)
-    widget.ui.lungSourceComboBox.currentIndex = 2
+    widget.ui.lungSourceComboBox.currentIndex = 1
     widget.ui.lungsSelector.setCurrentNode(node)
     return node
 
@@ -48,6 +50,13 @@ def lungs(widget: object, ct: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLS
 def apply(widget: object) -> None:
     slicerhost.click(widget.ui.applyButton)
     slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=60)
+
+
+def tickOnly(widget: object, *keys: str) -> None:
+    """Ticks these lung models and no others, as a user does in the list."""
+    view, models = widget.ui.lungModelsList, widget.lungBox._models
+    for row, model in enumerate(models):
+        view.item(row).setCheckState(qt.Qt.Checked if model.key in keys else qt.Qt.Unchecked)
 
 
 def masks(node: slicer.vtkMRMLSegmentationNode, ct: slicer.vtkMRMLScalarVolumeNode) -> dict[str, np.ndarray]:
@@ -70,7 +79,7 @@ def test_apply_says_what_is_missing(widget: object) -> None:
     node = volumeToNode(collapsedChest()[0], "Chest")
     ui.ctSelector.setCurrentNode(node)
     assert ui.applyButton.enabled and not ui.lungsSelector.enabled
-    ui.lungSourceComboBox.currentIndex = 2
+    ui.lungSourceComboBox.currentIndex = 1
     assert ui.lungsSelector.enabled and not ui.applyButton.enabled
     assert ui.applyButton.toolTip == "Choose the segmentation that holds the lungs."
 
@@ -109,15 +118,28 @@ def test_the_given_lungs_are_not_overwritten(widget: object, lungs: slicer.vtkMR
     assert not widget.ui.applyButton.enabled and "overwritten" in widget.ui.applyButton.toolTip
 
 
-def test_the_defaults_are_those_of_the_algorithm(widget: object) -> None:
+@pytest.mark.parametrize(("row", "cls"), [(0, RobustParameters), (1, PtxParameters)])
+def test_the_defaults_are_those_of_the_algorithm(widget: object, row: int, cls: type) -> None:
+    widget.ui.modeComboBox.currentIndex = row
     settings = widget.logic.settingsOf(widget._parameterNode)
-    assert PtxParameters(**settings) == PtxParameters()
-    assert set(settings) == set(PtxParameters.model_fields)
+    assert cls(**settings) == cls() and set(settings) == set(cls.model_fields)
+    assert tuple(json.loads(widget._parameterNode.lungModels)) == DEFAULT_LUNG_MODELS
 
 
-def test_restore_defaults_leaves_the_inputs_alone(widget: object, ct: slicer.vtkMRMLScalarVolumeNode) -> None:
+def test_each_mode_shows_its_own_settings(widget: object) -> None:
     ui = widget.ui
     ui.advancedCollapsibleButton.collapsed = False
+    assert not ui.robustWidget.isHidden() and ui.referenceWidget.isHidden()
+    assert ui.freeAirSpinBox.text == "measured in the CT"
+    ui.modeComboBox.currentIndex = 1
+    assert ui.robustWidget.isHidden() and not ui.referenceWidget.isHidden()
+
+
+def test_defaults_leaves_the_inputs_and_the_other_mode_alone(widget: object, ct: object) -> None:
+    ui = widget.ui
+    ui.advancedCollapsibleButton.collapsed = False
+    ui.layerSpinBox.value = 2.0
+    ui.modeComboBox.currentIndex = 1
     ui.airThresholdSpinBox.value = -930.0
     ui.connectivityComboBox.currentIndex = 2
     slicerhost.click(ui.stayInsideCheckBox)
@@ -126,29 +148,41 @@ def test_restore_defaults_leaves_the_inputs_alone(widget: object, ct: slicer.vtk
     slicerhost.click(ui.defaultsButton)
     assert PtxParameters(**widget.logic.settingsOf(widget._parameterNode)) == PtxParameters()
     assert ui.airThresholdSpinBox.value == -950.0
-    assert ui.ctSelector.currentNode() is ct
+    assert ui.ctSelector.currentNode() is ct and ui.layerSpinBox.value == 2.0
+
+
+def commandOf(widget: object) -> tuple[list[str], dict[str, object]]:
+    """The arguments that Apply gives to the command that echoes them, and the settings among them."""
+    apply(widget)
+    arguments = json.loads(widget.ui.statusLabel.text)
+    given = [
+        value.partition("=") for name, value in zip(arguments, arguments[1:], strict=False) if name == "--set"
+    ]
+    return arguments, {name: json.loads(value) for name, _equals, value in given}
 
 
 def test_every_setting_reaches_the_command(
     widget: object, ct: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     misbehave(monkeypatch, tmp_path, "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)")
+    widget.ui.freeAirSpinBox.value = -990.0
+    slicerhost.click(widget.ui.recoverCheckBox)
+    arguments, settings = commandOf(widget)
+    assert RobustParameters(**settings) == RobustParameters(air_hu=-990.0, recover=False)
+    assert arguments[arguments.index("--mode") + 1] == "robust" and "--report" in arguments
+    assert arguments[arguments.index("--lung-model") + 1] == "lungs-unet"
+    assert arguments[arguments.index("--device") + 1] == "auto"
+    widget.ui.modeComboBox.currentIndex = 1
     widget.ui.airThresholdSpinBox.value = -930.0
     widget.ui.seedsComboBox.currentIndex = 1
-    widget.ui.lungSourceComboBox.currentIndex = 1
-    apply(widget)
-    arguments = json.loads(widget.ui.statusLabel.text)
-    given = [
-        value.partition("=") for name, value in zip(arguments, arguments[1:], strict=False) if name == "--set"
-    ]
-    settings = {name: json.loads(value) for name, _equals, value in given}
+    arguments, settings = commandOf(widget)
     assert PtxParameters(**settings) == PtxParameters(t_p=-930.0, seeds="eight corners")
-    assert arguments[arguments.index("--lung-model") + 1] == "classical"
-    assert arguments[arguments.index("--device") + 1] == "auto"
+    assert arguments[arguments.index("--mode") + 1] == "reference"
 
 
 # ---- Apply --------------------------------------------------------------------------------------
 def test_apply_segments_and_measures(widget: object, ct: object, lungs: object) -> None:
+    widget.ui.modeComboBox.currentIndex = 1  # of this phantom the reference mode finds the truth
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "Study")
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(ct), study)
@@ -169,10 +203,10 @@ def test_apply_segments_and_measures(widget: object, ct: object, lungs: object) 
         for r in range(table.GetNumberOfRows())
         if table.GetCellText(r, 2) in ("lung_volume", "air_volume")
     }
-    # a column with gaps (what does not apply) shows four digits
-    assert rows["lung", "right"] == float(f"{ml[1]:.4g}")
-    assert rows["lung", "left"] == float(f"{ml[2]:.4g}")
-    assert rows["pneumothorax", "left"] == float(f"{ml[4]:.4g}")
+    # a column with gaps (what does not apply) shows six digits
+    assert rows["lung", "right"] == float(f"{ml[1]:.6g}")
+    assert rows["lung", "left"] == float(f"{ml[2]:.6g}")
+    assert rows["pneumothorax", "left"] == float(f"{ml[4]:.6g}")
     assert rows["pneumothorax", "right"] == 0.0
     share = 100 * ml[4] / (ml[4] + ml[2])
     assert f"Left: {ml[4]:.0f} ml air, {ml[2]:.0f} ml lung, {share:.1f} %" in widget.ui.resultLabel.text
@@ -194,7 +228,7 @@ def test_the_3d_button_shows_the_surfaces(widget: object, ct: object, lungs: obj
 
 
 def test_thresholds_find_the_lungs_without_a_network(widget: object, ct: object) -> None:
-    widget.ui.lungSourceComboBox.currentIndex = 1
+    tickOnly(widget, "classical")
     apply(widget)
     assert slicerhost.messages == []
     found = masks(widget._parameterNode.outputSegmentation, ct)
@@ -207,8 +241,7 @@ def test_thresholds_find_the_lungs_without_a_network(widget: object, ct: object)
 def test_the_console_gives_what_the_panel_gives(widget: object, ct: object, lungs: object) -> None:
     apply(widget)
     panel = masks(widget._parameterNode.outputSegmentation, ct)
-    settings = widget.logic.settingsOf(widget._parameterNode)
-    node = widget.logic.segment(ct, "segmentation", lungs, **settings)
+    node = widget.logic.segment(ct, lungs)
     console = masks(node, ct)
     assert console.keys() == panel.keys()
     assert all(np.array_equal(console[name], panel[name]) for name in panel)
@@ -216,16 +249,15 @@ def test_the_console_gives_what_the_panel_gives(widget: object, ct: object, lung
     other = node.GetNodeReference("XRecon.table")
     for row in range(6):
         assert [other.GetCellText(row, c) for c in range(4)] == [table.GetCellText(row, c) for c in range(4)]
-    less = masks(widget.logic.segment(ct, "segmentation", lungs, t_p=-1100), ct)
+    less = masks(widget.logic.segment(ct, lungs, mode="reference", t_p=-1100), ct)
     assert not less["left pneumothorax"].any()
-    with pytest.raises(InputError, match="Choose the segmentation"):
-        widget.logic.segment(ct, "segmentation")
+    with pytest.raises(InputError, match="one or more lung models"):
+        widget.logic.segment(ct, lungModels=())
 
 
 def test_what_comes_from_a_synthetic_ct_is_synthetic(widget: object, ct: object, lungs: object) -> None:
     markSynthetic(ct, "made up")
-    settings = widget.logic.settingsOf(widget._parameterNode)
-    node = widget.logic.segment(ct, "segmentation", lungs, **settings)
+    node = widget.logic.segment(ct, lungs)
     for result in (node, node.GetNodeReference("XRecon.table")):
         assert result.GetAttribute("XRecon.synthetic") == "yes"
         assert "synthetic" in result.GetDescription()
@@ -235,7 +267,7 @@ def test_what_comes_from_a_synthetic_ct_is_synthetic(widget: object, ct: object,
 def test_a_ct_without_lungs_gives_one_sentence_and_leaves_nothing(widget: object) -> None:
     water = Volume(np.zeros((9, 9, 9), np.int16), (6.0,) * 3, quantity=Quantity.HU)
     widget.ui.ctSelector.setCurrentNode(volumeToNode(water, "water"))
-    widget.ui.lungSourceComboBox.currentIndex = 1
+    tickOnly(widget, "classical")
     apply(widget)
     ((kind, text),) = slicerhost.messages
     assert kind == "error" and "Traceback" not in text
@@ -258,7 +290,7 @@ def test_cancel_ends_the_job_and_leaves_nothing(
 ) -> None:
     misbehave(monkeypatch, tmp_path, "say(event='progress', stage='lungs', fraction=0.5)\ntime.sleep(60)")
     slicerhost.click(widget.ui.applyButton)
-    slicerhost.wait_until(lambda: widget.ui.progressBar.value == 50)
+    slicerhost.wait_until(lambda: widget.ui.progressBar.value > 20)  # half of the lungs
     slicerhost.click(widget.ui.cancelButton)
     slicerhost.wait_until(lambda: not widget.jobPanel.isRunning)
     assert widget.ui.statusLabel.text == "Cancelled."

@@ -48,6 +48,7 @@ class JobPanel:
         self.stateChanged = Signal()
         self.graceMs = 0
         self._overall = OverallProgress({})
+        self._onEndedBadly: Callable[[str], None] | None = None
         ui.cancelButton.connect("clicked(bool)", self.cancel)
         ui.cancelButton.enabled = False
         ui.progressBar.visible = False
@@ -62,22 +63,28 @@ class JobPanel:
         prepare: Callable[[], CliJob],
         onFinished: Callable[[dict], str],
         graceMs: int = 0,
-        stages: Mapping[str, float] | None = None,
+        stages: Mapping[str, float] | OverallProgress | None = None,
+        onEndedBadly: Callable[[str], None] | None = None,
     ) -> None:
         """Installs packages if needed, prepares the job and starts it; shows an error instead of raising it.
 
         :param prepare: makes the job, e.g. by writing nodes to files.
         :param onFinished: loads the result; gives the text of the status line.
         :param graceMs: time the job gets to save its state when it is cancelled.
-        :param stages: the job's stages in order and their shares of the time, for one bar over all.
+        :param stages: the job's stages in order and their shares of the time, for one bar over all; or
+            the bar of several jobs.
+        :param onEndedBadly: is told the error of a job that failed, in place of the user, or "" when it was
+            cancelled or not started.
         """
         if self.isRunning:
             return
         self.graceMs = graceMs
+        self._onEndedBadly = onEndedBadly
         self.ui.logBox.clear()
         try:
             if not ensurePackages():
                 self.ui.statusLabel.text = _("Not started: the packages were not installed.")
+                self._tellEnd("")
                 return
             with slicer.util.WaitCursor():
                 job = prepare()
@@ -90,7 +97,7 @@ class JobPanel:
         job.finished.connect(lambda result: self._onFinished(result, onFinished))
         job.failed.connect(self._onFailed)
         job.cancelled.connect(self._onCancelled)
-        self._overall = OverallProgress(stages or {})
+        self._overall = stages if isinstance(stages, OverallProgress) else OverallProgress(stages or {})
         self._showRunning(True)
         self.ui.statusLabel.text = _("Starting...")
         job.start()
@@ -144,6 +151,7 @@ class JobPanel:
     def _onCancelled(self) -> None:
         self._stop()
         self.ui.statusLabel.text = _("Cancelled.")
+        self._tellEnd("")
 
     def _stop(self) -> None:
         self.job = None
@@ -158,8 +166,17 @@ class JobPanel:
     def _showFailure(self, message: str) -> None:
         logging.error("XRecon: %s", message)
         self.ui.statusLabel.text = message
+        if self._tellEnd(message):
+            return
         details = self.ui.logBox.plainText or None
         slicer.util.errorDisplay(message, windowTitle="XRecon", detailedText=details)
+
+    def _tellEnd(self, message: str) -> bool:
+        """Tells whoever started the job of its bad end; False when nobody wants to know."""
+        tell, self._onEndedBadly = self._onEndedBadly, None
+        if tell is not None:
+            tell(message)
+        return tell is not None
 
 
 # ---- models of the trainer -----------------------------------------------------------------------

@@ -16,12 +16,12 @@ from xrecon.volume import InputError, Volume
 
 from XReconSlicerLib.install import requirePackages
 from XReconSlicerLib.jobs import CliJob
+from XReconSlicerLib.lung_models import DEFAULT_KEYS
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, isLinearlyPlaced, volumeFromNode
 from XReconSlicerLib.scene import markSynthetic, placeBeside, tableToNode
 from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
 
-# Where the lungs come from; the names of the panel's choices.
-NETWORK, CLASSICAL, SEGMENTATION = "network", "classical", "segmentation"
+TABLE_ROLE = ATTRIBUTE_PREFIX + "table"
 NOTICE = _(
     "Measured by PTX-Seg (XRecon). Check the contours: no setting is validated for small pneumothorax."
 )
@@ -53,43 +53,34 @@ def ctOf(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
     return volumeFromNode(node).require_finite(f"'{node.GetName()}'")
 
 
-def lungsOf(
-    lungSource: str,
-    lungsNode: slicer.vtkMRMLSegmentationNode | None,
-    ctNode: slicer.vtkMRMLScalarVolumeNode,
-) -> Volume | None:
-    """The given lungs as labels on the CT's grid; None when they are to be found."""
-    if lungSource != SEGMENTATION:
-        return None
-    if lungsNode is None:
-        raise InputError(_("Choose the segmentation that holds the lungs."))
-    return lungsFromNode(lungsNode, ctNode)
-
-
 def segmentationJob(
     ctNode: slicer.vtkMRMLScalarVolumeNode,
-    lungSource: str = NETWORK,
     lungsNode: slicer.vtkMRMLSegmentationNode | None = None,
-    parameters: Mapping[str, Any] | None = None,
+    lungModels: Sequence[str] = DEFAULT_KEYS,
+    mode: str = "robust",
+    settings: Mapping[str, Any] | None = None,
     device: str = "auto",
+    withReport: bool = True,
 ) -> CliJob:
     """The job `xrecon segment` for a CT node.
 
-    :param lungSource: NETWORK, CLASSICAL (thresholds, no weights) or SEGMENTATION (`lungsNode`).
-    :param parameters: of PTX-Seg, by the names of `xrecon.pneumothorax.parameters.PtxParameters`.
+    :param lungsNode: segmentation with the lungs; None: they are found by `lungModels`, united.
+    :param lungModels: as `--lung-model` takes them.
+    :param mode: "robust" or "reference" (Algorithm 1 of the paper); settings: of the mode, by name.
     """
     ct = ctOf(ctNode)
-    lungs = lungsOf(lungSource, lungsNode, ctNode)
+    lungs = lungsFromNode(lungsNode, ctNode) if lungsNode else None
 
     def arguments(folder: Path) -> list[object]:
         write_volume(ct, folder / "ct.nrrd")
-        options: list[object] = ["--device", device]
+        options: list[object] = ["--device", device, "--mode", mode, *(["--report"] if withReport else [])]
         if lungs is not None:
             write_volume(lungs, folder / "lungs.nrrd")
             options += ["--lungs", folder / "lungs.nrrd"]
-        elif lungSource == CLASSICAL:
-            options += ["--lung-model", CLASSICAL]
-        for name, value in (parameters or {}).items():
+        else:
+            for model in lungModels:
+                options += ["--lung-model", model]
+        for name, value in (settings or {}).items():
             options += ["--set", f"{name}={json.dumps(value)}"]
         return ["segment", "--ct", folder / "ct.nrrd", *options, "--output", folder / "out"]
 
@@ -127,7 +118,7 @@ def addSegmentation(
         labels, segments, "" if segmentationNode else name, segmentationNode, ctNode
     )
     table = tableToNode(header, rows, "" if tableNode else _("{name} volumes").format(name=name), tableNode)
-    segmentation.SetNodeReferenceID(ATTRIBUTE_PREFIX + "table", table.GetID())
+    segmentation.SetNodeReferenceID(TABLE_ROLE, table.GetID())
     for node in (segmentation, table):
         node.SetDescription(NOTICE)
         if ctNode.GetAttribute(SYNTHETIC_ATTRIBUTE):
@@ -137,27 +128,36 @@ def addSegmentation(
 
 
 def describeQuantities(numbers: Mapping[str, Any]) -> str:
-    """Volumes and occupancy per side, and the warnings, a line each."""
-    quantities = numbers["quantities"]
+    """Volumes, occupancy and largest distance per side, and the warnings, a line each."""
+    quantities, measures = numbers["quantities"], numbers.get("measures", {})
     lines = []
     for side, title in (("right", _("Right")), ("left", _("Left"))):
         share = quantities[f"{side}_occupancy_percent"]
-        lines.append(
-            _("{side}: {air:.0f} ml air, {lung:.0f} ml lung, {share} of the hemithorax").format(
-                side=title,
-                air=quantities[f"{side}_pneumothorax_ml"],
-                lung=quantities[f"{side}_lung_ml"],
-                share="-" if share is None else f"{share:.1f} %",
-            )
+        text = _("{side}: {air:.0f} ml air, {lung:.0f} ml lung, {share} of the hemithorax").format(
+            side=title,
+            air=quantities[f"{side}_pneumothorax_ml"],
+            lung=quantities[f"{side}_lung_ml"],
+            share="-" if share is None else f"{share:.1f} %",
         )
-    return "\n".join([*lines, *numbers.get("warnings", [])])
+        distance = measures.get(side, {}).get("largest_interpleural_distance", {}).get("value")
+        if distance:
+            text += _(", largest interpleural distance {mm:.0f} mm").format(mm=distance)
+        lines.append(text)
+    return "\n".join([*lines, *(_("Warning: {text}").format(text=w) for w in warningsOf(numbers))])
+
+
+def warningsOf(numbers: Mapping[str, Any]) -> list[str]:
+    """What the user must know of a result, a sentence each."""
+    hint = numbers.get("measures", {}).get("tension_hint")
+    return [*([hint] if hint else []), *numbers.get("warnings", [])]
 
 
 def segment(
     ctNode: slicer.vtkMRMLScalarVolumeNode,
-    lungSource: str = NETWORK,
     lungsNode: slicer.vtkMRMLSegmentationNode | None = None,
-    parameters: Mapping[str, Any] | None = None,
+    lungModels: Sequence[str] = DEFAULT_KEYS,
+    mode: str = "robust",
+    settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
     tableNode: slicer.vtkMRMLTableNode | None = None,
@@ -171,9 +171,8 @@ def segment(
     from xrecon import pipelines
 
     ct = ctOf(ctNode)
-    models = (pipelines.CLASSICAL_LUNGS,) if lungSource == CLASSICAL else pipelines.DEFAULT_LUNG_MODELS
-    lungs = lungsOf(lungSource, lungsNode, ctNode)
-    result = pipelines.segment(ct, lungs, models, parameters, device)
+    lungs = lungsFromNode(lungsNode, ctNode) if lungsNode else None
+    result = pipelines.segment(ct, lungs, tuple(lungModels), dict(settings or {}), device, mode=mode)
     rows = result.measures.rows()
     header = list(rows[0])
     cells = [["" if row[key] is None else str(row[key]) for key in header] for row in rows]

@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 RECONSTRUCTION_STAGES = {
     "read": 0.05, "load": 0.25, "prepare": 0.1, "reconstruct": 0.35, "reproject": 0.15, "write": 0.1,
 }  # fmt: skip
+# Stages of `xrecon segment`.
+SEGMENTATION_STAGES = {"read": 0.03, "lungs": 0.47, "ptx-seg": 0.3, "measure": 0.12, "write": 0.08}
 # Before, a guess from what has passed is worth nothing.
 TELL_AFTER_SECONDS, TELL_AFTER_SHARE = 3.0, 0.05
 
@@ -21,20 +23,26 @@ class OverallProgress:
     def __init__(self, shares: Mapping[str, float], clock: Callable[[], float] = time.monotonic) -> None:
         self._shares, self._clock = dict(shares), clock
         self._started = clock()
+        self._part, self._parts = 0, 1
         self.fraction = 0.0
+
+    def startPart(self, part: int, parts: int) -> None:
+        """What is updated from now on is the one numbered `part`, from 0, of several equal parts."""
+        self._part, self._parts = part, parts
+        self.fraction = part / parts
 
     def update(self, stage: str, fraction: float) -> float:
         """The share of the whole job that is done; within a job of known stages it never goes back."""
         if stage not in self._shares:
-            self.fraction = fraction
-            return fraction
+            self.fraction = (self._part + fraction) / self._parts
+            return self.fraction
         before = 0.0
         for name, share in self._shares.items():
             if name == stage:
                 break
             before += share
         done = (before + self._shares[stage] * fraction) / sum(self._shares.values())
-        self.fraction = max(self.fraction, done)
+        self.fraction = max(self.fraction, (self._part + done) / self._parts)
         return self.fraction
 
     @property

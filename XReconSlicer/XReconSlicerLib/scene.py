@@ -51,7 +51,7 @@ def tableToNode(
 ) -> slicer.vtkMRMLTableNode:
     """A table node with one text or number column per header entry; `node` is overwritten when given.
 
-    A column becomes a number column when every entry reads as a number; one with gaps becomes text with four
+    A column becomes a number column when every entry reads as a number; one with gaps becomes text with six
     digits, since a number column would show the gaps as "nan".
     """
     if node is None:
@@ -78,6 +78,6 @@ def _column(title: str, entries: Sequence[str]) -> vtk.vtkAbstractArray:
 
 def _short(entry: str) -> str:
     try:
-        return f"{float(entry):.4g}"
+        return f"{float(entry):.6g}"
     except ValueError:
         return entry

@@ -135,7 +135,7 @@ def reconstruct(
         tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
 
 
-@app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --set t_p=-950"))
+@app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --report"))
 def segment(
     ct: Ct,
     output: Output,

@@ -12,8 +12,16 @@ from xrecon.outcome import tell
 from xrecon.progress import ProgressMode, Reporter
 
 app = typer.Typer(
-    help="Single vertebrae: prepare labelled CTs for training, reconstruct a spine.", no_args_is_help=True
+    help="Single vertebrae: prepare labelled CTs for training, reconstruct a spine.",
+    invoke_without_command=True,
 )
+
+
+@app.callback()
+def _top(context: typer.Context) -> None:
+    # as bare `xrecon`: typer's no_args_is_help would make it wrong usage
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command(epilog="Example: xrecon vertebrae prepare --data spines --output vertebrae")

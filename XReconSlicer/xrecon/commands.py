@@ -179,23 +179,31 @@ def segment(
     *,
     report_page: bool = False,
 ) -> Outcome:
-    """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page."""
+    """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page.
+
+    Raises InputError as `pipelines.segment`; for wrong settings and lung models before the CT is read.
+    """
     from xrecon import pipelines, segmentation_report
     from xrecon.io.image import read_volume
     from xrecon.io.segmentation import uncropped_labels
+    from xrecon.pneumothorax.lungs_chosen import require_lung_models
+    from xrecon.pneumothorax.segment import parameters_of
 
+    settings = parameters_of(mode, parameters)
+    if lungs is None:
+        require_lung_models(lung_models)
     with output_folder(output) as folder:
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, parameters, device, progress, mode)
+        result = pipelines.segment(volume, given, lung_models, settings, device, progress)
         progress("write", 0.0, str(output))
         files = write_segmentation_files(result, folder, "segmentation", ct.name)
         numbers = segmentation_numbers(result, ct.name)
         if report_page:
             command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
             files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
-    text = segmentation_report.text(result.measures)
+    text = segmentation_report.text(result)
     return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
 
 
@@ -207,9 +215,12 @@ def _segment_command(
     parameters: Mapping[str, Any],
     mode: str,
 ) -> str:
-    """The command line that makes the same again."""
-    words = ["xrecon", "segment", "--ct", str(ct), "--output", str(output), "--mode", mode]
-    words += ["--lungs", str(lungs)] if lungs else ["--lung-model", *lung_models]
+    """The command line that makes the same again, for the page: names of files, since pages are shared and
+    the folders on this computer may name a patient.
+    """
+    words = ["xrecon", "segment", "--ct", ct.name, "--output", output.name or ".", "--mode", mode]
+    models = [Path(model).name for model in lung_models]
+    words += ["--lungs", lungs.name] if lungs else ["--lung-model", *models]
     settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
     return shlex.join([*words, *(["--set", *settings] if settings else []), "--report"])
 

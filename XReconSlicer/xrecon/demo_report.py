@@ -74,9 +74,9 @@ def _report(walk: Walk, numbers: Mapping[str, Any]) -> ReportData:
 
 
 def _command(walk: Walk) -> str:
-    """The command that makes the same again, for a shell in the same folder."""
-    words = ["xrecon", "demo", *(["--ct", str(walk.source.path)] if walk.source.path else [])]
-    return shlex.join([*words, "--model", walk.model])
+    """The command that makes the same again; names of files without their folders, since pages are shared."""
+    words = ["xrecon", "demo", *(["--ct", walk.source.path.name] if walk.source.path else [])]
+    return shlex.join([*words, "--model", Path(walk.model).name])
 
 
 # -- tables --------------------------------------------------------------------------------------

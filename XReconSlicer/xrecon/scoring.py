@@ -30,7 +30,10 @@ SUMMARY, TABLE = "evaluation.json", "evaluation.csv"
 def compare_files(
     prediction: Path, reference: Path, output: Path, labels: bool, progress: ProgressCallback
 ) -> Outcome:
-    """The metrics of one volume file against another; segments of two segmentations match by name."""
+    """The metrics of one volume file against another; segments of two segmentations match by name.
+
+    Raises InputError as `pipelines.evaluate`, and for label maps that both hold nothing where both reach.
+    """
     from xrecon.io.image import read_volume
     from xrecon.io.segmentation import read_by_name
 
@@ -45,6 +48,11 @@ def compare_files(
             first, second = read_volume(prediction, quantity), read_volume(reference, quantity)
         progress("evaluate", 0.0, "comparing")
         metrics = evaluate(first, second) if labels else evaluate_with_body(first, second)
+        if labels and not metrics:
+            raise InputError(
+                f"expected labels in {prediction.name} or {reference.name} where both reach: "
+                "both hold no labels there"
+            )
         row = {"prediction": prediction.name, "reference": reference.name, **metrics}
         numbers = {"subjects": [row], **({"segments": segments} if segments else {})}
         _write(folder, numbers, [row])

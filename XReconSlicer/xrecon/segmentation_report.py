@@ -40,6 +40,11 @@ INDICES = {
     "rhea_estimate": "Rhea, estimated from CT",
 }
 
+MODE_LINES = {
+    "robust": "PTX-Seg in robust mode.",
+    "reference": "PTX-Seg in reference mode (the paper's Algorithm 1).",
+}
+
 
 def write(result: Segmentation, volume: Volume, source: str, command: str, folder: Path) -> Path:
     """Writes `report.html` into the folder. source: name of the CT; command: what makes this again."""
@@ -180,9 +185,10 @@ def _frontal(point: tuple[float, float], volume: Volume) -> tuple[float, float, 
     return (point[0], float(volume.center[1]), point[1])
 
 
-def text(measures: PtxMeasures) -> str:
-    """The result for a terminal: a sentence for each side, then the quantities."""
-    lines = [summary(measures, side) for side in ("right", "left")]
+def text(result: Segmentation) -> str:
+    """The result for a terminal: the mode, a sentence for each side, then the quantities."""
+    measures = result.measures
+    lines = [MODE_LINES[result.mode], *(summary(measures, side) for side in ("right", "left"))]
     lines += [f"{_name(m)}: {_cell(m)} {m.unit}" for m in measures.measures if m.value is not None]
     return "\n".join([*lines, *([measures.hint] if measures.hint else [])])
 

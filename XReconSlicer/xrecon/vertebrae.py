@@ -7,7 +7,6 @@ picked by the user, in a test they come from the CT's label map (`xrecon vertebr
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
+from xrecon.io.table import read_rows
 from xrecon.outcome import Outcome, ProgressCallback
 from xrecon.pipelines import NOT_FOR_DIAGNOSIS, Reconstruction, reconstruct
 from xrecon.preprocess.ct import AIR_HU, resample
@@ -156,14 +156,17 @@ def prepare(
 def read_centers(path: Path, ct: str | None = None) -> dict[str, Point]:
     """Middles of vertebrae from a CSV with the columns name, x, y, z (LPS mm) and perhaps ct.
 
-    ct: only the rows of this CT. Raises InputError for a table without them, or with a name twice.
+    ct: only the rows of this CT. Raises InputError for a table without them, with a number that is not
+    finite, with a name twice, or that is not in UTF-8.
     """
-    with Path(path).open(newline="", encoding="utf-8-sig") as stream:
-        rows = [row for row in csv.DictReader(stream) if ct is None or row.get("ct") == ct]
+    rows = [row for row in read_rows(path) if ct is None or row.get("ct") == ct]
     try:
         centers = {row["name"]: (float(row["x"]), float(row["y"]), float(row["z"])) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"expected columns name, x, y, z with numbers in {path}: {error}") from error
+    for name, point in centers.items():
+        if not np.isfinite(point).all():
+            raise InputError(f"expected finite x, y, z of the vertebra {name!r} in {path}, got {point}")
     if not centers or len(centers) < len(rows):
         raise InputError(
             f"expected each vertebra once in {path}, got {[row['name'] for row in rows]}"

@@ -31,7 +31,8 @@ CLASSES = {
     "QObject": _names("", "objectName", "connect disconnect blockSignals property setProperty deleteLater"),
     "QWidget": _names(
         "QObject",
-        "enabled visible toolTip minimumSize maximumHeight minimumHeight sizePolicy styleSheet palette",
+        "enabled visible toolTip minimumSize maximumSize maximumHeight minimumHeight sizePolicy styleSheet "
+        "palette",
         "show hide setLayout layout isHidden setVisible setEnabled setToolTip update resize",
     ),
     "QAbstractButton": _names(
@@ -56,6 +57,12 @@ CLASSES = {
         "value minimum maximum singleStep prefix suffix decimals",
         "setRange",
         "valueChanged(double)",
+    ),
+    "QListWidget": _names(
+        "QWidget",
+        "count currentRow",
+        "addItem clear item",
+        "itemChanged(QListWidgetItem*) currentRowChanged(int)",
     ),
     "QLabel": _names(
         "QWidget", "text wordWrap pixmap alignment buddy textFormat", "clear setPixmap setText setBuddy"
@@ -139,6 +146,7 @@ QT = {
     "QColor": "",
     "QDesktopServices": "openUrl",
     "QFileDialog": "getExistingDirectory getOpenFileName getSaveFileName",
+    "QListWidgetItem": "checkState setCheckState setToolTip",
     "QPixmap": "isNull loadFromData scaledToWidth width",
     "QProcess": "CrashExit FailedToStart NotRunning Running start state",
     "QProcessEnvironment": "systemEnvironment insert value",

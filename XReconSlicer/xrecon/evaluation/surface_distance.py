@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xrecon.preprocess.masks import surface
 from xrecon.volume import InputError
 
 NEAR_STEPS = 8.0
@@ -23,19 +24,6 @@ NEAR_STEPS = 8.0
 MAX_SURFACE_SHARE = 0.05
 # ... nor for more far points than this.
 MAX_FAR_POINTS = 500
-
-
-def surface(mask: np.ndarray) -> np.ndarray:
-    """The voxels of a mask with a face neighbour outside it; beyond the image is outside."""
-    inside = np.asarray(mask) != 0
-    core = np.zeros(inside.shape, bool)
-    if min(inside.shape) > 2:
-        middle = (slice(1, -1),) * inside.ndim
-        core[middle] = inside[middle]
-        for axis in range(inside.ndim):
-            for shifted in (slice(None, -2), slice(2, None)):
-                core[middle] &= inside[(*middle[:axis], shifted, *middle[axis + 1 :])]
-    return inside & ~core
 
 
 def surface_distances(

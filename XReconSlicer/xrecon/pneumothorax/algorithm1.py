@@ -97,6 +97,7 @@ def algorithm1(
     m_p = _air(hu, m_l & ~outside, box, settings, view.spacing)
     m_l |= m_p
     labels = sides.nearest_side(given[box], m_l, view.spacing, settings.k_l + max(view.spacing))
+    sides.one_side_a_piece(labels, m_p)
     np.add(labels, RIGHT_AIR - RIGHT_LUNG, out=labels, where=m_p)
     warnings += doubts.about_air(hu[box], labels, settings)
     whole = np.zeros(hu.shape, np.uint8)

@@ -55,8 +55,9 @@ def render(
 
 
 def _along(normal: Sequence[np.ndarray], sigma: Sequence[float]) -> np.ndarray:
-    """Standard deviation along the normals of an anisotropic Gaussian."""
-    return np.sqrt(sum((n * s) ** 2 for n, s in zip(normal, sigma, strict=True)))
+    """Standard deviation along the normals of an anisotropic Gaussian; without a normal the least."""
+    along = np.sqrt(sum((n * s) ** 2 for n, s in zip(normal, sigma, strict=True)))
+    return np.maximum(along, min(sigma))
 
 
 def _step(x: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def _wide_step(above_mm: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 
 def _sharp_air(state: Collapse, normal: Sequence[np.ndarray], spacing: Sequence[float]) -> np.ndarray:
     """Share of free air of the voxels as boxes: at least a half exactly in `state.air`."""
-    width = sum(np.abs(n) * s for n, s in zip(normal, spacing, strict=True))
+    width = np.maximum(sum(np.abs(n) * s for n, s in zip(normal, spacing, strict=True)), min(spacing))
     share = np.clip(state.gap_mm / width + 0.5, 0.0, 1.0)
     share = np.where(state.air, np.maximum(share, 0.5), np.minimum(share, 0.4999))
     share[state.fluid] = 0.0

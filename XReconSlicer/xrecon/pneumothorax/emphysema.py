@@ -10,7 +10,6 @@ from xrecon.pneumothorax.grids import SIDES, require_hu, require_lungs
 from xrecon.pneumothorax.scanner import make_noise, measure_grain
 from xrecon.volume import InputError, Quantity, Volume
 
-LAA_HU = -950.0
 # What destroyed lung is: nearly air, some septa and vessels left.
 LOW_HU = -975.0
 BULLA_HU = -992.0

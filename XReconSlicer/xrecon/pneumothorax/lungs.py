@@ -18,6 +18,8 @@ from xrecon.volume import InputError, Quantity, Volume
 __all__ = ["classical_lungs", "given_lungs", "segment_lungs", "split_left_right", "unite_lungs"]
 
 BODY_HU = -400.0
+# Lungs whose centres lie this far apart the wrong way round are labelled the wrong way round.
+EXCHANGED_MM = 20.0
 
 
 def unite_lungs(masks: Sequence[Volume]) -> Volume:
@@ -68,12 +70,15 @@ def split_left_right(mask: Volume, volume: Volume | None = None) -> Volume:
 def given_lungs(mask: Volume, volume: Volume) -> Volume:
     """A user's lung mask as 1 right, 2 left, on the grid of the CT.
 
-    Both labels, or one label on one lung: taken as given. One label on both lungs: sides by components
-    and the body's middle plane (`split_left_right`), which meta["lungs_note"] tells.
-    Raises InputError for another grid or other labels.
+    Both labels, or one label on one lung: taken as given, unless right and left are exchanged. One label
+    on both lungs: sides by components and the body's middle plane (`split_left_right`), which
+    meta["lungs_note"] tells.
+    Raises InputError for another grid, other labels, or the label 1 on the patient's left of the label 2.
     """
     labels = require_lungs(mask, volume)
     present = [k for k in (RIGHT_LUNG, LEFT_LUNG) if (labels == k).any()]
+    if len(present) == 2:
+        _require_right_is_right(anatomical_view(mask).apply(labels), anatomical_view(mask).spacing[2])
     if len(present) != 1:
         return mask
     try:
@@ -84,6 +89,20 @@ def given_lungs(mask: Volume, volume: Volume) -> Volume:
         note = f"The lung mask has the label {present[0]} only, on both lungs: right and left by position."
         return split.with_array(split.array, Quantity.LABEL, lungs_note=note)
     return mask
+
+
+def _require_right_is_right(labels: np.ndarray, column_mm: float) -> None:
+    """labels: in anatomical order, x growing to the patient's left."""
+    right, left = (
+        float(np.average(np.arange(labels.shape[2]), weights=(labels == k).sum(axis=(0, 1)))) * column_mm
+        for k in (RIGHT_LUNG, LEFT_LUNG)
+    )
+    if right > left + EXCHANGED_MM:
+        raise InputError(
+            "expected the label 1 on the patient's right and 2 on the left, got a lung mask whose label 1 "
+            f"lies {right - left:.0f} mm to the left of its label 2: exchange the labels, or check the "
+            "orientation"
+        )
 
 
 def segment_lungs(

@@ -23,9 +23,8 @@ def find_lungs(
     """
     from xrecon.nets.device import run_on_device
 
-    if not models:
-        raise InputError("expected one or more lung models, or lungs, got neither")
-    networks = [m for m in models if str(m) != CLASSICAL_LUNGS]
+    require_lung_models(models)
+    networks = _networks(models)
     masks, used, notes = [], "cpu", ()
     if networks:
 
@@ -39,3 +38,23 @@ def find_lungs(
         masks.append(classical_lungs(volume))
     lungs = masks[0] if len(masks) == 1 else unite_lungs(masks)
     return lungs, used, (*notes, *lungs.meta.get("lungs_note", "").splitlines())
+
+
+def require_lung_models(models: Sequence[str | Path]) -> None:
+    """Raises InputError when no model is given, or one is not there or finds no lungs. Reads no weights."""
+    if not models:
+        raise InputError("expected one or more lung models, or lungs, got neither")
+    networks = _networks(models)
+    if not networks:
+        return
+    from xrecon.nets.lungmask_unet import find_lungmask
+    from xrecon.nets.registry import load_card
+    from xrecon.pneumothorax.lungs_network import require_lung_card
+
+    for model in networks:
+        if find_lungmask(model) is None:
+            require_lung_card(load_card(model))
+
+
+def _networks(models: Sequence[str | Path]) -> list[str | Path]:
+    return [m for m in models if str(m) != CLASSICAL_LUNGS]

@@ -106,7 +106,7 @@ def network_lungs(
 
     from xrecon.nets.registry import load_card, load_model
 
-    _require_lung_card(load_card(model))
+    require_lung_card(load_card(model))
     network, card = load_model(model, device)
     say(0.0, f"slices for {card.name}")
     grid = slices_to_network(volume, card.input)
@@ -161,7 +161,8 @@ def _clean_box(labels: np.ndarray) -> np.ndarray:
     return out
 
 
-def _require_lung_card(card: ModelCard) -> None:
+def require_lung_card(card: ModelCard) -> None:
+    """Raises InputError unless the model takes axial slices and gives background, right and left lung."""
     names = [n.lower() for n in getattr(card.output, "labels", [])]
     if card.input.kind != "slices" or len(names) != 3 or "right" not in names[1] or "left" not in names[2]:
         raise InputError(

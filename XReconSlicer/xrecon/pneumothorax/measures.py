@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 SCHEMA = "xrecon.pneumothorax.measures"
 SCHEMA_VERSION = "1.0"
 BOTH = "both"
+# Lung below this is low-attenuation area, as emphysema is; LAA-950 is its share.
+LAA_HU = -950.0
 SIDE_ORDER = ("right", "left", BOTH)
 # Columns of the table; low and high are empty where the method gives no interval.
 COLUMNS = ("structure", "side", "quantity", "value", "unit", "low", "high")

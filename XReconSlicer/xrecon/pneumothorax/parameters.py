@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
@@ -14,7 +14,29 @@ Radius = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
 Seed = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
 
 
-class PtxParameters(BaseModel):
+class Parameters(BaseModel):
+    """Settings of one mode, checked; subclasses have the fields. called: what messages call them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    called: ClassVar[str] = "parameters"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """From names and values (a JSON object, `--set` of the command line).
+
+        Raises InputError with the fields that are wrong, what was expected and what came.
+        """
+        try:
+            return cls(**dict(settings))
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}, got {e['input']!r}"
+                for e in error.errors()
+            ]
+            raise InputError(f"{cls.called}: " + "; ".join(dict.fromkeys(faults))) from error
+
+
+class PtxParameters(Parameters):
     """Thresholds in HU, balls in mm, volumes in ml. The paper gives t_p and v_t only; the other values
     and every reading of the paper are this project's (see `xrecon.pneumothorax.algorithm1`).
 
@@ -22,7 +44,7 @@ class PtxParameters(BaseModel):
     ValidationError naming the field; `from_settings` raises InputError instead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    called: ClassVar[str] = "PTX-Seg parameters"
 
     t_b: HounsfieldUnit = Field(-500.0, description="body threshold, HU: body is at or above")
     k_b: Radius = Field(
@@ -56,18 +78,3 @@ class PtxParameters(BaseModel):
         0.0, ge=0.0, le=20.0, allow_inf_nan=False,
         description="departs from the paper: standard deviation of a Gaussian before t_p, mm, for noisy CTs",
     )
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> PtxParameters:
-        """From names and values (a JSON object, `--set` of the command line).
-
-        Raises InputError with the fields that are wrong, what was expected and what came.
-        """
-        try:
-            return cls(**dict(settings))
-        except ValidationError as error:
-            faults = [
-                f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}, got {e['input']!r}"
-                for e in error.errors()
-            ]
-            raise InputError("PTX-Seg parameters: " + "; ".join(dict.fromkeys(faults))) from error

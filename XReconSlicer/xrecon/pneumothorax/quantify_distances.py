@@ -24,7 +24,8 @@ from __future__ import annotations
 import numpy as np
 
 from xrecon.pneumothorax.measures import InterpleuralDistance, Measure
-from xrecon.pneumothorax.quantify_surfaces import SideShape, surface
+from xrecon.pneumothorax.quantify_surfaces import SideShape
+from xrecon.preprocess.masks import surface
 
 LEVELS = ("basal", "middle", "apical")
 # The straight way may leave the side by this share of its length: ribs and the grid make walls uneven.

@@ -35,8 +35,9 @@ def measure_radiograph_indices(shape: SideShape) -> tuple[list[Measure], list[Fr
         found = [shape.lateral_gap(name, low + share * (high - low)) for name, share in halves]
         lines = [shape.apical_gap(), *(line for line in found if line is not None)]
         values[NAMES[1]] = _light(shape)
-    if len(lines) == 3:
-        centimetres = np.array([line.mm for line in lines]) / 10.0
+    centimetres = np.array([line.mm for line in lines]) / 10.0
+    # without any distance there is nothing that the regressions were made for
+    if len(lines) == 3 and centimetres.any():
         values[NAMES[0]] = collins_percent(*centimetres.tolist())
         values[NAMES[2]] = rhea_percent(float(centimetres.mean()))
     return [

@@ -15,6 +15,7 @@ import numpy as np
 from xrecon.pneumothorax import morphology
 from xrecon.pneumothorax.measures import FrontalLine
 from xrecon.pneumothorax.quantify_volumes import SIDE_LABELS, beside
+from xrecon.preprocess.masks import surface
 from xrecon.volume import Volume
 
 SHELL_MM = 3.0
@@ -125,14 +126,3 @@ def _without_shell(
         near[0] = False
         shell |= (small & near)[rest]
     return lung & ~shell, air | shell
-
-
-def surface(mask: np.ndarray) -> np.ndarray:
-    """The voxels of a mask with a face neighbour outside it; beyond the array is outside."""
-    padded = np.pad(mask, 1)
-    core = mask.copy()
-    middle = (slice(1, -1),) * 3
-    for axis in range(3):
-        for shifted in (slice(None, -2), slice(2, None)):
-            core &= padded[(*middle[:axis], shifted, *middle[axis + 1 :])]
-    return mask & ~core

@@ -16,11 +16,10 @@ import numpy as np
 
 from xrecon.pneumothorax import morphology
 from xrecon.pneumothorax.grids import LEFT_AIR, LEFT_LUNG, RIGHT_AIR, RIGHT_LUNG
-from xrecon.pneumothorax.measures import BOTH, Measure
+from xrecon.pneumothorax.measures import BOTH, LAA_HU, Measure
 from xrecon.volume import Volume
 
 SIDE_LABELS = {"right": (RIGHT_LUNG, RIGHT_AIR), "left": (LEFT_LUNG, LEFT_AIR)}
-EMPHYSEMA_HU = -950.0
 LAA_NOTE = (
     "share of the lung below -950 HU; image noise raises it (noise of 50 HU puts 16 % of a healthy lung of "
     "-900 HU there), and so do sharp kernels and thin slices: compare only scans of one protocol"
@@ -100,7 +99,7 @@ def _percent(air: float, lung: float) -> float | None:
 
 def _density(side: str, hu: np.ndarray) -> list[Measure]:
     mean = float(hu.mean(dtype=np.float64)) if hu.size else None
-    dark = 100.0 * float(np.count_nonzero(hu < EMPHYSEMA_HU)) / hu.size if hu.size else None
+    dark = 100.0 * float(np.count_nonzero(hu < LAA_HU)) / hu.size if hu.size else None
     return [
         Measure("lung", side, "mean_lung_density", mean, "HU"),
         Measure("lung", side, "laa_950", dark, "%", note=LAA_NOTE),

@@ -59,6 +59,7 @@ from xrecon.pneumothorax.grids import (
     require_hu,
     require_lungs,
 )
+from xrecon.pneumothorax.measures import LAA_HU
 from xrecon.pneumothorax.robust_judge import Judge
 from xrecon.pneumothorax.robust_levels import Levels
 from xrecon.pneumothorax.robust_parameters import RobustParameters
@@ -196,6 +197,7 @@ def _labels(
             fine, settings.minimum_air_ml, float(np.prod(spacing)) / 1000.0
         )
     labels = sides.nearest_side(given, (given > 0) | found, spacing)
+    sides.one_side_a_piece(labels, found)
     return np.where(found, labels + (RIGHT_AIR - RIGHT_LUNG), labels).astype(np.uint8)
 
 
@@ -205,7 +207,7 @@ def _dark_shares(scene: Scene, air: np.ndarray) -> dict[str, float]:
     out = {}
     for side, label in (("right", RIGHT_LUNG), ("left", LEFT_LUNG)):
         rest = (scene.lungs == label) & ~near & scene.room
-        out[side] = float((scene.g[rest] < robust_doubts.EMPHYSEMA_HU).mean()) if rest.any() else 0.0
+        out[side] = float((scene.g[rest] < LAA_HU).mean()) if rest.any() else 0.0
     return out
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xrecon.pneumothorax.measures import LAA_HU
 from xrecon.pneumothorax.robust_levels import Levels
 from xrecon.pneumothorax.robust_regions import Region
 from xrecon.pneumothorax.robust_room import MAX_LEAK_SHARE, Surroundings
 
-EMPHYSEMA_HU = -950.0
 # Half of healthy lungs have less than 3 % below -950 HU; from 6 % radiologists see emphysema.
 EMPHYSEMA_SHARE = 0.06
 THICK_MM = 3.0
@@ -52,12 +52,18 @@ def about_leak(around: Surroundings) -> list[str]:
 
 def about_truncation(lungs: np.ndarray, spacing: tuple[float, float, float]) -> list[str]:
     """Lungs that the scan cuts; lungs: (z superior, y, x)."""
-    total = float(lungs.sum()) ** (2.0 / 3.0)
+    dz, dy, dx = spacing
+    total_mm2 = (float(lungs.sum()) * dz * dy * dx) ** (2.0 / 3.0)
+    areas_mm2 = (dy * dx, dy * dx, dz * dx, dz * dx, dz * dy, dz * dy)
     faces = {
         "bottom": lungs[0], "top": lungs[-1], "front": lungs[:, 0], "back": lungs[:, -1],
         "right side": lungs[:, :, 0], "left side": lungs[:, :, -1],
     }
-    cut = [name for name, face in faces.items() if float(face.sum()) > TRUNCATED_SHARE * total]
+    cut = [
+        name
+        for (name, face), area in zip(faces.items(), areas_mm2, strict=True)
+        if float(face.sum()) * area > TRUNCATED_SHARE * total_mm2
+    ]
     if not cut:
         return []
     return [f"The scan cuts the lungs at the {' and '.join(cut)}: volumes hold for the part inside it."]
@@ -66,7 +72,7 @@ def about_truncation(lungs: np.ndarray, spacing: tuple[float, float, float]) -> 
 def about_emphysema(dark: dict[str, float]) -> list[str]:
     """Share of the remaining lung below -950 HU (after smoothing), by side."""
     return [
-        f"{100 * share:.0f} % of the remaining {side} lung lies below {EMPHYSEMA_HU:g} HU (noise smoothed "
+        f"{100 * share:.0f} % of the remaining {side} lung lies below {LAA_HU:g} HU (noise smoothed "
         "out): emphysema. Large bullae at the pleura look like pneumothorax; check the result."
         for side, share in dark.items()
         if share > EMPHYSEMA_SHARE

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from xrecon.volume import InputError
+from xrecon.pneumothorax.parameters import Parameters
 
 Millimetre = Annotated[float, Field(ge=0.0, le=50.0, allow_inf_nan=False)]
 
 
-class RobustParameters(BaseModel):
+class RobustParameters(Parameters):
     """Settings of the robust mode (`xrecon.pneumothorax.robust`); None means: measured in the CT itself.
 
     Raises pydantic's ValidationError naming the field; `from_settings` raises InputError instead.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    called: ClassVar[str] = "PTX-Seg robust parameters"
 
     air_hu: float | None = Field(
         None, ge=-1200.0, le=-850.0, allow_inf_nan=False, description="free air in this CT, HU"
@@ -42,18 +41,3 @@ class RobustParameters(BaseModel):
     recover_ml: float = Field(
         20.0, ge=0.0, allow_inf_nan=False, description="air outside the lung mask counts above this, ml"
     )
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> RobustParameters:
-        """From names and values (a JSON object, `--set` of the command line).
-
-        Raises InputError with the fields that are wrong, what was expected and what came.
-        """
-        try:
-            return cls(**dict(settings))
-        except ValidationError as error:
-            faults = [
-                f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}, got {e['input']!r}"
-                for e in error.errors()
-            ]
-            raise InputError("PTX-Seg robust parameters: " + "; ".join(dict.fromkeys(faults))) from error

@@ -46,13 +46,19 @@ def mode_of(parameters: PtxParameters | RobustParameters | None) -> str:
 def parameters_of(mode: str | None, settings: Mapping[str, Any]) -> PtxParameters | RobustParameters:
     """The parameters of a mode from settings by name.
 
-    mode: "robust" or "reference"; None takes the reference mode when every setting is one of Algorithm 1's
-    (t_p, K_b, ...) and there is one, else the robust mode. Raises InputError for another mode, or a setting
-    the mode does not have.
+    mode: "robust" or "reference"; None takes the reference mode when a setting is one of Algorithm 1's
+    (t_p, K_b, ...), else the robust mode. Raises InputError for another mode, a setting the mode does not
+    have, or settings of both modes.
     """
     if mode is None:
         names = set(PtxParameters.model_fields) | {"K_b", "K_l", "K_p", "T"}
-        papers = {n for n in settings if n in names and n not in RobustParameters.model_fields}
+        papers = [n for n in settings if n in names and n not in RobustParameters.model_fields]
+        others = [n for n in settings if n in RobustParameters.model_fields and n not in names]
+        if papers and others:
+            raise InputError(
+                f"expected settings of one mode, got {', '.join(papers)} of the reference mode and "
+                f"{', '.join(others)} of the robust mode"
+            )
         mode = "reference" if papers else "robust"
     if mode not in MODES:
         raise InputError(f"expected mode 'robust' or 'reference', got {mode!r}")

@@ -18,6 +18,9 @@ JOINED_SHARE = 0.2
 # ... unless a second piece has this share of its volume, and pieces are two lungs this far apart.
 SEPARATE_SHARE = 0.25
 APART_MM = 50.0
+# A connected piece of air is on one side unless each side holds this share of it. Air in front of the heart
+# often reaches beyond the middle; two pneumothoraces that touch are about as large as each other or larger.
+BOTH_SIDES_SHARE = 0.25
 
 
 def nearest_side(
@@ -52,6 +55,26 @@ def nearest_side(
     side = np.where(right <= left, RIGHT_LUNG, LEFT_LUNG).astype(np.uint8)
     np.copyto(out[box], side, where=doubtful[box])
     return out
+
+
+def one_side_a_piece(labels: np.ndarray, air: np.ndarray) -> None:
+    """Gives each connected piece (26 neighbours) of `air` one side in `labels`, the one most of it has.
+
+    labels: 1 right, 2 left at every voxel of `air`; changed in place. A piece of which each side has
+    `BOTH_SIDES_SHARE` keeps both: it may be two pneumothoraces that touch.
+    """
+    box = morphology.grown_box(air, (0, 0, 0))
+    if box is None:
+        return
+    pieces, sizes = morphology.label_components(air[box])
+    on_left = air[box] & (labels[box] == LEFT_LUNG)
+    left = np.bincount(pieces.reshape(-1), weights=on_left.reshape(-1), minlength=sizes.size)
+    share = left / np.maximum(sizes, 1)
+    for label, whole in (
+        (RIGHT_LUNG, share < BOTH_SIDES_SHARE),
+        (LEFT_LUNG, share > 1.0 - BOTH_SIDES_SHARE),
+    ):
+        np.copyto(labels[box], np.uint8(label), where=air[box] & whole[pieces])
 
 
 def _settle_plain(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import numpy as np
 
 from xrecon.io.checks import is_dicom
 from xrecon.io.image import read_volume
+from xrecon.io.table import read_rows
 from xrecon.training.config import TrainConfig
 from xrecon.volume import InputError
 
@@ -74,7 +73,7 @@ def subject_name(path: Path) -> str:
 
 def _from_manifest(manifest: Path) -> list[Subject]:
     subjects = []
-    for number, row in enumerate(_rows(manifest), start=2):
+    for number, row in enumerate(read_rows(manifest), start=2):
         where = f"{manifest} line {number}"
         path = manifest.parent / (row.get("path") or "")
         if not row.get("path") or not path.exists():
@@ -93,14 +92,6 @@ def _from_manifest(manifest: Path) -> list[Subject]:
             raise InputError(f"expected an existing file in column 'labels' of {where}, got {labels}")
         subjects.append(Subject(name, path, row.get("patient") or name, split, **extra, labels=labels))
     return subjects
-
-
-def _rows(manifest: Path) -> list[dict[str, str]]:
-    try:
-        # spreadsheets put a byte order mark before the first column's name
-        return list(csv.DictReader(io.StringIO(manifest.read_text(encoding="utf-8-sig"), newline="")))
-    except UnicodeDecodeError as error:
-        raise InputError(f"expected {manifest} in UTF-8, got another encoding: {error}") from error
 
 
 def candidates(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from xrecon.io.folder import output_folder
 from xrecon.io.image import read_volume, write_volume
+from xrecon.io.table import read_rows
 from xrecon.training.subjects import MANIFEST_NAME, Subject, find_subjects
 from xrecon.volume import InputError, Quantity, Volume
 
@@ -184,17 +185,16 @@ def read_names(path: Path) -> dict[int, str]:
     """Names of vertebra labels from a CSV with the columns `id` and `structure` (TotalSegmentator's).
 
     Rows whose structure starts with "vertebrae_" count, without that word. Raises InputError for a table
-    without them.
+    without them, or one that is not in UTF-8.
     """
-    with Path(path).open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = read_rows(path)
     try:
         named = {
             int(row["id"]): row["structure"].removeprefix("vertebrae_")
             for row in rows
             if row["structure"].startswith("vertebrae_")
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"expected columns id and structure in {path}: {error}") from error
     if not named:
         raise InputError(f"expected rows of vertebrae_... in {path}, got none")

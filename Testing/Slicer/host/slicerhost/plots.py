@@ -1,6 +1,6 @@
 """Plot charts drawn off-screen the way Slicer's plot view does: a vtkChartXY filled from the chart's nodes.
 
-Only what charts of this project use is drawn: scatter and line series, titles, legend, grid.
+Only what charts of this project use is drawn: scatter, line and bar series, titles, legend, grid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WIDTH = 2.0
 def savePlot(chartNode: slicer.vtkMRMLPlotChartNode, name: str, width: int = 640, height: int = 320) -> Path:
     """Write the picture of a chart as `<name>.png` into the folder of pictures.
 
-    Raises ValueError for a series of another type than scatter and line.
+    Raises ValueError for a series of another type than scatter, line and bar.
     """
     view = vtk.vtkContextView()
     window = view.GetRenderWindow()
@@ -58,9 +58,12 @@ def _chart(chartNode: slicer.vtkMRMLPlotChartNode) -> vtk.vtkChartXY:
 
 
 def _addSeries(chart: vtk.vtkChartXY, series: slicer.vtkMRMLPlotSeriesNode) -> None:
-    if series.GetPlotType() not in (series.PlotTypeScatter, series.PlotTypeLine):
-        raise ValueError(f"the host draws scatter and line series, not {series.GetName()}'s type")
     table = series.GetTableNode().GetTable()
+    if series.GetPlotType() == series.PlotTypeBar:
+        _addBars(chart, series, table)
+        return
+    if series.GetPlotType() not in (series.PlotTypeScatter, series.PlotTypeLine):
+        raise ValueError(f"the host draws scatter, line and bar series, not {series.GetName()}'s type")
     plot = chart.AddPlot(vtk.vtkChart.LINE)
     names = [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
     plot.SetInputData(table, names.index(series.GetXColumnName()), names.index(series.GetYColumnName()))
@@ -72,3 +75,16 @@ def _addSeries(chart: vtk.vtkChartXY, series: slicer.vtkMRMLPlotSeriesNode) -> N
     )
     isMarked = series.GetMarkerStyle() != series.MarkerStyleNone
     plot.SetMarkerStyle(vtk.vtkPlotPoints.CIRCLE if isMarked else vtk.vtkPlotPoints.NONE)
+
+
+def _addBars(chart: vtk.vtkChartXY, series: slicer.vtkMRMLPlotSeriesNode, table: vtk.vtkTable) -> None:
+    """A bar for each row, its label below; the bars of several series stand side by side."""
+    rows = vtk.vtkDoubleArray()
+    for row in range(table.GetNumberOfRows()):
+        rows.InsertNextValue(row)
+    plot = chart.AddPlot(vtk.vtkChart.BAR)
+    plot.SetInputData(table, "", series.GetYColumnName())
+    plot.SetUseIndexForXSeries(True)
+    plot.SetLabel(series.GetName())
+    plot.SetColorF(*series.GetColor())
+    chart.GetAxis(_BOTTOM).SetCustomTickPositions(rows, table.GetColumnByName(series.GetLabelColumnName()))
