@@ -19,7 +19,7 @@ from xrecon.benchmark import run as run_module
 from xrecon.benchmark.cases import AIR_SUFFIX, load_cases, make_cases
 from xrecon.benchmark.command import benchmark
 from xrecon.benchmark.measure import correlations, measure, ptx_figures
-from xrecon.benchmark.methods import CONTROLS, kind_of, untrained
+from xrecon.benchmark.methods import CONTROLS, all_methods, kind_of, recipe_config, untrained
 from xrecon.benchmark.plan import Plan, choose_split, fix_plan, make_plan, read_plan
 from xrecon.benchmark.run import read_result, result_path, run_in_process, run_safely
 from xrecon.benchmark.table import FIGURES, flat_rows, markdown, summary
@@ -128,6 +128,18 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
         kind_of("x-recom")
     with pytest.raises(InputError, match="got 'lungs'"):  # a recipe, but not of a reconstruction
         kind_of("lungs")
+
+
+def test_what_is_compared_by_default_needs_no_more_than_cts():
+    plan = make_plan(methods=(MEAN,), train=("a",), test=("b",))
+    assert {"lifting", "x-recon", "x-ctrsnet", "ear"} <= set(all_methods())
+    for name in all_methods():
+        if kind_of(name) == "recipe":
+            config = recipe_config(name, plan, 2)
+            assert config.task == "reconstruction", name
+            assert not config.needs_labels or config.segmentation.source == "lungs", name
+    with pytest.raises(InputError, match="got 'ear-vertebrae'"):  # wants label maps
+        kind_of("ear-vertebrae")
 
 
 # -- stored figures ------------------------------------------------------------------------------
