@@ -64,13 +64,15 @@ def _steps_within(name: str, plan: Plan, folder: Path, run: Path, progress: Prog
         return int(json.loads((run / STEPS).read_text(encoding="utf-8"))["steps"])
     pilot = folder / "runs" / f"{name}.pilot"
     seconds = []
-    for steps in (1, 1 + PILOT_STEPS):  # the difference is what the steps take, without start and end
+    # the first run prepares the CTs and loads what is loaded once; the difference of the other two is
+    # what the steps take, without start and end
+    for steps in (1, 1, 1 + PILOT_STEPS):
         shutil.rmtree(pilot, ignore_errors=True)
         began = time.process_time()
         _train(pilot, recipe_config(name, plan, steps), False, folder, progress)
         seconds.append(time.process_time() - began)
     shutil.rmtree(pilot, ignore_errors=True)
-    each = max((seconds[1] - seconds[0]) / PILOT_STEPS, 1e-3)
+    each = max((seconds[-1] - seconds[-2]) / PILOT_STEPS, 1e-3)
     steps = int(plan.minutes * 60.0 / each)
     if steps < 2:
         raise InputError(f"{name}: one step takes {each:.0f} s, {plan.minutes:g} minutes are too few")
