@@ -177,6 +177,6 @@ def test_a_table_has_number_and_text_columns() -> None:
     node = tableToNode(["side", "ml", "percent"], rows, "volumes")
     assert node.GetCellText(0, 0) == "right"
     assert [node.GetTable().GetColumnByName("ml").GetValue(row) for row in (0, 1)] == [12.5, 1000.0]
-    assert [node.GetCellText(row, 2) for row in (0, 1)] == ["", "7.123"]  # not "nan"
+    assert [node.GetCellText(row, 2) for row in (0, 1)] == ["", "7.12346"]  # not "nan"
     tableToNode(["a"], [["x"]], node=node)
     assert (node.GetName(), node.GetNumberOfColumns(), node.GetNumberOfRows()) == ("volumes", 1, 1)
