@@ -195,7 +195,7 @@ def test_packaging_installs_nothing(tmp_path):
 def test_sample_data_can_be_registered():
     import SampleData
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(category="XRecon", sampleName="Phantom")
-    assert SampleData.SampleDataLogic.sourceForSampleName("Phantom").category == "XRecon"
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(category="HostTest", sampleName="Phantom")
+    assert SampleData.SampleDataLogic.sourceForSampleName("Phantom").category == "HostTest"
     with pytest.raises(TypeError):
-        SampleData.SampleDataLogic.registerCustomSampleDataSource(category="XRecon", name="Phantom")
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(category="HostTest", name="Phantom")
