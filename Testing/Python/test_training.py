@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training_inputs import TINY, TINY_X_RECON, log_rows, prepared, require_same_state, state, tiny, write_cts
+from training_inputs import (
+    TINY,
+    TINY_X_RECON,
+    OnePair,
+    log_rows,
+    prepared,
+    require_same_state,
+    state,
+    tiny,
+    write_cts,
+)
 from trunk import trunk
 from xrecon.io.image import write_volume
 from xrecon.nets.registry import load_card, load_model
@@ -95,19 +105,6 @@ def test_x_recon_trains_with_all_its_losses(folder, tmp_path):
     assert card.architecture == "x-recon"
     out = network(torch.rand(1, 2, 32, 32), None)
     assert out.shape == (1, 1, 32, 32, 32)
-
-
-class OnePair:
-    """A source that shows one subject as scanned, again and again."""
-
-    def __init__(self, pairs):
-        self.subjects, self._batch = pairs.subjects, pairs.reference(0)
-
-    def sample(self, items):
-        return self._batch
-
-    def reference(self, index):
-        return self._batch
 
 
 WIDER = {**TINY_X_RECON, "options": '{"base_channels": 8, "dropout": 0.0}'}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from training_inputs import TINY, log_rows, prepared, write_cts
+from training_inputs import TINY, OnePair, log_rows, prepared, write_cts
 from trunk import trunk
 from xrecon.io.image import write_volume
 from xrecon.nets.lifting import voxel_centers
@@ -188,19 +188,6 @@ def test_a_run_on_points_with_a_segmenter(folder, tmp_path):
     row = log_rows(tmp_path)[-1]
     assert 0 <= float(row["segmentation"]) <= 1 and float(row["reconstruction"]) > 0
     assert load_card(tmp_path / "model").input.view_count is None
-
-
-class OnePair:
-    """A source that shows one subject as scanned, again and again."""
-
-    def __init__(self, pairs):
-        self.subjects, self._batch = pairs.subjects, pairs.reference(0)
-
-    def sample(self, items):
-        return self._batch
-
-    def reference(self, index):
-        return self._batch
 
 
 BY_HEART = [("any-view", "0", "1e-2"), ("pixel-inr", "1024", "3e-4")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from trunk import trunk
 from xrecon.io.image import write_volume
 from xrecon.training.checkpoint import CHECKPOINT
 from xrecon.training.config import TrainConfig, make_config
+from xrecon.training.datasets import Batch, PairSource
 from xrecon.training.prepared import MemoryCache, PreparedSubjects
 from xrecon.training.runlog import LOG
 from xrecon.training.subjects import find_subjects
@@ -60,6 +62,21 @@ def write_cts(folder: Path) -> Path:
 def prepared(data: Path, config: TrainConfig, folder: Path, gigabytes: float = 1.0) -> PreparedSubjects:
     """All CTs of a folder, prepared."""
     return PreparedSubjects(find_subjects(data), config, folder, MemoryCache(gigabytes * 1e9))
+
+
+class OnePair:
+    """A source that shows one subject as scanned, again and again."""
+
+    def __init__(self, pairs: PairSource) -> None:
+        self.subjects, self._batch = pairs.subjects, pairs.reference(0)
+
+    def sample(self, items: Sequence[int]) -> Batch:
+        """The one pair, whatever is asked for."""
+        return self._batch
+
+    def reference(self, index: int) -> Batch:
+        """The one pair again."""
+        return self._batch
 
 
 def state(run: Path) -> dict[str, Any]:

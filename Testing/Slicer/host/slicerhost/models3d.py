@@ -12,7 +12,7 @@ import slicer
 import vtk
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401  (registers VTK's off-screen OpenGL)
 
-from .screens import outputFolder
+from .windows import saveWindow
 
 # Slicer's own gradient, from the bottom to the top.
 _BOTTOM, _TOP = (0.7568, 0.7647, 0.9098), (0.4549, 0.4706, 0.7451)
@@ -33,20 +33,8 @@ def save(nodes: Sequence[slicer.vtkMRMLModelNode], name: str, size: tuple[int, i
     renderer.ResetCamera()
     camera.Zoom(1.6)
     window = vtk.vtkRenderWindow()
-    window.OffScreenRenderingOn()
-    window.SetMultiSamples(0)
-    window.SetSize(*size)
     window.AddRenderer(renderer)
-    window.Render()
-    grab = vtk.vtkWindowToImageFilter()
-    grab.SetInput(window)
-    grab.ReadFrontBufferOff()
-    writer, path = vtk.vtkPNGWriter(), outputFolder() / f"{name}.png"
-    writer.SetFileName(str(path))
-    writer.SetInputConnection(grab.GetOutputPort())
-    writer.Write()
-    window.Finalize()
-    return path
+    return saveWindow(window, name, size)
 
 
 def _actor(node: slicer.vtkMRMLModelNode) -> vtk.vtkActor:

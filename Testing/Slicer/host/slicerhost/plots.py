@@ -13,7 +13,7 @@ import vtkmodules.vtkRenderingContextOpenGL2
 import vtkmodules.vtkRenderingFreeType
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401  (the three register VTK's off-screen OpenGL)
 
-from .screens import outputFolder
+from .windows import saveWindow
 
 _LEFT, _BOTTOM = 0, 1
 _WIDTH = 2.0
@@ -25,23 +25,9 @@ def savePlot(chartNode: slicer.vtkMRMLPlotChartNode, name: str, width: int = 640
     Raises ValueError for a series of another type than scatter, line and bar.
     """
     view = vtk.vtkContextView()
-    window = view.GetRenderWindow()
-    window.SetOffScreenRendering(True)
-    window.SetMultiSamples(0)
-    window.SetSize(width, height)
     view.GetRenderer().SetBackground(1.0, 1.0, 1.0)
     view.GetScene().AddItem(_chart(chartNode))
-    window.Render()
-    grab = vtk.vtkWindowToImageFilter()
-    grab.SetInput(window)
-    grab.ReadFrontBufferOff()
-    writer = vtk.vtkPNGWriter()
-    path = outputFolder() / f"{name}.png"
-    writer.SetFileName(str(path))
-    writer.SetInputConnection(grab.GetOutputPort())
-    writer.Write()
-    window.Finalize()
-    return path
+    return saveWindow(view.GetRenderWindow(), name, (width, height))
 
 
 def _chart(chartNode: slicer.vtkMRMLPlotChartNode) -> vtk.vtkChartXY:
