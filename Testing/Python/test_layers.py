@@ -39,6 +39,9 @@ MAY_IMPORT = {
     "evaluation": _LOW | {"nets"},
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
     "pipelines": _MIDDLE - {"io"},
+    # a reconstruction, calibrated by the pictures, and with all its guards
+    "calibrated": _MIDDLE - {"io"} | {"pipelines"},
+    "checked": _MIDDLE - {"io"} | {"pipelines", "calibrated"},
     "training": _MIDDLE - {"pneumothorax.segment"},
     # trained models and methods without training under one call
     "methods": _MIDDLE | {"pipelines"},
@@ -48,7 +51,8 @@ MAY_IMPORT = {
     "segmentation_report": _MIDDLE | {"__init__", "pipelines"},
     "reconstruction_report": _MIDDLE | {"__init__", "pipelines"},
     "commands": _MIDDLE | {
-        "pipelines", "training", "progress", "outcome", "segmentation_report", "reconstruction_report",
+        "pipelines", "checked", "training", "progress", "outcome", "segmentation_report",
+        "reconstruction_report",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
     "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
@@ -70,8 +74,8 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {
-    "__init__", "volume", "io", "pipelines", "training.config", "training.status", "physics.geometry",
-    "preprocess.appearance", "nets.lungmask_published",
+    "__init__", "volume", "io", "pipelines", "checked", "training.config", "training.status",
+    "physics.geometry", "preprocess.appearance", "nets.lungmask_published",
 }  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.

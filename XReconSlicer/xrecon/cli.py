@@ -21,9 +21,11 @@ from xrecon import __version__, cli_benchmark, cli_drr, cli_tools, cli_vertebrae
 from xrecon.options import (
     GEOMETRY,
     MODEL,
+    Calibrate,
     Ct,
     Device,
     DeviceOption,
+    Force,
     Output,
     ProgressOption,
     PtxMode,
@@ -111,6 +113,8 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
+    calibrate: Calibrate = None,
+    force: Force = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -131,8 +135,11 @@ def reconstruct(
         invert_lateral=invert_lateral,
     )
     with Reporter(progress) as report:
-        others = tuple(radiographs or ())
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
+        others, checks = tuple(radiographs or ()), {"force": force, "calibrate": calibrate}
+        tell(
+            report,
+            commands.reconstruct(pa, lateral, output, model, device.value, options, report, others, **checks),
+        )
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --report"))

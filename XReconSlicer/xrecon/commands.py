@@ -107,19 +107,25 @@ def reconstruct(
     options: RadiographOptions,
     progress: ProgressCallback,
     others: Sequence[Path] = (),
+    *,
+    force: bool = False,
+    calibrate: bool | None = None,
 ) -> Outcome:
     """A CT from radiographs, with its reprojections and the inputs as the network saw them.
 
-    others: radiographs of further views, for models that take them.
+    others: radiographs of further views, for models that take them. force, calibrate: see
+    `xrecon.checked.reconstruct_checked`.
     """
-    from xrecon import pipelines, reconstruction_report
+    from xrecon import reconstruction_report
+    from xrecon.checked import reconstruct_checked
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
 
     with output_folder(output) as folder:
         progress("read", 0.0, "radiographs")
         views = read_views(pa, lateral, options, others)
-        result = pipelines.reconstruct(views, model, device, progress)
+        checked = reconstruct_checked(views, model, device, progress, force=force, calibrate=calibrate)
+        result = checked.result
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
@@ -140,8 +146,8 @@ def reconstruct(
             segments = numbered_segments(result.label_names)
             write_segmentation(result.labels, folder / files["segmentation"], segments)
         names = _names(pa, lateral, others)
-        numbers = {**result.to_dict(), "inputs": names}
-        files["report"] = reconstruction_report.write(result, model, names, folder).name
+        numbers = {**checked.to_dict(), "inputs": names}
+        files["report"] = reconstruction_report.write(result, model, names, folder, checked.tables()).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(
