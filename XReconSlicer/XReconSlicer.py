@@ -70,6 +70,8 @@ class XReconSlicerParameterNode:
     view3: ViewParameters
     view4: ViewParameters
     showArrangement: bool = False
+    calibrateGuessed: bool = True
+    forceDoubtful: bool = False
     outputVolume: vtkMRMLScalarVolumeNode
 
 
@@ -214,7 +216,13 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         def prepare() -> object:
             sources[:] = reconstruction.sourcesOf(inputs)
-            return reconstruction.reconstructionJob(sources, model, device)
+            return reconstruction.reconstructionJob(
+                sources,
+                model,
+                device,
+                force=parameters.forceDoubtful,
+                calibrate=parameters.calibrateGuessed,
+            )
 
         def load(result: dict) -> str:
             output = parameters.outputVolume
@@ -259,6 +267,8 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         model: str = "",
         device: str = "auto",
         output: vtkMRMLScalarVolumeNode | None = None,
+        force: bool = False,
+        calibrate: bool = True,
     ) -> vtkMRMLScalarVolumeNode:
         """Computes the synthetic CT and waits for it.
 
@@ -267,12 +277,14 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         :param model: name of a bundled model or a model folder; "" for the default.
         :param device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
         :param output: node to overwrite; a new one when None.
+        :param force: go on where a picture surely is not the view that it is said to be.
+        :param calibrate: correct a guessed geometry by the pictures.
         :return: volume node in HU.
         :raises xrecon.volume.InputError: when something given cannot be used.
         """
         from XReconSlicerLib.reconstruction import reconstruct
 
-        return reconstruct(radiographs, model, device, output)
+        return reconstruct(radiographs, model, device, output, force, calibrate)
 
 
 #

@@ -89,19 +89,22 @@ def reconstruct_calibrated(
         ]
         if not all(change.is_plausible for change in changes):
             break
-        again = [replace(r, geometry=g) for r, g in zip(upright, moved, strict=True)]
+        again = [
+            r.with_array(r.array, f"pose calibrated: {change.text()}", geometry=g)
+            for r, g, change in zip(upright, moved, changes, strict=True)
+        ]
         found = reconstruct(again, model, device, progress)
         tried = min(tried, residual(found))
-        if residual(found) > GOES_ON * residual(best):
+        if residual(found) >= GOES_ON * residual(best):
             break
         best, geometries = found, moved
     after = residual(best)
-    used = after <= WORTHWHILE * before
+    used = best is not first and after < WORTHWHILE * before
     fits = tuple(
         pose_change(r.view, r.geometry, g, (before, after)) for r, g in zip(upright, geometries, strict=True)
     )
     limit = f"{'at most' if used else 'more than'} {WORTHWHILE:.0%}"
-    reason = f"the residual went to {tried / before:.0%} of what it was, {limit} counts"
+    reason = f"the residual went to {tried / max(before, 1e-9):.0%} of what it was, {limit} counts"
     calibration = Calibration(used, reason, fits, before, after)
     if not used:
         return first, calibration

@@ -106,6 +106,6 @@ def _calibration_table(calibration: Calibration) -> Table:
         rows,
         f"This geometry was {used}: {calibration.reason} (one minus structure "
         f"correlation: {calibration.residual_before:.3f} before, {calibration.residual_after:.3f} after). "
-        "Angles about the axes of the picture. A turn about the patient's long axis, a roll of the picture and a "
-        "shift from front to back hardly show in two views.",
+        "Angles about the axes of the picture. A turn about the patient's long axis, a roll of the picture "
+        "and a shift from front to back hardly show in two views.",
     )

@@ -3,9 +3,9 @@
 Source and detector of one view move together by a rotation about the isocentre and a translation, given in
 the view's own axes: (column, row, beam). A step along the beam changes the distance from the source to the
 patient, and with it the magnification; that is how distances that were guessed wrongly show. The loss is
-one minus the correlation of picture and reprojection less their local means (the structure
-correlation of a reprojection, as blind to gain, offset and slow changes), with a prior on each number, since a volume
-computed from the same radiograph would excuse much. Two views determine the shift along the patient, the
+one minus the correlation of picture and reprojection less their local means (the structure correlation of
+`xrecon.evaluation.reprojection`, blind to gain, offset and slow changes), with a prior on each number, since
+a volume computed from the same radiograph would excuse much. Two views determine the shift along the patient, the
 scale and the tilt of one against the other; a turn about the long axis, or a shift from front to back, they
 hardly see, and the prior keeps those small.
 
@@ -34,8 +34,8 @@ PRIOR_WEIGHT = 1e-3
 # What lies this many standard deviations off is no error of positioning.
 PLAUSIBLE = 3.0
 PIXELS, ITERATIONS = 64, 25
-# As the structure correlation of `xrecon.evaluation.reprojection`: Gaussian whose local mean is taken away, at
-# the isocentre; the volume must lie along most of a ray.
+# As that correlation has them: Gaussian whose local mean is taken away, at the isocentre; the volume must
+# lie along so much of a ray.
 DETREND_SIGMA_MM, FIELD_SHARE, ENERGY_KEV = 30.0, 0.9, 70.0
 
 

@@ -57,13 +57,14 @@ class ViewTask:
         validation: PreparedSubjects,
         config: TrainConfig,
         device: str,
-        deformations: int = DEFORMATIONS,
-        pixels: int = PIXELS,
+        deformations: int | None = None,
+        pixels: int | None = None,
     ) -> None:
         self.config, self.device = config, torch.device(device)
         self.subjects = (train.subjects, validation.subjects)
-        self.train = render_bank(train, config, deformations, pixels)
-        self.validation = render_bank(validation, config, deformations, pixels)
+        size = (deformations or DEFORMATIONS, pixels or PIXELS)
+        self.train = render_bank(train, config, *size)
+        self.validation = render_bank(validation, config, *size)
         torch.manual_seed(config.seed)
         self.network: ViewClassifier = create_model(config.architecture, **config.options).to(self.device)
         self.distribute(Processes())
