@@ -5,9 +5,9 @@ the view's own axes: (column, row, beam). A step along the beam changes the dist
 patient, and with it the magnification; that is how distances that were guessed wrongly show. The loss is
 one minus the correlation of picture and reprojection less their local means (the structure correlation of
 `xrecon.evaluation.reprojection`, blind to gain, offset and slow changes), with a prior on each number, since
-a volume computed from the same radiograph would excuse much. Two views determine the shift along the patient, the
-scale and the tilt of one against the other; a turn about the long axis, or a shift from front to back, they
-hardly see, and the prior keeps those small.
+a volume computed from the same radiograph would excuse much. Two views determine the shift along the
+patient, the scale and the tilt of one against the other; a turn about the long axis, or a shift from front
+to back, they hardly see, and the prior keeps those small.
 
 Registration of 2D to 3D by gradients through DRRs: Gopalakrishnan and Golland, "Fast auto-differentiable
 digitally reconstructed radiographs", MICCAI workshop CLIP 2022; here with `xrecon.physics.projector`.
