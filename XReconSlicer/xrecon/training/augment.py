@@ -41,14 +41,14 @@ def augment_ct(
     """A cube in HU (z, y, x), moved, deformed, mirrored and with another tissue scale; its label map,
     if any, moved alike."""
     above_air = hu - AIR_HU
-    warp = random_warp(hu.shape[0], spacing_mm, settings, rng)
+    warp = random_warp(hu.shape[0], spacing_mm, settings, rng, hu.device)
     if rng.random() < settings.mirror_probability:
         above_air = above_air.flip(2)
         labels = None if labels is None else labels.flip(2)
     if warp is not None:
-        above_air = sample_cube(above_air, warp.to(hu.device))
+        above_air = sample_cube(above_air, warp)
         if labels is not None:
-            moved = sample_cube(labels.to(hu.dtype), warp.to(hu.device), mode="nearest")
+            moved = sample_cube(labels.to(hu.dtype), warp, mode="nearest")
             labels = moved.round().to(labels.dtype)
     if rng.random() < settings.intensity_probability:
         # an offset of the tissue scale leaves air at air
@@ -57,12 +57,16 @@ def augment_ct(
 
 
 def random_warp(
-    side: int, spacing_mm: float, settings: AugmentationConfig, rng: np.random.Generator
+    side: int,
+    spacing_mm: float,
+    settings: AugmentationConfig,
+    rng: np.random.Generator,
+    device: torch.device | str = "cpu",
 ) -> torch.Tensor | None:
     """Sampling grid (side, side, side, 3) of a random rotation, scale, shift and displacement.
 
     For `grid_sample` with align_corners=False; the last axis is (x, y, z). None when the draw
-    leaves the cube as it is.
+    leaves the cube as it is. device: where the grid is wanted.
     """
     half_field = side * spacing_mm / 2.0
     linear, shift = np.eye(3), np.zeros(3)
@@ -82,7 +86,8 @@ def random_warp(
     lattice = (lattice + torch.as_tensor(shift, dtype=torch.float32)).movedim(-1, 0)[None]
     if is_elastic:
         lattice = lattice + _displacement(coarse, settings, half_field, rng)
-    grid = functional.interpolate(lattice, size=(side,) * 3, mode="trilinear", align_corners=True)
+    # only the interpolation is large, so only it is done on the device
+    grid = functional.interpolate(lattice.to(device), (side,) * 3, mode="trilinear", align_corners=True)
     return grid[0].movedim(0, -1)
 
 
