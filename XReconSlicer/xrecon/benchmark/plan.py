@@ -23,9 +23,10 @@ Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
 class Plan(BaseModel):
     """A benchmark's settings; see `xrecon benchmark --help`.
 
-    train, test: names of the CTs, no patient in both; contents: the SHA-256 of each. minutes: processor time that each method may
-    train; side: voxels per edge. pneumothorax: share of the hemithorax that the synthetic pneumothorax
-    of each test CT's second case takes; 0 for none. steps: instead of minutes, the same number for all.
+    train, test: names of the CTs, no patient in both; contents: the SHA-256 of each. minutes: processor
+    time that each method may train; steps: instead, the same number for all. side: voxels per edge.
+    pneumothorax: share of the hemithorax that the synthetic pneumothorax of each test CT's second case
+    takes; 0 for none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional
 
 from xrecon.nets.lifting import LEVELS, SLOPE, voxel_centers
-from xrecon.nets.ray_features import DESCRIPTOR, present_views, sample_points, view_descriptors
+from xrecon.nets.ray_features import DESCRIPTOR, present_views, sample_points, seen_volume, view_descriptors
 from xrecon.nets.registry import register_model
 from xrecon.volume import InputError
 
@@ -62,10 +62,10 @@ class PosedBlock(nn.Module):
 class PosedEncoder(nn.Module):
     """Pictures (n, 1, rows, columns) to features at 1/2, 1/4 and 1/8 of their resolution."""
 
-    def __init__(self, widths: tuple[int, int, int], embedding: int) -> None:
+    def __init__(self, channels: int, widths: tuple[int, int, int], embedding: int) -> None:
         super().__init__()
         first, second, third = widths
-        sizes = [1, first, second, third, 2 * third]
+        sizes = [channels, first, second, third, 2 * third]
         self.down = nn.ModuleList(
             nn.ModuleList([PosedBlock(a, b, embedding, 2), PosedBlock(b, b, embedding)])
             for a, b in zip(sizes, sizes[1:], strict=False)
@@ -162,7 +162,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.layers(x)
+        return x + self.layers(x) if len(self.layers) else x
 
 
 @register_model("any-view")
@@ -185,6 +185,8 @@ class AnyViewNetwork(nn.Module):
         pooling: str = "mean-variance",
         embedding: int = 32,
         uncertainty: bool = True,
+        prior: str = "none",
+        fine: int = 2,
     ) -> None:
         super().__init__()
         if side % 8 or side < 8:
@@ -200,19 +202,25 @@ class AnyViewNetwork(nn.Module):
         self.pose = nn.Sequential(
             nn.Linear(DESCRIPTOR, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding), nn.SiLU()
         )
-        self.encoder = PosedEncoder(tuple(view_widths), embedding)
+        self.see = "p" in prior
+        self.anatomy = "a" in prior
+        self.warp = "w" in prior
+        self.encoder = PosedEncoder(2 if self.see else 1, tuple(view_widths), embedding)
         self.lift = nn.ModuleList(
             ViewPooling(c, w, embedding, pooling)
             for c, w in zip(view_widths, grid_widths, strict=False)
         )
         g, conv = grid_widths, nn.Conv3d
         self.join = nn.ModuleList(
-            Pointwise(self.lift[i].channels + (g[i - 1] if i else 0), g[i]) for i in range(LEVELS)
+            Pointwise(self.lift[i].channels + (g[i - 1] if i else 0) + int(self.anatomy), g[i]) for i in range(LEVELS)
         )
-        self.refine = nn.ModuleList(Residual(g[i], 1 + min(i, 1)) for i in range(LEVELS))
+        self.refine = nn.ModuleList(Residual(g[i], (fine>1) + min(i, 1)) for i in range(LEVELS))
         self.bottom = nn.Sequential(conv(g[2], g[3], 3, 2, 1), Residual(g[3], 2))
         self.narrow = nn.ModuleList(Pointwise(g[i + 1], g[i]) for i in range(LEVELS))
-        self.up = nn.ModuleList(Residual(g[i], 1 + min(i, 1)) for i in range(LEVELS))
+        self.up = nn.ModuleList(Residual(g[i], (fine>0) + min(i, 1)) for i in range(LEVELS))
+        self.move = Pointwise(g[1], 3) if self.warp else None
+        if self.warp:
+            nn.init.zeros_(self.move.weight); nn.init.zeros_(self.move.bias)
         self.last = nn.Sequential(_norm(g[0]), nn.LeakyReLU(SLOPE))
         self.head = Pointwise(g[0], 1)
         nn.init.zeros_(self.head.weight)  # training starts at the mean volume
@@ -238,7 +246,10 @@ class AnyViewNetwork(nn.Module):
         batch, shape = pictures.shape[0], tuple(pictures.shape[2:])
         described = view_descriptors(matrices).to(pictures.dtype)
         embedding = self.pose(described if self.told else torch.zeros_like(described))
-        features = self.encoder(pictures.flatten(0, 1)[:, None], embedding.flatten(0, 1))
+        seen = pictures.flatten(0, 1)[:, None]
+        if self.see:
+            seen = torch.cat([seen, seen_volume(self.mean_volume, self.field_mm, matrices.flatten(0, 1), shape).to(seen.dtype)], dim=1)
+        features = self.encoder(seen, embedding.flatten(0, 1))
         skips, state = [], None
         for level in range(LEVELS):
             side = self.side >> level
@@ -248,6 +259,9 @@ class AnyViewNetwork(nn.Module):
             ).reshape(batch, -1, side, side, side)
             if state is not None:
                 pooled = torch.cat([pooled, functional.avg_pool3d(state, 2)], dim=1)
+            if self.anatomy:
+                prior = functional.avg_pool3d(self.mean_volume, 1 << level) if level else self.mean_volume
+                pooled = torch.cat([pooled, (4*prior-1).to(pooled.dtype).expand(batch, -1, -1, -1, -1)], dim=1)
             state = self.refine[level](self.join[level](pooled))
             skips.append(state)
         state = self.bottom(state)
@@ -256,8 +270,14 @@ class AnyViewNetwork(nn.Module):
                 self.narrow[level](state), scale_factor=2, mode="trilinear", align_corners=False
             )
             state = self.up[level](state + skips[level])
+            if level == 1 and self.warp:
+                shift = functional.interpolate(self.move(state).float(), size=(self.side,)*3, mode="trilinear", align_corners=False)
         state = self.last(state)
-        volume = self.mean_volume + self.head(state).float()
+        base = self.mean_volume
+        if self.warp:
+            place = voxel_centers(self.side, 2.0, pictures.device)[None]
+            base = functional.grid_sample(base.expand(batch,-1,-1,-1,-1), place + 0.2*shift.movedim(1,-1), "bilinear", "border", align_corners=False)
+        volume = base + self.head(state).float()
         if self.spread is None:
             return volume
         seen = torch.cat([state, volume.to(state.dtype)], dim=1).detach()
