@@ -32,6 +32,8 @@ from xrecon.training.subjects import MANIFEST_NAME, Subject
 from xrecon.volume import InputError, Quantity, Volume
 
 MIN_LUNG_ML = 50.0
+# Settings that say how the variants are made.
+_VARIANTS = ("pneumothorax_range", "pneumothorax_effusion")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,11 @@ def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
         "variants": config.pneumothorax_variants,
         "completed": config.complete_bodies,
     }
+    # named when they differ from what was usual, so that what was stored before can still be used
+    usual = {name: TrainConfig.model_fields[name].default for name in _VARIANTS}
+    changed = {name: getattr(config, name) for name in _VARIANTS if getattr(config, name) != usual[name]}
+    if config.pneumothorax_variants:
+        settings |= changed
     if _from_files(config):
         labels = source_digest(subject.labels) if subject.labels else ""
         # pairs, since their order counts: it is that of the classes
@@ -196,12 +203,19 @@ def _with_pneumothorax(subject: Subject, cube: Volume, config: TrainConfig) -> l
             f"with the split 'exclude' in {MANIFEST_NAME}"
         )
     first_side = zlib.crc32(subject.name.encode())
+    least, most = config.pneumothorax_range
     for number in range(config.pneumothorax_variants if sides else 0):
         # sizes spread from small to large; sides alternate, starting by the subject's name
-        fraction = 0.1 + 0.5 * (number + 0.5) / config.pneumothorax_variants
+        fraction = least + (most - least) * (number + 0.5) / config.pneumothorax_variants
         position = ("supine", "erect")[number % 2]
         side_name = sides[(number + first_side) % len(sides)]
-        variants.append(add_pneumothorax(cube, lungs, side_name, fraction, position=position, seed=number))
+        # two with fluid, two without: each side and position has both
+        effusion = config.pneumothorax_effusion if number % 4 >= 2 else 0.0
+        variants.append(
+            add_pneumothorax(
+                cube, lungs, side_name, fraction, position=position, seed=number, effusion=effusion
+            )
+        )
     return variants
 
 
