@@ -53,7 +53,20 @@ def augment_ct(
     if rng.random() < settings.intensity_probability:
         # an offset of the tissue scale leaves air at air
         above_air = above_air * (1.0 + rng.uniform(-1, 1) * settings.hu_offset / 1000.0)
+    if settings.kernel:  # no number is drawn without, so that older settings give the samples they gave
+        above_air = change_kernel(above_air, float(rng.uniform(-1, 1)) * settings.kernel)
     return above_air + AIR_HU, labels
+
+
+def change_kernel(cube: torch.Tensor, amount: float) -> torch.Tensor:
+    """A cube (z, y, x) as another reconstruction kernel shows it.
+
+    amount: share of the detail (the cube less its mean over 3 voxels a side) that is taken away, below
+    zero added: a soft or a sharp kernel. Means over larger regions stay.
+    """
+    padded = functional.pad(cube[None, None], (1,) * 6, mode="replicate")
+    smooth = functional.avg_pool3d(padded, 3, 1)[0, 0]
+    return cube + amount * (smooth - cube)
 
 
 def random_warp(
@@ -63,10 +76,10 @@ def random_warp(
     rng: np.random.Generator,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor | None:
-    """Sampling grid (side, side, side, 3) of a random rotation, scale, shift and displacement.
+    """Sampling grid (side, side, side, 3) on `device` of a random rotation, scale, shift and displacement.
 
     For `grid_sample` with align_corners=False; the last axis is (x, y, z). None when the draw
-    leaves the cube as it is. device: where the grid is wanted.
+    leaves the cube as it is.
     """
     half_field = side * spacing_mm / 2.0
     linear, shift = np.eye(3), np.zeros(3)

@@ -33,6 +33,8 @@ from xrecon.training.variants import planned
 from xrecon.volume import InputError, Quantity, Volume
 
 MIN_LUNG_ML = 50.0
+# Settings that say how the variants are made.
+_VARIANTS = ("pneumothorax_range", "pneumothorax_effusion")
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,11 @@ def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
         "variants": config.pneumothorax_variants,
         "completed": config.complete_bodies,
     }
+    # named when they differ from what was usual, so that what was stored before can still be used
+    usual = {name: TrainConfig.model_fields[name].default for name in _VARIANTS}
+    changed = {name: getattr(config, name) for name in _VARIANTS if getattr(config, name) != usual[name]}
+    if config.pneumothorax_variants:
+        settings |= changed
     if _from_files(config):
         labels = source_digest(subject.labels) if subject.labels else ""
         # pairs, since their order counts: it is that of the classes
@@ -196,7 +203,8 @@ def _with_pneumothorax(subject: Subject, cube: Volume, config: TrainConfig) -> l
             f"expected both lungs to learn from in {subject.path}, found {sides or 'none'}: leave the CT out "
             f"with the split 'exclude' in {MANIFEST_NAME}"
         )
-    for options in planned(subject.name, sides, config.pneumothorax_variants):
+    count, sizes = config.pneumothorax_variants, config.pneumothorax_range
+    for options in planned(subject.name, sides, count, sizes, config.pneumothorax_effusion):
         try:
             variants.append(add_pneumothorax(cube, lungs, **options))
         except InputError:  # a share of fluid or air that this lung has no room for
