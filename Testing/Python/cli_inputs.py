@@ -61,4 +61,5 @@ def reconstruct_arguments(files: Path, output: Path, **changes: object) -> list[
     """
     inputs = {"pa": files / "pa.dcm", "lateral": files / "lateral.dcm", "model": files / "model"}
     options = {**inputs, "output": output, **changes}
-    return ["reconstruct", "--force", *(part for name, value in options.items() for part in (f"--{name}", value))]
+    given = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return ["reconstruct", "--force", *given]

@@ -9,6 +9,7 @@ Welling, ICML 2016, lifted over the whole trunk), and every training picture tea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -100,7 +101,11 @@ class ViewClassifier(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """(b, 1, side, side) in [0, 1] -> logits (b, 33) in the order of `HYPOTHESES`."""
-        upright = torch.cat([layout.undone(pictures) for layout in LAYOUTS])
-        scores = self.head(self.embed(upright)).unflatten(0, (len(LAYOUTS), -1))
+        return self.compare(pictures, LAYOUTS)
+
+    def compare(self, pictures: torch.Tensor, layouts: Sequence[Layout]) -> torch.Tensor:
+        """Logits (b, 2 n + 1) of both kinds in n layouts only, then of neither."""
+        upright = torch.cat([layout.undone(pictures) for layout in layouts])
+        scores = self.head(self.embed(upright)).unflatten(0, (len(layouts), -1))
         frontal, lateral, neither = scores.unbind(-1)
         return torch.cat([frontal.T, lateral.T, neither.mean(0)[:, None]], dim=1)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from xrecon.evaluation.familiarity import calibrate, picture_statistics
 from xrecon.nets.card import LabelOutput, ModelCard, PictureInput
 from xrecon.nets.registry import create_model, load_model, record_quality, save_model
-from xrecon.nets.view_classifier import HYPOTHESES, KINDS, NEITHER, ViewClassifier, hypothesis
+from xrecon.nets.view_classifier import HYPOTHESES, KINDS, LAYOUTS, NEITHER, ViewClassifier, hypothesis
 from xrecon.training.config import TrainConfig
 from xrecon.training.distributed import Processes
 from xrecon.training.order import sample_generator
@@ -26,6 +26,7 @@ from xrecon.training.prepared import PreparedSubjects
 from xrecon.training.reconstruction import LICENCE, training_data
 from xrecon.training.view_bank import DEFORMATIONS, PIXELS, Entry, foreign_pattern, kinds_of, render_bank
 from xrecon.training.view_looks import seen
+from xrecon.volume import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +37,8 @@ INTENDED_USE = (
     "the side that the patient faces."
 )
 SMOOTHING = 0.03
+# Layouts that a step compares with the upright one: all 15 cost three times as much and teach little more.
+COMPARED = 5
 # Shares of a batch: the two kinds of views, and what is neither.
 NEITHER_SHARE, PATTERN_SHARE, PART_SHARE = 0.34, 0.4, 0.25
 VALIDATION_PICTURES, CALIBRATION_PICTURES = 300, 1600
@@ -70,8 +73,10 @@ class ViewTask:
         self.distribute(Processes())
 
     def distribute(self, processes: Processes) -> tuple[nn.Module, None]:
-        """The network as the loss calls it when several processes work together."""
-        self._network = processes.parallel(self.network, self.device)
+        """The network as the loss calls it. Raises InputError for several processes: minutes do on one."""
+        if processes.count > 1:
+            raise InputError("expected one process for the task 'views', which takes minutes")
+        self._network = self.network
         return self._network, None
 
     # -- samples -------------------------------------------------------------------------------
@@ -105,8 +110,15 @@ class ViewTask:
         self, step: int, items: Sequence[int], following: Sequence[int] | None = None
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss of a batch of pictures."""
-        pictures, targets = self.sample(self.train, items)
-        logits = self._network(pictures)
+        pictures, columns = self.sample(self.train, items)
+        # samples are upright: that layout, and a few others that stand for all
+        others = np.random.default_rng([self.config.seed, step]).permutation(len(LAYOUTS) - 1)[:COMPARED] + 1
+        logits = self._network.compare(pictures, [LAYOUTS[0], *(LAYOUTS[int(i)] for i in others)])
+        width, neither = 1 + len(others), len(HYPOTHESES) - 1
+        targets = torch.where(columns == neither, 2 * width, columns // len(LAYOUTS) * width)
+        weight = torch.full((logits.shape[1],), float(np.log((len(LAYOUTS) - 1) / len(others))))
+        weight[[0, width, 2 * width]] = 0.0
+        logits = logits + weight.to(logits)
         right = float((logits.detach().argmax(dim=1) == targets).float().mean())
         return functional.cross_entropy(logits, targets, label_smoothing=SMOOTHING), {"right": right}
 
