@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ProgressCallback = Callable[[str, float, str], None]
 
 NOT_FOR_DIAGNOSIS = "synthetic volume computed from radiographs; research use only, not for diagnosis"
-DEFAULT_MODEL = "lifting-64"
+DEFAULT_MODEL = "chest-128"
 # `segment` takes this name for the thresholds-and-morphology lungs that need no weights.
 CLASSICAL_LUNGS = "classical"
 
