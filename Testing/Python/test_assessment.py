@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+import torch
 from PIL import Image
+from torch import nn
 from trunk import trunk
 from xrecon.assessment import run as run_module
 from xrecon.assessment.card_page import render_card
@@ -17,14 +19,24 @@ from xrecon.assessment.command import evaluate_models
 from xrecon.assessment.page import MOST_BYTES
 from xrecon.assessment.readme import BEGIN, END, figures_table, split, update
 from xrecon.assessment.record import CARD_PAGE, PICTURE
+from xrecon.assessment.targets import targets
 from xrecon.assessment.trust import trust_text
 from xrecon.evaluation.metrics import psnr
 from xrecon.io.image import read_volume, write_volume
-from xrecon.nets.card import TrainingData
-from xrecon.nets.registry import CARD_NAME, bundled_models, load_card, model_folder, record_quality
+from xrecon.nets.card import LabelOutput, TrainingData, VolumeInput
+from xrecon.nets.registry import (
+    CARD_NAME,
+    bundled_models,
+    load_card,
+    model_folder,
+    record_quality,
+    register_model,
+    save_model,
+)
 from xrecon.outcome import Outcome
 from xrecon.pipelines import mean_training_volume
-from xrecon.preprocess.ct import resample
+from xrecon.pneumothorax.lungs import classical_lungs
+from xrecon.preprocess.ct import lung_center, remove_table, resample
 from xrecon.training.store import source_digest
 from xrecon.volume import InputError
 
@@ -35,7 +47,35 @@ TABLE = (
     ("c.nrrd", "c", "c", "train", "Nobody, C Phantom", "CC0"),
     ("d.nrrd", "d", "d", "train", "Nobody, D Phantom", "CC0"),
 )
-SIZES = (0.3, 0.5)
+SIZES = (0.4,)
+
+
+@register_model("test-halves")
+class Halves(nn.Module):
+    """The half of a cube on the patient's right is right lung, the first voxel left lung."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(1))
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        scores = torch.zeros(volume.shape[0], 3, *volume.shape[2:])
+        scores[:, 0] = 0.5
+        scores[:, 1, :, :, : volume.shape[-1] // 2] = 1.0
+        scores[:, 2, 0, 0, 0] = 2.0
+        return scores * self.scale
+
+
+def save_halves(folder: Path) -> Path:
+    """A model folder of that network."""
+    card = tiny_models.card("test-halves", {}).model_copy(
+        update={
+            "input": VolumeInput(side=16, spacing_mm=22.4, hu_window=(-1024.0, 1476.0)),
+            "output": LabelOutput(labels=["background", "right lung", "left lung"]),
+        }
+    )
+    save_model(folder, Halves(), card)
+    return folder
 
 
 def silent(*_: object) -> None:
@@ -91,11 +131,11 @@ def rows_of(outcome: Outcome, number: int) -> dict[str, dict]:
 # -- figures and controls ------------------------------------------------------------------------
 def test_the_split_says_who_is_tested_and_each_ct_gives_its_cases(ran: tuple[Path, Outcome]):
     output, outcome = ran
-    cases = [f"{name}{air}" for name in "ab" for air in ("", "+air30", "+air50")]
+    cases = [f"{name}{air}" for name in "ab" for air in ("", "+air40")]
     assert list(rows_of(outcome, 0)) == list(rows_of(outcome, 1)) == cases
     for name in ("evaluation.csv", "evaluation.md", "evaluation.json", "evaluation.html", "plot-1.png"):
         assert (output / name).stat().st_size > 100, name
-    assert len(list(csv.DictReader((output / "evaluation.csv").open()))) == 12
+    assert len(list(csv.DictReader((output / "evaluation.csv").open()))) == 8
 
 
 def test_figures_are_those_of_the_stored_volumes_against_the_ct(
@@ -132,10 +172,8 @@ def test_the_nearest_subject_is_out_of_the_training_cts_alone(ran: tuple[Path, O
 def test_air_is_compared_with_what_was_put_in(ran: tuple[Path, Outcome]):
     _, outcome = ran
     rows = rows_of(outcome, 0)
-    for name, share in (("a+air30", 0.3), ("a+air50", 0.5)):
-        true = rows[name]["occupancy_true_percent"]
-        # of both lungs, of which one has the air
-        assert 0.35 * 100 * share < true < 0.65 * 100 * share
+    true = rows["a+air40"]["occupancy_true_percent"]
+    assert 0.35 * 40 < true < 0.65 * 40  # of both lungs, of which one has the air
     assert rows["a"]["occupancy_true_percent"] is None
     assert outcome.numbers["models"][0]["summary"]["patients"] == 2
 
@@ -165,13 +203,28 @@ def test_what_was_measured_is_not_measured_again(
     assert asked == ["b"]
 
 
-def test_lung_models_stand_beside_reconstruction_models(cts: Path, models: list[Path], tmp_path: Path):
-    outcome = evaluated(
-        [models[1], Path("lungs-unet")], cts, tmp_path, subjects=["a"], fractions=()
-    )  # fmt: skip
-    rows = rows_of(outcome, 1)
-    assert 0.9 < rows["a"]["dice_right"] <= 1.0
+def test_lung_models_stand_beside_reconstruction_models(
+    cts: Path, models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a lung network is measured by takes long; here only what becomes of its figures."""
+    figures = {"dice_right": 0.97, "dice_left": 0.5, "right_30_air_kept": 0.9}
+    monkeypatch.setattr("xrecon.scoring_lungs.score_lungs", lambda *_: figures)
+    outcome = evaluated([models[1], Path("lungs-unet")], cts, tmp_path, subjects=["a"], fractions=())
+    assert {**rows_of(outcome, 1)["a"], **figures} == rows_of(outcome, 1)["a"]
     assert "| segmentation | lungs-unet |" in outcome.text and "| reconstruction |" in outcome.text
+    assert "| dice left | 0.500 |" in outcome.text
+
+
+def test_networks_on_whole_cts_are_compared_with_the_classical_lungs(cts: Path, tmp_path: Path):
+    """A network that calls every voxel of the right half right lung: its Dice is known from the CT."""
+    ct = remove_table(trunk(0))
+    lungs, cube = classical_lungs(ct), ((16,) * 3, (22.4,) * 3, lung_center(ct))
+    truth = resample(lungs, *cube, fill=0, order=0).array
+    right = np.zeros(truth.shape, bool)
+    right[:, :, :8], right[0, 0, 0] = True, False
+    wanted = 2 * (right & (truth == 1)).sum() / (right.sum() + (truth == 1).sum())
+    row = rows_of(evaluated([save_halves(tmp_path / "m")], cts, tmp_path / "o", subjects=["a"]), 0)["a"]
+    assert row["dice_right_lung"] == pytest.approx(wanted) and row["dice_left_lung"] < 0.1
 
 
 # -- what is refused -----------------------------------------------------------------------------
@@ -190,7 +243,7 @@ def test_a_card_gets_no_figures_of_cts_that_the_model_has_seen(
         evaluated([copied], cts, tmp_path / "o", recorded=True)
     assert load_card(models[0]) == before
     told = evaluated(models[:1], cts, tmp_path / "p", subjects=["c"], fractions=()).warnings
-    assert any("no test, the model has seen c" in line for line in told)
+    assert any("no test of" in line and "has seen c" in line for line in told)
 
 
 def test_a_ct_that_cannot_be_used_stops_no_other(cts: Path, models: list[Path], tmp_path: Path):
@@ -200,9 +253,9 @@ def test_a_ct_that_cannot_be_used_stops_no_other(cts: Path, models: list[Path], 
     empty = trunk(1).with_array(np.full(trunk(1).shape, -1000, np.int16))
     empty.array[0, 0, 0] = 50
     write_volume(empty, folder / "empty.nrrd")
-    outcome = evaluated(models[1:], folder, tmp_path / "o", fractions=(0.3,))
-    assert {"good", "good+air30"} <= set(rows_of(outcome, 0))
-    assert any("empty" in line for line in outcome.warnings)
+    outcome = evaluated(models[1:], folder, tmp_path / "o", fractions=(0.4,))
+    assert set(rows_of(outcome, 0)) == {"good", "good+air40"}
+    assert any("left out empty: " in line and "lung" in line for line in outcome.warnings)
 
 
 # -- cards ---------------------------------------------------------------------------------------
@@ -216,7 +269,7 @@ def test_the_card_holds_figures_data_and_conditions(ran: tuple[Path, Outcome], m
     assert low < test["mean"]["psnr"] < high
     assert [(d["subject"], d["licence"]) for d in test["data"]] == [("a", "CC0"), ("b", "CC0")]
     assert test["controls"] == {"nearest_subject_of": ["c", "d"]}
-    assert [c["case"] for c in test["pneumothorax"]["cases"]] == ["a+air30", "a+air50", "b+air30", "b+air50"]
+    assert [c["case"] for c in test["pneumothorax"]["cases"]] == ["a+air40", "b+air40"]
     worst = min(rows[name]["psnr"] for name in "ab")
     assert test["worst_case"]["value"] == pytest.approx(worst, rel=1e-5)
     assert test["made_with"]["packages"]["torch"] and test["made_with"]["device"] == "cpu"
@@ -232,7 +285,7 @@ def test_the_page_of_a_card_is_made_from_the_card(ran: tuple[Path, Outcome], mod
     page = (models[0] / CARD_PAGE).read_text()
     mean = load_card(models[0]).quality["test"]["mean"]
     assert f"| PSNR (dB) | {mean['psnr']:.2f} |" in page
-    for text in ("Nobody, c", "CC0", "Intended use", "tests", "radiographs exchanged", "a+air50"):
+    for text in ("Nobody, c", "CC0", "Intended use", "tests", "radiographs exchanged", "a+air40"):
         assert text in page, text
 
 
@@ -273,8 +326,10 @@ def test_bundled_pages_and_pictures_are_those_of_the_cards(name: str):
     """After a change of a card: `xrecon.assessment.record.write_card_page`."""
     card, folder = load_card(name), model_folder(name)
     assert (folder / CARD_PAGE).read_text(encoding="utf-8") == render_card(card)
-    worst = card.quality["test"]["worst_case"]
-    assert "picture" not in worst or (folder / worst["picture"]).stat().st_size < 150_000
+    pictures = list(folder.glob("*.png"))
+    assert sum(path.stat().st_size for path in pictures) < 150_000
+    worst = card.quality["test"].get("worst_case") or {}
+    assert [path.name for path in pictures] == [worst[key] for key in ("picture",) if key in worst]
 
 
 def test_the_readme_gives_the_figures_of_the_cards(repository: Path):
@@ -294,6 +349,27 @@ def test_the_table_is_put_between_its_marks(tmp_path: Path):
     for wrong in ("nothing", f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}"):
         with pytest.raises(InputError, match="figures of the bundled models"):
             split(wrong)
+
+
+def test_a_missed_target_is_stated_with_its_figure():
+    card = load_card("lifting-64")
+    mean = {"psnr": 22.9, "ssim": 0.7, "psnr_mean_volume": 18.3, "psnr_nearest_subject": 22.9}
+    mean |= {"reference_right_lung_dice": 0.91, "reference_left_lung_dice": 0.89}
+    air = {"cases": [], "correlations": {"occupancy_r": 0.5}}
+    measured = {"test": {"mean": mean, "subjects": [], "pneumothorax": air}}
+    card = card.model_copy(update={"quality": measured})
+    met = {t.name: t.met for t in targets(card)}
+    assert met == {
+        "PSNR (dB)": False,
+        "PSNR above the mean training volume (dB)": True,
+        "PSNR above the nearest training subject (dB)": False,  # as good is not above
+        "SSIM": True,
+        "right lung Dice": True,
+        "left lung Dice": False,
+        "occupancy of synthetic pneumothorax, r": False,
+    }
+    assert "| PSNR (dB) | at least 23 | 22.9 | **no** |" in render_card(card)
+    assert targets(load_card("lungs-unet")) == []
 
 
 def test_a_card_keeps_what_others_wrote(models: list[Path], ran: tuple[Path, Outcome]):

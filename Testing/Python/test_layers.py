@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "evaluation": _LOW | {"nets"},
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
     "pipelines": _MIDDLE - {"io"},
-    "training": _MIDDLE - {"pneumothorax.segment"},
+    "training": (_MIDDLE | {"__init__"}) - {"pneumothorax.segment"},
     # trained models and methods without training under one call
     "methods": _MIDDLE | {"pipelines"},
     # the command line in parts: what a command does, its options, its progress

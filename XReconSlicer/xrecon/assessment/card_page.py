@@ -13,6 +13,7 @@ from xrecon.assessment.figures import (
     markdown_line,
     number,
 )
+from xrecon.assessment.targets import Target, targets
 from xrecon.assessment.trust import TRUST, trust_text
 from xrecon.nets.card import ModelCard
 
@@ -167,6 +168,15 @@ def _results(card: ModelCard) -> Iterator[str]:
         rows.append((FIGURE_TITLES.get(name, name.replace("_", " ")), *cells))
     heads = ["", "mean", "95 % interval", *(row["subject"] for row in subjects)]
     yield _table((*heads, *(CONTROLS_OF[end] for end in _controls(mean))), rows)
+    set_before = targets(card)
+    if set_before:
+        yield "Targets, set before training (means over the held-out CTs):"
+        cells = [(t.name, _wanted(t), f"{t.reached:.3g}", "yes" if t.met else "**no**") for t in set_before]
+        yield _table(("", "target", "reached", "met"), cells)
+
+
+def _wanted(target: Target) -> str:
+    return f"more than {target.least:g}" if target.exclusive else f"at least {target.least:g}"
 
 
 def _controls(mean: Mapping[str, Any]) -> list[str]:

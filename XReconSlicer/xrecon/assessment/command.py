@@ -8,7 +8,13 @@ from typing import Any
 
 from xrecon.assessment.cases import FRACTIONS
 from xrecon.assessment.page import write_page
-from xrecon.assessment.record import record, require_unseen, seen_subjects, write_card_page
+from xrecon.assessment.record import (
+    means_of_all,
+    record,
+    require_unseen,
+    seen_subjects,
+    write_card_page,
+)
 from xrecon.assessment.run import Model, Plan, Result, run_model
 from xrecon.assessment.table import air_correlations, intervals, markdown, summary_row
 from xrecon.assessment.trust import record_trust, require_trust
@@ -61,7 +67,7 @@ def evaluate_models(
         if recorded:
             require_unseen(model.card, plan)
         elif seen := seen_subjects(model.card, plan):
-            notes.append(f"{model.card.name}: no test, the model has seen {', '.join(seen)}")
+            notes.append(f"these figures are no test of {model.card.name}: it has seen {', '.join(seen)}")
         if trust and model.makes_volumes:
             require_trust(Result(model), found)
     results: list[Result] = []
@@ -120,6 +126,9 @@ def _written(output: Path, plan: Plan, results: Sequence[Result], notes: list[st
     text = markdown(results)
     rows = [{"model": r.model.card.name, **row} for r in results for row in r.rows]
     numbers: dict[str, Any] = {
+        "model": ", ".join(r.model.card.name for r in results),
+        # of a single model what its card would say
+        **({"mean": means_of_all(results[0])} if len(results) == 1 else {}),
         "models": [
             {
                 "model": result.model.card.name,
@@ -142,7 +151,7 @@ def _written(output: Path, plan: Plan, results: Sequence[Result], notes: list[st
     atomic_write_text(output / ROWS, table_text(rows))
     atomic_write_text(output / TABLE, text)
     plots = write_page(output / PAGE, output, plan, results, notes)
-    files = {"summary": SUMMARY, "rows": ROWS, "table": TABLE, "page": PAGE}
+    files = {"summary": SUMMARY, "table": ROWS, "text": TABLE, "page": PAGE}
     paths = {role: output / name for role, name in files.items()}
     paths |= {path.stem: path for path in plots}
     return Outcome(paths, numbers, text, notes)
