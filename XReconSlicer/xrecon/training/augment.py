@@ -99,8 +99,8 @@ def random_warp(
     lattice = (lattice + torch.as_tensor(shift, dtype=torch.float32)).movedim(-1, 0)[None]
     if is_elastic:
         lattice = lattice + _displacement(coarse, settings, half_field, rng)
-    lattice = lattice.to(device)  # still small
-    grid = functional.interpolate(lattice, size=(side,) * 3, mode="trilinear", align_corners=True)
+    # only the interpolation is large, so only it is done on the device
+    grid = functional.interpolate(lattice.to(device), (side,) * 3, mode="trilinear", align_corners=True)
     return grid[0].movedim(0, -1)
 
 

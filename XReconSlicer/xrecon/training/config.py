@@ -267,7 +267,7 @@ class TrainConfig(_Strict):
         (0.1, 0.6), description="sizes of the copies, spread evenly: shares of the side"
     )
     pneumothorax_effusion: float = Field(
-        0.0, ge=0, le=0.4, description="fluid in the third and fourth of four copies, share of the side"
+        0.0, ge=0, le=0.4, description="fluid in one of four copies, share of the side"
     )
     complete_bodies: bool = Field(
         False, description="continue a body that a CT's field of view cuts, as `xrecon drr` does"

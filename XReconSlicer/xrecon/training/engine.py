@@ -272,9 +272,10 @@ def _repeatable(wanted: bool) -> Iterator[None]:
     """Algorithms that give the same bits each time, as far as torch has them, when wanted."""
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    # every step has the same shapes, so that trying cuDNN's algorithms once pays
+    torch.backends.cudnn.benchmark = not wanted
     if wanted:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:

@@ -29,6 +29,7 @@ from xrecon.training.config import TrainConfig
 from xrecon.training.labels import file_classes, label_center
 from xrecon.training.store import source_digest
 from xrecon.training.subjects import MANIFEST_NAME, Subject
+from xrecon.training.variants import planned
 from xrecon.volume import InputError, Quantity, Volume
 
 MIN_LUNG_ML = 50.0
@@ -110,7 +111,7 @@ class PreparedSubjects(Sequence[Prepared]):
 def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
     """What a stored subject was made from: other content under the same name is another CT."""
     settings = {
-        "version": 3,
+        "version": 4,
         "source": subject.sha256 or source_digest(subject.path),
         "side": config.grid.source_side,
         "spacing": config.grid.source_spacing_mm,
@@ -202,20 +203,13 @@ def _with_pneumothorax(subject: Subject, cube: Volume, config: TrainConfig) -> l
             f"expected both lungs to learn from in {subject.path}, found {sides or 'none'}: leave the CT out "
             f"with the split 'exclude' in {MANIFEST_NAME}"
         )
-    first_side = zlib.crc32(subject.name.encode())
-    least, most = config.pneumothorax_range
-    for number in range(config.pneumothorax_variants if sides else 0):
-        # sizes spread from small to large; sides alternate, starting by the subject's name
-        fraction = least + (most - least) * (number + 0.5) / config.pneumothorax_variants
-        position = ("supine", "erect")[number % 2]
-        side_name = sides[(number + first_side) % len(sides)]
-        # two with fluid, two without: each side and position has both
-        effusion = config.pneumothorax_effusion if number % 4 >= 2 else 0.0
-        variants.append(
-            add_pneumothorax(
-                cube, lungs, side_name, fraction, position=position, seed=number, effusion=effusion
-            )
-        )
+    count, sizes = config.pneumothorax_variants, config.pneumothorax_range
+    for options in planned(subject.name, sides, count, sizes, config.pneumothorax_effusion):
+        try:
+            variants.append(add_pneumothorax(cube, lungs, **options))
+        except InputError:  # a share of fluid or air that this lung has no room for
+            plain = {k: options[k] for k in ("side", "fraction", "position", "seed")}
+            variants.append(add_pneumothorax(cube, lungs, **plain))
     return variants
 
 
