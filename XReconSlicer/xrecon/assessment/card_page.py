@@ -143,8 +143,10 @@ def _augmentation(config: Mapping[str, Any]) -> Iterator[str]:
                 continue
             low, high = config.get("pneumothorax_range", (0.1, 0.6))
             details = [f"{config['pneumothorax_variants']} per CT", f"{low:.0%} to {high:.0%} of a side"]
-            if config.get("pneumothorax_effusion"):
-                details.append(f"half of them with {config['pneumothorax_effusion']:.0%} fluid")
+            if "pneumothorax_effusion" in config:  # since when copies are of several kinds
+                fluid = config["pneumothorax_effusion"]
+                also = f", with {fluid:.0%} fluid" if fluid else ""
+                details.append(f"free, loculated, with emphysema{also}")
         what = f"up to {share:.0%} of the detail" if name == "kernel" else f"probability {share:g}"
         yield f"{title} ({', '.join([what, *details])})"
 
