@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "evaluation": _LOW | {"nets"},
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
     "pipelines": _MIDDLE - {"io"},
-    "training": _MIDDLE - {"pneumothorax.segment"},
+    "training": (_MIDDLE | {"__init__"}) - {"pneumothorax.segment"},
     # trained models and methods without training under one call
     "methods": _MIDDLE | {"pipelines"},
     # the command line in parts: what a command does, its options, its progress
@@ -51,13 +51,18 @@ MAY_IMPORT = {
         "pipelines", "training", "progress", "outcome", "segmentation_report", "reconstruction_report",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
-    "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
+    "scoring": _MIDDLE | {"pipelines", "progress", "outcome"},
     "scoring_lungs": _MIDDLE,
     "vertebrae": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
     "demo_report": _MIDDLE | {"__init__", "demo", "reconstruction_report"},
     "benchmark": _MIDDLE | {
         "__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring", "methods",
+    },  # fmt: skip
+    # trained models on unseen CTs, and what their cards say of it
+    "assessment": _MIDDLE | {
+        "__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring", "scoring_lungs",
+        "benchmark", "trust_measurement",
     },  # fmt: skip
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
