@@ -28,17 +28,19 @@ _MIDDLE = _LOW | {"nets", "evaluation", "pneumothorax"}
 MAY_IMPORT = {
     "__init__": set(),
     "volume": set(),
+    # what a result was made from, as texts: no files
+    "provenance": {"volume"},
     "progress": set(),
     "options": {"volume", "progress"},
     "lifeline": set(),
     # a radiograph is read with its geometry
-    "io": {"__init__", "volume", "physics.geometry", "physics.poses"},
+    "io": {"__init__", "volume", "provenance", "physics.geometry", "physics.poses"},
     "physics": {"volume"},
     "preprocess": {"volume"},
     "nets": {"volume", "physics"},
     "evaluation": _LOW | {"nets"},
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
-    "pipelines": _MIDDLE - {"io"},
+    "pipelines": (_MIDDLE - {"io"}) | {"provenance"},
     "training": _MIDDLE - {"pneumothorax.segment"},
     # trained models and methods without training under one call
     "methods": _MIDDLE | {"pipelines"},
@@ -70,8 +72,8 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {
-    "__init__", "volume", "io", "pipelines", "training.config", "training.status", "physics.geometry",
-    "preprocess.appearance", "nets.lungmask_published",
+    "__init__", "volume", "provenance", "io", "pipelines", "training.config", "training.status",
+    "physics.geometry", "preprocess.appearance", "nets.lungmask_published",
 }  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.

@@ -87,7 +87,7 @@ def write_segmentation(
     path = Path(path)
     if file_suffix(path) != ".seg.nrrd":
         raise InputError(f"expected a file name ending in .seg.nrrd, got {path}")
-    array = _label_array(labels, segments)
+    array = checked_labels(labels, segments)
     image = to_sitk(labels.with_array(array, quantity=Quantity.LABEL))
     for key, value in {**_reference_geometry(labels), **_slicer_fields(array, segments)}.items():
         image.SetMetaData(key, value)
@@ -95,7 +95,7 @@ def write_segmentation(
         write_itk(image, temporary)
 
 
-def _label_array(labels: Volume, segments: Sequence[SegmentDescription]) -> np.ndarray:
+def checked_labels(labels: Volume, segments: Sequence[SegmentDescription]) -> np.ndarray:
     """The labels in the smallest type that Slicer takes, checked against their descriptions."""
     if labels.array.dtype.kind not in "iub":
         raise InputError(f"expected whole numbers as labels, got {labels.array.dtype}")
