@@ -101,7 +101,7 @@ def write_dicom_seg(
     notes = [f"without a voxel and left out of the DICOM segmentation: {', '.join(empty)}"] if empty else []
     images = _images_of_slices(labels, ct) if ct else None
     chosen = study or (ct.study if ct else placeholder_study())
-    dataset = _object(labels.meta, chosen, ct, algorithm or Algorithm(), notes)
+    dataset = _object(labels.meta, chosen, ct, algorithm or Algorithm(), empty)
     _put_segments(dataset, present, algorithm or Algorithm())
     _put_pixels(dataset, labels, present, images)
     if ct and images:
@@ -127,7 +127,7 @@ def _images_of_slices(labels: Volume, ct: CtImages) -> list[tuple[str, str]]:
 
 
 def _object(
-    meta: Mapping[str, str], study: Study, ct: CtImages | None, algorithm: Algorithm, notes: Sequence[str]
+    meta: Mapping[str, str], study: Study, ct: CtImages | None, algorithm: Algorithm, empty: Sequence[str]
 ) -> pydicom.Dataset:
     """All but segments and frames."""
     from pydicom.uid import SegmentationStorage, generate_uid
@@ -140,7 +140,7 @@ def _object(
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     dataset.InstanceNumber = 1
     dataset.ContentLabel = "SEGMENTATION"
-    dataset.ContentDescription = one_line("; ".join(notes), LONG_STRING)
+    dataset.ContentDescription = one_line(f"empty: {', '.join(empty)}" if empty else "", LONG_STRING)
     dataset.ContentCreatorName = ""
     dataset.SegmentationType, dataset.SegmentsOverlap = "BINARY", "NO"
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
