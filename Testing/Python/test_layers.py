@@ -23,7 +23,7 @@ BACKEND_FILES = sorted(BACKEND.rglob("*.py"))
 SOURCE_FILES = SLICER_FILES + BACKEND_FILES
 
 # Room -> rooms it may import, besides itself. The picture of the architecture, as text.
-_LOW = {"volume", "io", "physics", "preprocess"}
+_LOW = {"volume", "provenance", "io", "physics", "preprocess"}
 _MIDDLE = _LOW | {"nets", "evaluation", "pneumothorax"}
 MAY_IMPORT = {
     "__init__": set(),
@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "nets": {"volume", "physics"},
     "evaluation": _LOW | {"nets"},
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
-    "pipelines": (_MIDDLE - {"io"}) | {"provenance"},
+    "pipelines": _MIDDLE - {"io"},
     "training": _MIDDLE - {"pneumothorax.segment"},
     # trained models and methods without training under one call
     "methods": _MIDDLE | {"pipelines"},
@@ -49,8 +49,11 @@ MAY_IMPORT = {
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
     "segmentation_report": _MIDDLE | {"__init__", "pipelines"},
     "reconstruction_report": _MIDDLE | {"__init__", "pipelines"},
+    "export": _MIDDLE | {"outcome", "pipelines"},
+    "cli_export": {"progress", "options", "outcome", "export"},
     "commands": _MIDDLE | {
-        "pipelines", "training", "progress", "outcome", "segmentation_report", "reconstruction_report",
+        "export", "pipelines", "training", "progress", "outcome", "segmentation_report",
+        "reconstruction_report",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
     "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
@@ -63,11 +66,11 @@ MAY_IMPORT = {
     },  # fmt: skip
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
-    "cli_tools": {"progress", "options", "outcome", "pipelines", "tools"},
+    "cli_tools": {"progress", "options", "outcome", "pipelines", "commands", "demo", "tools"},
     "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
     "cli": {
         "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
-        "cli_drr", "cli_benchmark", "cli_tools", "cli_vertebrae", "lifeline",
+        "cli_drr", "cli_benchmark", "cli_export", "cli_tools", "cli_vertebrae", "lifeline",
     },  # fmt: skip
     "__main__": {"cli"},
 }

@@ -17,13 +17,15 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_benchmark, cli_drr, cli_tools, cli_vertebrae, lifeline
+from xrecon import __version__, cli_benchmark, cli_drr, cli_export, cli_tools, cli_vertebrae, lifeline
 from xrecon.options import (
     GEOMETRY,
     MODEL,
     Ct,
     Device,
     DeviceOption,
+    Dicom,
+    KeepPatient,
     Output,
     ProgressOption,
     PtxMode,
@@ -111,6 +113,8 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -132,7 +136,11 @@ def reconstruct(
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
+        target = commands.dicom_target(dicom, keep_patient)
+        tell(
+            report,
+            commands.reconstruct(pa, lateral, output, model, device.value, options, report, others, target),
+        )
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --report"))
@@ -163,6 +171,8 @@ def segment(
     report_page: Annotated[
         bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
     ] = False,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -178,9 +188,11 @@ def segment(
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
         chosen = mode.value if mode else None
+        target = commands.dicom_target(dicom, keep_patient)
         done = commands.segment(
-            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
-        )
+            ct, output, lungs, models, parameters, device.value, report, chosen, target,
+            report_page=report_page,
+        )  # fmt: skip
         tell(report, done)
 
 
@@ -221,16 +233,7 @@ def train(
         tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
 
 
-@app.command(epilog=_example("xrecon scan --data cts"))
-def scan(
-    data: Annotated[Path, typer.Option(help="Folder of CTs, as `xrecon train` takes it.")],
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """List the CTs of a folder with size, voxel size, and what keeps each from being trained on."""
-    from xrecon import commands
-
-    with Reporter(progress) as report:
-        tell(report, commands.scan(data, report))
+app.command("scan", epilog=_example("xrecon scan --data cts"))(cli_tools.scan)
 
 
 @app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))
@@ -287,26 +290,14 @@ def models(
         tell(report, commands.models(costs))
 
 
+app.command("export", epilog=_example("xrecon export --ct result/reconstruction.nrrd --output dicom"))(
+    cli_export.export
+)
 app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
 app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 
 
-@app.command(epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))
-def demo(
-    ct: Annotated[
-        Path | None,
-        typer.Option(help="CT to use; default: a generated chest phantom with a pneumothorax."),
-    ] = None,
-    output: Output = Path("demo-output"),
-    model: Annotated[str, typer.Option(help="Reconstruction model.", rich_help_panel=MODEL)] = DEFAULT_MODEL,
-    device: DeviceOption = Device.AUTO,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """The whole path on one CT: radiographs, reconstruction from them, pneumothorax, HTML report."""
-    from xrecon import demo as demonstration
-
-    with Reporter(progress) as report:
-        tell(report, demonstration.demo(ct, output, model, device.value, report))
+app.command("demo", epilog=_example("xrecon demo --ct chest.nii.gz --output demo-output"))(cli_tools.demo)
 
 
 # -- around the commands -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from xrecon.volume import Radiograph
 
@@ -83,6 +84,12 @@ def for_files(meta: Mapping[str, str]) -> dict[str, str]:
 def for_reports(meta: Mapping[str, str]) -> dict[str, str]:
     """The entries of `meta` that go into a report."""
     return {key: v for key, v in meta.items() if key not in _NOT_IN_REPORTS and not key.endswith("UID")}
+
+
+def shareable_name(path: Path) -> str:
+    """What a report calls a source: a file by its name, a folder by its kind, since folders with DICOM
+    series are mostly called after the patient."""
+    return "DICOM folder" if path.is_dir() else path.name
 
 
 def is_reconstructed(meta: Mapping[str, str]) -> bool:

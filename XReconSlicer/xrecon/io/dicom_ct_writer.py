@@ -107,9 +107,7 @@ def right_handed(volume: Volume) -> Volume:
         return volume
     last = volume.index_to_world(np.array([0, 0, volume.shape[0] - 1]))
     direction = volume.direction * np.array([1.0, 1.0, -1.0])
-    return Volume(
-        volume.array[::-1], volume.spacing, tuple(last), direction, volume.quantity, volume.meta
-    )
+    return Volume(volume.array[::-1], volume.spacing, tuple(last), direction, volume.quantity, volume.meta)
 
 
 def _positions(volume: Volume) -> np.ndarray:

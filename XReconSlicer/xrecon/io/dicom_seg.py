@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 _OFF_STEP = 0.01
 
 
-def read_dicom_seg(
-    path: str | Path, like: Volume | None = None
-) -> tuple[Volume, list[SegmentDescription]]:
+def read_dicom_seg(path: str | Path, like: Volume | None = None) -> tuple[Volume, list[SegmentDescription]]:
     """Labels 1, 2, ... in the order of the file's segments, and what they are.
 
     like: the CT; the labels come on its grid (nearest voxel; exactly, where the segmentation lies on it).
@@ -113,4 +111,3 @@ def _segments(dataset: pydicom.Dataset) -> list[SegmentDescription]:
 
 def _described(segment: SegmentDescription, label: int) -> SegmentDescription:
     return SegmentDescription(label, segment.name, segment.color, segment.terminology)
-

@@ -195,7 +195,7 @@ def _put_codes(item: pydicom.Dataset, terminology: str) -> None:
 
 
 def _code(text: str) -> pydicom.Dataset | None:
-    """"SCT^39607008^Lung" as an item of a code sequence; None when it is no code."""
+    """ "SCT^39607008^Lung" as an item of a code sequence; None when it is no code."""
     scheme, value, meaning = ([*text.split("^"), "", "", ""])[:3]
     return code_item(value, scheme, meaning) if scheme and value and meaning else None
 
