@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import qt
 import slicer
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
@@ -273,6 +273,25 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         from XReconSlicerLib.reconstruction import reconstruct
 
         return reconstruct(radiographs, model, device, output)
+
+    def exportDicom(
+        self,
+        ct: vtkMRMLScalarVolumeNode,
+        folder: str,
+        segmentation: vtkMRMLSegmentationNode | None = None,
+        keepPatient: bool = False,
+    ) -> list[str]:
+        """Writes a CT as a DICOM series and its segmentation as a DICOM segmentation into a new folder.
+
+        :param segmentation: segments on the CT, e.g. of PTXSeg.
+        :param keepPatient: take patient and study over from the DICOM files behind the CT; False: a
+            placeholder.
+        :return: notes, a sentence each.
+        :raises xrecon.volume.InputError: when something given cannot be used.
+        """
+        from XReconSlicerLib.dicom_export import exportDicom
+
+        return exportDicom(ct, folder, segmentation, keepPatient)
 
 
 #

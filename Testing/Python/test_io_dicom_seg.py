@@ -158,7 +158,7 @@ def test_labels_that_do_not_lie_on_the_ct_are_refused(pair: tuple[Path, Volume],
     normal = expected.direction[:, 2]
     with pytest.raises(InputError, match=r"slice 0\.40 mm off"):
         write_dicom_seg(expected.moved(0.4 * normal), tmp_path / "a.dcm", ct=ct)
-    write_dicom_seg(expected.moved(0.004 * normal), tmp_path / "a.dcm", ct=ct)  # rounding in the CT's tags
+    write_dicom_seg(expected.moved(0.04 * normal), tmp_path / "a.dcm", ct=ct)  # rounding in the CT's tags
 
 
 def test_another_study_than_the_ct_refers_across_studies(pair: tuple[Path, Volume], tmp_path: Path) -> None:

@@ -40,8 +40,9 @@ from xrecon.volume import InputError, Volume
 if TYPE_CHECKING:
     import pydicom
 
-# A slice of the labels belongs to the CT's image that lies no further away.
-SAME_PLANE_MM = 0.01
+# A slice of the labels belongs to the CT's image that lies no further away: as far as a series may be
+# from an even stack (`dicom_series.POSITION_TOLERANCE_MM`).
+SAME_PLACE_MM = 0.1
 _SEGMENTATION = ("113076", "DCM", "Segmentation")
 # What Slicer takes for a segment without a code of its own.
 _TISSUE = ("85756007", "SCT", "Tissue")
@@ -113,15 +114,14 @@ def write_dicom_seg(
 
 
 def _images_of_slices(labels: Volume, ct: CtImages) -> list[tuple[str, str]]:
-    """The CT's image in whose plane each slice of the labels lies."""
-    normal = labels.direction[:, 2]
-    planes = labels.index_to_world(np.array([[0, 0, n] for n in range(labels.shape[0])])) @ normal
-    found = ct.positions @ normal
-    nearest = np.abs(found[None] - planes[:, None]).argmin(axis=1)
-    apart = float(np.abs(found[nearest] - planes).max())
-    if apart > SAME_PLANE_MM:
+    """The CT's image whose first pixel lies where that of each slice of the labels does."""
+    corners = labels.index_to_world(np.array([[0, 0, n] for n in range(labels.shape[0])]))
+    apart = np.linalg.norm(ct.positions[None] - corners[:, None], axis=2)
+    nearest = apart.argmin(axis=1)
+    worst = float(apart.min(axis=1).max())
+    if worst > SAME_PLACE_MM:
         raise InputError(
-            f"expected a segmentation on the slices of the CT, got one with a slice {apart:.2f} mm off"
+            f"expected a segmentation on the slices of the CT, got one with a slice {worst:.2f} mm off"
         )
     return [ct.images[n] for n in nearest]
 
