@@ -122,6 +122,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
+        self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
         self.jobPanel = JobPanel(self.ui)
         self.jobPanel.stateChanged.connect(self._update)
         self.initializeParameterNode()
@@ -185,6 +186,8 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             problem = _("A reconstruction is running.")
         self.ui.applyButton.enabled = not problem
         self.ui.applyButton.toolTip = problem or _("Compute the synthetic CT")
+        output = self._parameterNode.outputVolume
+        self.ui.exportButton.enabled = output is not None and output.GetImageData() is not None
 
     def _problem(self) -> str:
         """Shows the radiographs; gives the reason why they, the model or the output cannot be used, or ""."""
@@ -235,6 +238,15 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onReportButton(self, _clicked: bool = False) -> None:
         """Opens the report of the last result."""
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._report)))
+
+
+    def onExportButton(self, _clicked: bool = False) -> None:
+        """Asks for a folder and writes the output volume into it as DICOM."""
+        from XReconSlicerLib.dicom_export import exportByDialog
+
+        output, keep = self._parameterNode.outputVolume, self.ui.keepPatientCheckBox.checked
+        text = exportByDialog(self.ui.exportButton, output, keep)
+        self.ui.statusLabel.text = text or self.ui.statusLabel.text
 
 
 #

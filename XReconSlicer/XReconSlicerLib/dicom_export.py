@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import qt
 import slicer
 from slicer.i18n import tr as _
 from xrecon.io.atomic import atomic_folder
@@ -54,6 +55,31 @@ def exportDicom(
             path = staging / SEGMENTATION_FILE
             notes += write_dicom_seg(labels, path, ct=images, study=study, segments=segments)
     return [*study.notes, *notes]
+
+
+def exportByDialog(parent: qt.QWidget, ctNode: slicer.vtkMRMLScalarVolumeNode, keepPatient: bool) -> str:
+    """Asks for a folder and writes the CT into a new one in it; gives a line for the status, "" when
+    nothing was chosen."""
+    chosen = qt.QFileDialog.getExistingDirectory(parent, _("Export DICOM files into"))
+    if not chosen:
+        return ""
+    target = _newFolder(Path(chosen), ctNode.GetName())
+    try:
+        with slicer.util.WaitCursor():
+            notes = exportDicom(ctNode, target, keepPatient=keepPatient)
+    except (InputError, OSError) as error:
+        slicer.util.errorDisplay(str(error), windowTitle="XRecon")
+        return str(error)
+    return " ".join([_("Exported: {folder}").format(folder=target), *notes])
+
+
+def _newFolder(parent: Path, name: str) -> Path:
+    """A folder of that name that is not there yet, numbered if need be."""
+    safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in name).strip() or "DICOM"
+    folder, number = parent / safe, 2
+    while folder.exists():
+        folder, number = parent / f"{safe} {number}", number + 1
+    return folder
 
 
 def _files(instances: Sequence[str]) -> list[Path]:

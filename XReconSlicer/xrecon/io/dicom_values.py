@@ -41,7 +41,7 @@ def element_problems(element: pydicom.DataElement) -> list[str]:
 
     if element.tag.is_private:
         return []
-    name = keyword_for_tag(element.tag) or str(element.tag)
+    name = keyword_for_tag(element.tag) or f"({element.tag.group:04X},{element.tag.element:04X})"
     if not dictionary_has_tag(element.tag):
         # younger than the dictionary of the installed pydicom
         return [] if element.tag in _YOUNG else [f"{name} is not in DICOM's dictionary"]
