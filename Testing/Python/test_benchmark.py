@@ -108,6 +108,22 @@ def test_a_plan_stays_but_for_its_methods(tmp_path: Path):
         make_plan(methods=("lifting",), train=("a",), test=("b",), side=20)
 
 
+def test_a_ct_that_was_exchanged_under_its_name_is_noticed(data: Path, tmp_path: Path, monkeypatch):
+    """Stored cases and figures are of the CT that was there before. Only plans are made."""
+    folder, output = shutil.copytree(data, tmp_path / "cts"), tmp_path / "out"
+
+    def planned() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            benchmark(folder, output, [], ["person2"], silent, isolated=False, **SETTINGS)
+
+    monkeypatch.setattr(command, "make_cases", stopped)
+    planned()
+    planned()  # the same CTs: goes on
+    write_volume(trunk(9), folder / "person1.nrrd")
+    with pytest.raises(InputError, match="got others under the names person1"):
+        benchmark(folder, output, [], ["person2"], silent, isolated=False, **SETTINGS)
+
+
 def test_the_command_line_has_the_defaults_of_the_plan():
     from xrecon import cli_benchmark
 
