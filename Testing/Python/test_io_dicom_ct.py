@@ -210,15 +210,19 @@ def test_what_cannot_be_taken_over(tmp_path: Path) -> None:
         study_of([tmp_path / "a.png"])
 
 
-@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
-def test_values_that_dicom_does_not_allow_are_left_empty_and_told(tmp_path: Path) -> None:
+def test_values_that_dicom_does_not_allow_are_left_empty_and_told(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Told without the values, which pydicom would print as warnings."""
     lying = {"PatientBirthDate": "1st of May", "AccessionNumber": "A" * 30, "PatientAge": "old"}
     acquired(tmp_path / "pa.dcm", **{**PATIENT, **lying})
+    recwarn.clear()
     study = study_of([tmp_path / "pa.dcm"])
     assert {note.split()[0] for note in study.notes} == set(lying)
     assert not any(value in note for note in study.notes for value in lying.values())
     write_ct_series(reconstruction(), tmp_path / "ct", study=study)
     assert written(tmp_path / "ct")[0].PatientBirthDate == ""
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 # -- whole or not at all -------------------------------------------------------------------------

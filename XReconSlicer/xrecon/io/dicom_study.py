@@ -6,6 +6,7 @@ Patient, General Study and Patient Study modules of PS3.3 C.7.1.1, C.7.2.1 and C
 from __future__ import annotations
 
 import secrets
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -84,11 +85,13 @@ def study_of(paths: Sequence[str | Path]) -> Study:
     if not files:
         names = ", ".join(Path(path).name for path in paths) or "nothing"
         raise InputError(f"expected a DICOM file to take patient and study from, got {names}")
-    datasets = [read_dataset(path, pixels=False) for path in files]
-    patients = {str(each.get("PatientID", "") or "").strip() for each in datasets}
-    if len(patients) > 1:
-        raise InputError(f"expected images of one patient, got {len(patients)} different patient IDs")
-    return _study(datasets[0], files[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pydicom's, which print the values; ours do not
+        datasets = [read_dataset(path, pixels=False) for path in files]
+        patients = {str(each.get("PatientID", "") or "").strip() for each in datasets}
+        if len(patients) > 1:
+            raise InputError(f"expected images of one patient, got {len(patients)} different patient IDs")
+        return _study(datasets[0], files[0])
 
 
 def _study(dataset: pydicom.Dataset, path: Path) -> Study:
