@@ -23,16 +23,18 @@ BACKEND_FILES = sorted(BACKEND.rglob("*.py"))
 SOURCE_FILES = SLICER_FILES + BACKEND_FILES
 
 # Room -> rooms it may import, besides itself. The picture of the architecture, as text.
-_LOW = {"volume", "io", "physics", "preprocess"}
+_LOW = {"volume", "provenance", "io", "physics", "preprocess"}
 _MIDDLE = _LOW | {"nets", "evaluation", "pneumothorax"}
 MAY_IMPORT = {
     "__init__": set(),
     "volume": set(),
+    # what a result was made from, as texts: no files
+    "provenance": {"volume"},
     "progress": set(),
     "options": {"volume", "progress"},
     "lifeline": set(),
     # a radiograph is read with its geometry
-    "io": {"__init__", "volume", "physics.geometry", "physics.poses"},
+    "io": {"__init__", "volume", "provenance", "physics.geometry", "physics.poses"},
     "physics": {"volume"},
     "preprocess": {"volume"},
     "nets": {"volume", "physics"},
@@ -47,8 +49,11 @@ MAY_IMPORT = {
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
     "segmentation_report": _MIDDLE | {"__init__", "pipelines"},
     "reconstruction_report": _MIDDLE | {"__init__", "pipelines"},
+    "export": _MIDDLE | {"outcome", "pipelines"},
+    "cli_export": {"progress", "options", "outcome", "export"},
     "commands": _MIDDLE | {
-        "pipelines", "training", "progress", "outcome", "segmentation_report", "reconstruction_report",
+        "export", "pipelines", "training", "progress", "outcome", "segmentation_report",
+        "reconstruction_report",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
     "scoring": _MIDDLE | {"pipelines", "progress", "outcome"},
@@ -72,13 +77,14 @@ MAY_IMPORT = {
     "cli_evaluate": {"progress", "options", "outcome", "scoring", "assessment"},
     "cli": {
         "__init__", "volume", "progress", "options", "outcome", "commands", "demo", "pipelines",
-        "cli_drr", "cli_benchmark", "cli_evaluate", "cli_tools", "cli_train", "cli_vertebrae", "lifeline",
+        "cli_drr", "cli_benchmark", "cli_evaluate", "cli_export", "cli_tools", "cli_train", "cli_vertebrae",
+        "lifeline",
     },  # fmt: skip
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {
-    "__init__", "volume", "io", "pipelines", "training.config", "training.status", "physics.geometry",
-    "preprocess.appearance", "nets.lungmask_published",
+    "__init__", "volume", "provenance", "io", "pipelines", "training.config", "training.status",
+    "physics.geometry", "preprocess.appearance", "nets.lungmask_published",
 }  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.

@@ -22,6 +22,7 @@ from xrecon import (
     cli_benchmark,
     cli_drr,
     cli_evaluate,
+    cli_export,
     cli_tools,
     cli_train,
     cli_vertebrae,
@@ -33,6 +34,8 @@ from xrecon.options import (
     Ct,
     Device,
     DeviceOption,
+    Dicom,
+    KeepPatient,
     Output,
     ProgressOption,
     PtxMode,
@@ -120,6 +123,8 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -141,7 +146,11 @@ def reconstruct(
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
+        target = commands.dicom_target(dicom, keep_patient)
+        tell(
+            report,
+            commands.reconstruct(pa, lateral, output, model, device.value, options, report, others, target),
+        )
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --report"))
@@ -172,6 +181,8 @@ def segment(
     report_page: Annotated[
         bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
     ] = False,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -187,9 +198,11 @@ def segment(
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
         chosen = mode.value if mode else None
+        target = commands.dicom_target(dicom, keep_patient)
         done = commands.segment(
-            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
-        )
+            ct, output, lungs, models, parameters, device.value, report, chosen, target,
+            report_page=report_page,
+        )  # fmt: skip
         tell(report, done)
 
 
@@ -224,6 +237,9 @@ def models(
         tell(report, commands.models(costs))
 
 
+app.command("export", epilog=_example("xrecon export --ct result/reconstruction.nrrd --output dicom"))(
+    cli_export.export
+)
 app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
 app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 

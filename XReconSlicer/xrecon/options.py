@@ -50,6 +50,7 @@ class PtxMode(StrEnum):
 
 
 GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
+EXPORT = "DICOM"
 _CT = typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
 Ct = Annotated[Path, _CT]
 CtOrNone = Annotated[Path | None, _CT]
@@ -93,6 +94,23 @@ SourceToIsocenter = Annotated[
     float | None,
     typer.Option(
         min=1.0, metavar="MM", help="Focal spot to patient centre (usual: 1500).", rich_help_panel=GEOMETRY
+    ),
+]
+Dicom = Annotated[
+    Path | None,
+    typer.Option(
+        "--dicom",
+        metavar="FOLDER",
+        help="Also write DICOM into this new folder: a CT series, and the segments.",
+        rich_help_panel=EXPORT,
+    ),
+]
+KeepPatient = Annotated[
+    bool,
+    typer.Option(
+        "--keep-patient",
+        help="Take patient and study of the DICOM input over into --dicom. Default: a placeholder.",
+        rich_help_panel=EXPORT,
     ),
 ]
 
