@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from xrecon.volume import InputError
 
 METHODS, RESULT = "methods", "result.json"
 # Of the stored figures: what another version gave is measured again.
-VERSION = 2
+VERSION = 3
 Progress = Callable[[str, float, str], None]
 
 
@@ -83,7 +84,14 @@ def run_in_process(folder: Path, name: str, progress: Progress) -> dict[str, Any
 
 
 def _child(folder: Path, name: str, pipe: Any) -> None:
-    run_safely(folder, name, lambda *what: pipe.send(what))
+    def say(*what: object) -> None:
+        try:
+            pipe.send(what)
+        except OSError:
+            # the benchmark was killed; this must not compute on, nor store that as the method's failure
+            os._exit(1)
+
+    run_safely(folder, name, say)
     pipe.close()
 
 
