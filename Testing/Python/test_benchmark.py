@@ -369,12 +369,11 @@ def test_a_method_has_a_process_of_its_own(ran: Path, data: Path):
     assert told and all(message.startswith(f"{MEAN}: ") for message in told)
 
 
-def test_a_method_ends_with_its_benchmark(ran: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_method_ends_with_its_benchmark(ran: Path):
     """Who hears its progress was killed: it computes no further and stores no failure."""
     here, there = multiprocessing.Pipe(duplex=False)
     here.close()
     before = read_result(ran, MEAN)
-    monkeypatch.setattr(run_module.os, "_exit", stopped)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="was killed"):
         run_module._child(ran, MEAN, there)
     assert read_result(ran, MEAN) == before

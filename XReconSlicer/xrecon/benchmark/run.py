@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -87,9 +86,9 @@ def _child(folder: Path, name: str, pipe: Any) -> None:
     def say(*what: object) -> None:
         try:
             pipe.send(what)
-        except OSError:
-            # the benchmark was killed; this must not compute on, nor store that as the method's failure
-            os._exit(1)
+        except OSError as error:
+            # nothing to compute on for, and no failure of the method that would be stored as such
+            raise KeyboardInterrupt("the benchmark was killed") from error
 
     run_safely(folder, name, say)
     pipe.close()
