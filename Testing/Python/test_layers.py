@@ -63,9 +63,11 @@ MAY_IMPORT = {
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
     "cli_tools": {"progress", "options", "outcome", "pipelines", "tools"},
     "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
+    "cli_train": {"progress", "options", "outcome", "commands"},
+    "cli_evaluate": {"progress", "options", "outcome", "scoring", "assessment"},
     "cli": {
-        "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
-        "cli_drr", "cli_benchmark", "cli_tools", "cli_vertebrae", "lifeline",
+        "__init__", "volume", "progress", "options", "outcome", "commands", "demo", "pipelines",
+        "cli_drr", "cli_benchmark", "cli_evaluate", "cli_tools", "cli_train", "cli_vertebrae", "lifeline",
     },  # fmt: skip
     "__main__": {"cli"},
 }

@@ -263,10 +263,14 @@ def train(
     overrides: Mapping[str, Any],
     resume: bool,
     progress: ProgressCallback,
+    *,
+    test: Sequence[str] = (),
+    table: Path | None = None,
 ) -> Outcome:
     """A training run in its folder; the run keeps its own files, so that it can be resumed.
 
-    One that was asked to stop is no failure; its numbers say "stopped".
+    One that was asked to stop is no failure; its numbers say "stopped". test, table: who is held out, see
+    `training.run.train`.
     """
     from xrecon.training.config import make_config
     from xrecon.training.run import train as run
@@ -274,9 +278,10 @@ def train(
 
     settings, warnings = make_config(recipe, config, overrides), []
     names = {"log": "log.csv", "config": "config.json", "subjects": "subjects.json", "splits": "splits.json"}
+    names["environment"] = "environment.json"
     files = {role: output / name for role, name in names.items()}
     try:
-        metrics = run(data, output, settings, resume, progress, warnings)
+        metrics = run(data, output, settings, resume, progress, warnings, test=test, table=table)
     except StopRequested as request:
         left = {role: path for role, path in files.items() if path.exists()}
         return Outcome(left, {"stopped": str(request), "name": settings.name}, str(request), warnings)

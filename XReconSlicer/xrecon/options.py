@@ -75,6 +75,14 @@ ProgressOption = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One or more settings.")
 ]
+Split = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV",
+        help="A table like subjects.csv that lies elsewhere (path, name, patient, split, attribution, "
+        "licence); its paths are relative to --data.",
+    ),
+]
 SourceToDetector = Annotated[
     float | None,
     typer.Option(
@@ -92,6 +100,7 @@ SourceToIsocenter = Annotated[
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
 LISTS = (
     "--views", "--set", "--subjects", "--lung-model", "--film", "--methods", "--test", "--radiographs",
+    "--model",
 )  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xrecon.pneumothorax import DEFAULT_LUNG_MODELS
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ ProgressCallback = Callable[[str, float, str], None]
 
 NOT_FOR_DIAGNOSIS = "synthetic volume computed from radiographs; research use only, not for diagnosis"
 DEFAULT_MODEL = "lifting-64"
-DEFAULT_LUNG_MODELS = ("lungs-unet",)
 # `segment` takes this name for the thresholds-and-morphology lungs that need no weights.
 CLASSICAL_LUNGS = "classical"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from xrecon.nets.device import choose_device
@@ -28,7 +29,7 @@ from xrecon.training.reconstruction import (
 from xrecon.training.status import RunStatus, StopRequested
 from xrecon.training.store import MANIFEST, open_store
 from xrecon.training.stored import StoredPairs, make_pair, stored_subjects
-from xrecon.training.subjects import Subject, find_subjects, split_subjects
+from xrecon.training.subjects import Subject, find_subjects, hold_out, split_subjects
 from xrecon.volume import InputError
 
 PREPARED_NAME = "prepared"
@@ -44,14 +45,20 @@ def train(
     progress: Progress | None = None,
     warnings: list[str] | None = None,
     prepared: Path | None = None,
+    *,
+    test: Sequence[str] = (),
+    table: Path | None = None,
 ) -> dict[str, float]:
     """Trains on the CTs (or the store) of `data` in the run folder `output`; returns validation metrics.
 
     The exported model is `output/model`. What was left out and why is appended to `warnings`. prepared:
-    a folder of prepared CTs that runs on one grid may share; one in `output` when there is none. Under
-    `torchrun` every process calls this; the first one writes, the others return {}. Raises InputError
-    for unusable data or settings and for a folder that already holds another run; StopRequested when a
-    file `stop` in the folder asked the run to end (`training.status`).
+    a folder of prepared CTs that runs on one grid may share; one in `output` when there is none. test:
+    names of CTs that are held out with all others of their patients, beside those that a table holds out;
+    they are only identified, never prepared, trained on or validated on. table: a subjects.csv that lies
+    elsewhere (`subjects.find_subjects`). Under `torchrun` every process calls this; the first one writes,
+    the others return {}. Raises InputError for unusable data or settings and for a folder that already
+    holds another run; StopRequested when a file `stop` in the folder asked the run to end
+    (`training.status`).
     """
     data, output = Path(data), Path(output)
     warnings = [] if warnings is None else warnings
@@ -65,7 +72,11 @@ def train(
         first = RunStatus(output) if processes.is_first else None
         with first or nullcontext():
             say, stop = _connected(first, progress)
-            manifest = _manifest(data, output, prepared, config, warnings, say, stop) if first else None
+            if first:
+                places = _Places(data, output, prepared, test, table)
+                manifest = _manifest(places, config, warnings, say, stop)
+            else:
+                manifest = None
             manifest = processes.from_first(manifest)
             on_device = config.model_copy(update={"precision": precision})
             task = make_task(data, prepared, manifest, on_device, device.name)
@@ -174,27 +185,40 @@ def make_task(data: Path, prepared: Path, manifest: Manifest, config: TrainConfi
 
 
 # -- the data ------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Places:
+    """Where the CTs of a run are, where the run is, and who is held out; see `train`."""
+
+    data: Path
+    output: Path
+    prepared: Path
+    test: Sequence[str]
+    table: Path | None
+
+
 def _manifest(
-    data: Path,
-    output: Path,
-    prepared: Path,
+    places: _Places,
     config: TrainConfig,
     warnings: list[str],
     say: Progress,
     stop: Callable[[], bool],
 ) -> Manifest:
     """Who is trained on, who is validated on, and who is left out: written before training starts."""
+    data, output = places.data, places.output
     say("prepare", 0.0, f"looking for CTs in {data}")
     notes: list[str] = []
     if is_store(data):
+        if places.table:
+            raise InputError(f"expected a folder of CTs for the table {places.table}, got the store {data}")
         found, check = _from_store(data, config, notes)
     else:
-        found = find_subjects(data, notes)
+        found = find_subjects(data, notes, places.table)
 
         def check(subject: Subject) -> object:
-            return prepare_subject(subject, config, prepared)
+            return prepare_subject(subject, config, places.prepared)
 
-    subjects = identify(found, output, notes)
+    # identified first: a copy of a held-out CT under another name is that patient's, too
+    subjects = hold_out(identify(found, output, notes), places.test)
     for note in notes:
         say("prepare", 0.0, note)
     manifest = Manifest(subjects, split_subjects(subjects, config), notes=notes)
