@@ -155,6 +155,7 @@ def test_what_is_compared_by_default_needs_no_more_than_cts():
             config = recipe_config(name, plan, 2)
             assert config.task == "reconstruction", name
             assert not config.needs_labels or config.segmentation.source == "lungs", name
+    assert len(all_methods()) == len(set(all_methods())) and not any("default" in n for n in all_methods())
     with pytest.raises(InputError, match="got 'ear-vertebrae'"):  # wants label maps
         kind_of("ear-vertebrae")
 
