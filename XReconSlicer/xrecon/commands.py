@@ -341,23 +341,38 @@ def _study_line(study: Study) -> str:
 
 
 def models(costs: bool = False) -> Outcome:
-    """The cards of the bundled models and the names of the architectures.
+    """The cards of the bundled models, and the architectures with what they cost.
 
-    costs: also count parameters, FLOP and memory of every architecture with its default options.
+    costs: count parameters, FLOP and memory anew, in place of the figures that come with XRecon.
     """
-    from xrecon.nets.registry import bundled_models, list_models, load_card
+    from xrecon.nets.registry import bundled_models, list_models, load_card, stored_costs
 
     cards = {name: load_card(name) for name in bundled_models()}
     lines = [f"{name}: {card.title} ({card.licence})\n    {card.measured()}" for name, card in cards.items()]
-    lines.append(f"architectures: {', '.join(list_models())}")
-    numbers = {
-        "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
-        "architectures": list_models(),
-    }
+    lines.append("architectures, with their default options:")
+    counted = stored_costs()
     if costs:
         from xrecon.nets.cost import count_cost
 
-        counted = {name: count_cost(name) for name in list_models()}
-        lines += [f"{name}: {cost.text()}" for name, cost in counted.items()]
-        numbers["costs"] = {name: cost.to_dict() for name, cost in counted.items()}
+        counted = {name: count_cost(name).to_dict() for name in list_models()}
+    lines += [f"{name}: {_cost_text(counted.get(name))}" for name in list_models()]
+    numbers = {
+        "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
+        "architectures": list_models(),
+        "costs": counted,
+    }
     return Outcome({}, numbers, "\n".join(lines))
+
+
+def _cost_text(cost: Mapping[str, Any] | None) -> str:
+    """One line of a cost as `nets.cost` counts it."""
+    if cost is None:
+        return "not counted"
+    parts = [f"{cost['parameters'] / 1e6:.2f} M parameters"]
+    if cost["flops"] is not None:
+        parts.append(f"{cost['flops'] / 1e9:.1f} GFLOP")
+    if cost["activations_mb"] is not None:
+        parts.append(f"{cost['activations_mb']:.0f} MB for a call")
+    if cost["training_mb"] is not None:
+        parts.append(f"{cost['training_mb']:.0f} MB with gradients (counted)")
+    return f"{', '.join(parts)}, for {cost['input']}"
