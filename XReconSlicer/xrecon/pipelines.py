@@ -132,6 +132,7 @@ def reconstruct(
     which it can), non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
     """
     from xrecon.evaluation.reprojection import reproject, score_reprojections
+    from xrecon.inference import run_network
     from xrecon.nets.registry import load_card
     from xrecon.preprocess.views import common_isocenter, take_views
 
@@ -148,7 +149,7 @@ def reconstruct(
     warnings += _geometry_warnings(ordered, card)
     say("prepare", 0.0, "radiographs onto the network's detector")
     inputs = [_network_input(r, card) for r in ordered]
-    unit, used = _run_network(model, inputs, isocenter, device, say)
+    unit, used = run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
     volume = _output_volume(unit[0], card, isocenter, used.name, views=", ".join(r.view for r in ordered))
     predicts_error = len(unit) > 1 and not card.output.labels  # else the second channel holds classes
@@ -227,48 +228,6 @@ def _network_input(radiograph: Radiograph, card: ModelCard) -> Radiograph:
     from xrecon.preprocess.radiograph import network_input
 
     return network_input(radiograph, tuple(card.input.shape), tuple(card.input.pixel_spacing))
-
-
-def _run_network(
-    model: str | Path,
-    inputs: Sequence[Radiograph],
-    isocenter: np.ndarray,
-    device: str,
-    say: ProgressCallback,
-) -> tuple[np.ndarray, Device]:
-    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used.
-
-    The last channel holds the class of each voxel, for a model that also segments.
-    """
-    import torch
-
-    from xrecon.nets.device import run_on_device, save_memory
-    from xrecon.nets.outputs import segments, volume_and_classes
-    from xrecon.nets.registry import load_model
-    from xrecon.preprocess.radiograph import normalize
-
-    pictures = np.stack([normalize(r.array) for r in inputs])[None]
-    matrices = np.stack([r.geometry.moved(np.eye(3), -isocenter).matrix for r in inputs])[None]
-
-    def compute(place: str, low_memory: bool = False) -> np.ndarray:
-        say("load", 0.5, f"weights onto {place}")
-        network, _ = load_model(model, place)
-        if low_memory:
-            save_memory(network)
-        say("reconstruct", 0.0, f"on {place}")
-        call = partial(volume_and_classes, network) if segments(network) else network
-        with torch.inference_mode():
-            output = call(
-                torch.as_tensor(pictures, dtype=torch.float32, device=place),
-                torch.as_tensor(matrices, dtype=torch.float32, device=place),
-            )
-        say("reconstruct", 1.0, "done")
-        return output[0].float().cpu().numpy()
-
-    unit, used = run_on_device(compute, device, partial(compute, low_memory=True))
-    if not np.all(np.isfinite(unit)):
-        raise InputError(f"the model {model} gave NaN for these radiographs; its weights cannot be used")
-    return unit, used
 
 
 def _output_volume(
