@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_benchmark, cli_drr, cli_tools, cli_vertebrae, lifeline
+from xrecon import __version__, cli_benchmark, cli_drr, cli_tools, cli_trust, cli_vertebrae, lifeline
 from xrecon.options import (
     GEOMETRY,
     MODEL,
@@ -27,10 +27,13 @@ from xrecon.options import (
     Output,
     ProgressOption,
     PtxMode,
+    Refine,
     Settings,
     Side,
     SourceToDetector,
     SourceToIsocenter,
+    Uncertainty,
+    UncertaintySamples,
     parse_settings,
     spread_lists,
 )
@@ -111,14 +114,17 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
+    refine: Refine = False,
+    uncertainty_samples: UncertaintySamples = None,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """Reconstruct a CT from a frontal and a lateral chest radiograph, or the views that a model takes.
 
     Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
-    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores; from
-    a model that predicts it also `uncertainty.nrrd`, the standard deviation of the error in HU.
+    the reprojections of the result on the same pixels, `ray_support.nrrd` (how many beams hold a voxel),
+    `crossing_angle.nrrd` (degrees), and `reconstruction.json` with the scores; where it is known also
+    `uncertainty.nrrd`, the standard deviation of the error in HU.
     """
     from xrecon import commands
 
@@ -132,7 +138,11 @@ def reconstruct(
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
+        done = commands.reconstruct(
+            pa, lateral, output, model, device.value, options, report, others,
+            refine=refine, uncertainty_samples=uncertainty_samples,
+        )  # fmt: skip
+        tell(report, done)
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --report"))
@@ -160,6 +170,7 @@ def segment(
         ),
     ] = None,
     settings: Settings = None,
+    uncertainty: Uncertainty = None,
     report_page: Annotated[
         bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
     ] = False,
@@ -179,7 +190,8 @@ def segment(
         parameters = parse_settings(settings)
         chosen = mode.value if mode else None
         done = commands.segment(
-            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
+            ct, output, lungs, models, parameters, device.value, report, chosen,
+            report_page=report_page, uncertainty=uncertainty,
         )
         tell(report, done)
 
@@ -268,25 +280,10 @@ app.command(
 )(cli_benchmark.benchmark)
 
 
-@app.command(epilog=_example("xrecon models --progress json"))
-def models(
-    costs: Annotated[
-        bool,
-        typer.Option(
-            "--costs",
-            help="Count parameters, FLOP and memory of each architecture too, with its default options "
-            "(takes a minute).",
-        ),
-    ] = False,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """List the bundled models with what their cards say, and the architectures for training."""
-    from xrecon import commands
-
-    with Reporter(progress) as report:
-        tell(report, commands.models(costs))
-
-
+app.command("models", epilog=_example("xrecon models --progress json"))(cli_tools.models)
+app.command(
+    "trust", epilog=_example("xrecon trust --model run/model --data cts --calibrate patient3 --output trust")
+)(cli_trust.trust)
 app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
 app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 

@@ -119,9 +119,9 @@ def summarize(
 
 def _meaning(score: float) -> str:
     if score <= EXPLAINS:
-        told = "The volume explains these radiographs about as well as this model explains those of new people."
+        told = "The volume explains these radiographs about as well as this model does those of new people."
     elif score < FAILS:
-        told = "The volume explains these radiographs less well than this model explains those of new people."
+        told = "The volume explains these radiographs less well than this model does those of new people."
     else:
         told = "The volume explains these radiographs hardly better than another patient's volume would."
     return f"{told} (0 is own radiographs, 1 another patient's.)"

@@ -42,13 +42,13 @@ class RaySupport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers: shares of the voxels, 0 to 1, and degrees."""
-        counts = np.bincount(self.views.array.ravel())
+        shares = np.bincount(self.views.array.ravel()) / self.views.array.size
         crossed = self.views.array >= 2
         angles = self.crossing_deg.array[crossed]
         return {
             "voxels": int(self.views.array.size),
             "rays": self.rays,
-            "share_of_voxels_by_views": {str(n): float(c) / self.views.array.size for n, c in enumerate(counts)},
+            "share_of_voxels_by_views": {str(n): float(share) for n, share in enumerate(shares)},
             "share_outside_every_beam": float(np.mean(self.views.array == 0)),
             "share_well_crossed": float(np.mean(self.crossing_deg.array >= WELL_CROSSED_DEG)),
             "well_crossed_from_deg": WELL_CROSSED_DEG,

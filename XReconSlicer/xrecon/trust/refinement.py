@@ -3,9 +3,9 @@
 What is taken as given: line integrals (a picture made for viewing has no scale to fit), on the network's
 detector, over rays that pass the volume from end to end. The body goes on beyond the volume, so a margin
 of what lies at its faces is set about it for the fit, free to become less or more, and cut off again. A
-tenth of the rays, in blocks, is left out of the fit. The moved volume is kept only when it explains them better, too, and has
-not gone farther than a reconstruction's error can be; else the network's own volume stays, with the
-reason. A model's card can say that on validation subjects it did not help: then it is not done at all.
+tenth of the rays, in blocks, is left out of the fit. The moved volume is kept only when it explains them
+better, too, and has not gone farther than a reconstruction's error can be; else the network's own volume
+stays, with the reason. A card can say that it did not help on validation subjects: then it is not done.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def refine(
     reason = _why_undone(facts)
     if reason:
         return Refined(volume, list(inputs), {**record, "reason": reason})
-    return Refined(moved, moved_inputs, {**record, "applied": True, "reason": "it explains rays left out better"})
+    record |= {"applied": True, "reason": "it explains rays that were left out better"}
+    return Refined(moved, moved_inputs, record)
 
 
 def _why_not(inputs: Sequence[Radiograph], measured: Mapping[str, Any] | None) -> str:
@@ -98,7 +99,8 @@ def _why_undone(facts: Mapping[str, Any]) -> str:
     if not after <= (1.0 - LEAST_GAIN) * before:
         return "rays that were left out are explained no better"
     if facts["rms_change_hu"] > LARGEST_MOVE_HU:
-        return f"the volume would move by {facts['rms_change_hu']:.0f} HU: the radiographs contradict each other"
+        moved = f"the volume would move by {facts['rms_change_hu']:.0f} HU"
+        return f"{moved}: the radiographs contradict each other"
     return ""
 
 
@@ -130,8 +132,10 @@ def _moved(
     may_move = torch.as_tensor(_deviation_hu(volume, deviation, inner))[None, None]
     per_mm = may_move * (water_attenuation(REPROJECTION_ENERGY_KEV) / 1000.0)
     done = move_to_projections(start, projections, projector, per_mm, rays & ~left_out, settings, tell)
-    array = attenuation_to_hu(done.volume, REPROJECTION_ENERGY_KEV)[0, 0].clip(None, HU_CEILING).numpy()[inner]
-    array = np.where(volume.array < -1000.0, np.minimum(array, volume.array), array)  # below air there is no mu
+    array = attenuation_to_hu(done.volume, REPROJECTION_ENERGY_KEV)[0, 0].clip(None, HU_CEILING)
+    array = array.numpy()[inner]
+    # nothing attenuates less than -1000 HU: what lay below and stays air keeps its number
+    array = np.where((volume.array < -1000.0) & (array <= -1000.0), volume.array, array)
     held = [_residual(projector(v), projections, left_out) for v in (start, done.volume)]
     body = volume.array > AIR_BELOW_HU
     change = (array - volume.array)[body]
