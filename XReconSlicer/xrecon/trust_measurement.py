@@ -240,8 +240,8 @@ def _measure(
 def _refinement(result: Reconstruction, truth: Volume) -> dict[str, Any]:
     """Metrics against the truth and reprojection before and after refinement, and whether it was kept."""
     refined = refine(result.volume, result.inputs)
-    before = image_metrics(result.volume.array, truth.array)
-    after = image_metrics(refined.volume.array, truth.array)
+    before = image_metrics(result.volume.array, truth.array, None)
+    after = image_metrics(refined.volume.array, truth.array, None)
     reprojections = reproject(refined.volume, refined.inputs)
     scores = score_reprojections(refined.volume, refined.inputs, reprojections)
     return {
