@@ -127,27 +127,35 @@ def reconstruct(
     progress: ProgressCallback,
     others: Sequence[Path] = (),
     dicom: DicomTarget | None = None,
+    *,
+    refine: bool = False,
+    uncertainty_samples: int | None = None,
 ) -> Outcome:
     """A CT from radiographs, with its reprojections and the inputs as the network saw them.
 
     others: radiographs of further views, for models that take them. dicom: where to write the result as
-    DICOM objects, too.
+    DICOM objects, too. refine, uncertainty_samples: as `pipelines.reconstruct`.
     """
     from xrecon import pipelines, reconstruction_report
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
+    from xrecon.trust.words import trust_lines
 
     paths = [path for path in (pa, lateral, *others) if path]
     with output_folder(output) as folder, dicom_export(dicom, paths) as exported:
         progress("read", 0.0, "radiographs")
         views = read_views(pa, lateral, options, others)
-        result = pipelines.reconstruct(views, model, device, progress)
+        result = pipelines.reconstruct(views, model, device, progress, refine, uncertainty_samples)
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
-        if result.uncertainty is not None:
-            files["uncertainty"] = "uncertainty.nrrd"
-            write_volume(result.uncertainty, folder / files["uncertainty"])
+        beams = result.ray_support
+        maps = {"uncertainty": result.uncertainty, "ray_support": beams and beams.views,
+                "crossing_angle": beams and beams.crossing_deg}  # fmt: skip
+        for role, volume in maps.items():
+            if volume is not None:
+                files[role] = f"{role}.nrrd"
+                write_volume(volume, folder / files[role])
         for picture, projected in zip(result.inputs, result.reprojections, strict=True):
             short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
@@ -173,6 +181,7 @@ def reconstruct(
         f"{view}: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
         for view, scores in result.scores.items()
     )
+    text = "\n".join([text, *trust_lines(result.trust)])
     made = {k: output / v for k, v in files.items()}
     return with_dicom(Outcome(made, numbers, text, result.warnings), exported)
 
@@ -205,6 +214,7 @@ def segment(
     dicom: DicomTarget | None = None,
     *,
     report_page: bool = False,
+    uncertainty: Path | None = None,
 ) -> Outcome:
     """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page.
 
@@ -224,7 +234,8 @@ def segment(
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, settings, device, progress)
+        error = read_volume(uncertainty) if uncertainty else None
+        result = pipelines.segment(volume, given, lung_models, settings, device, progress, uncertainty=error)
         progress("write", 0.0, str(output))
         name = shareable_name(ct)
         files = write_segmentation_files(result, folder, "segmentation", name)
@@ -233,6 +244,7 @@ def segment(
             exported.of_segmentation(volume, result, ct)
         if report_page:
             command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
+            command += f" --uncertainty {shlex.quote(uncertainty.name)}" if uncertainty else ""
             files["report"] = segmentation_report.write(result, volume, name, command, folder).name
     text = segmentation_report.text(result)
     made = {k: output / v for k, v in files.items()}

@@ -124,6 +124,31 @@ LISTS = (
 _OPTION = re.compile(r"-(?!\.?\d)")
 
 
+Refine = Annotated[
+    bool,
+    typer.Option(
+        "--refine/--no-refine",
+        help="Move the volume towards the radiographs, where rays that were left out show that it helps.",
+    ),
+]
+UncertaintySamples = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=64,
+        help="Runs with changed inputs that estimate the uncertainty of a network that predicts none. "
+        "Default: as its card asks for, 0 if it holds no calibration.",
+    ),
+]
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(
+        help="`uncertainty.nrrd` of a reconstruction given as --ct: volumes and percentages get intervals "
+        "from it (a dozen times slower)."
+    ),
+]
+
+
 def spread_lists(arguments: Sequence[str]) -> list[str]:
     """The arguments with the name of a list option before each of its values.
 
