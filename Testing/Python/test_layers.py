@@ -44,6 +44,9 @@ MAY_IMPORT = {
     # stages of a reconstruction that say how far it can be trusted
     "trust": _MIDDLE - {"io"} | {"inference"},
     "pipelines": _MIDDLE - {"io"} | {"inference", "trust"},
+    # a reconstruction, calibrated by the pictures, and with all its guards
+    "calibrated": _MIDDLE - {"io"} | {"pipelines"},
+    "checked": _MIDDLE - {"io"} | {"pipelines", "calibrated"},
     "training": (_MIDDLE | {"__init__"}) - {"pneumothorax.segment"},
     # trained models and methods without training under one call
     "methods": _MIDDLE | {"pipelines"},
@@ -58,7 +61,7 @@ MAY_IMPORT = {
     "export": _MIDDLE | {"outcome", "pipelines"},
     "cli_export": {"progress", "options", "outcome", "export"},
     "commands": _MIDDLE | {
-        "export", "pipelines", "training", "progress", "outcome", "segmentation_report",
+        "export", "pipelines", "checked", "training", "progress", "outcome", "segmentation_report",
         "reconstruction_report", "trust",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
@@ -90,8 +93,8 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {
-    "__init__", "volume", "provenance", "io", "pipelines", "training.config", "training.status",
-    "physics.geometry", "preprocess.appearance", "nets.lungmask_published", "trust.words",
+    "__init__", "volume", "provenance", "io", "pipelines", "checked", "training.config",
+    "training.status", "physics.geometry", "preprocess.appearance", "nets.lungmask_published", "trust.words",
 }  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.
