@@ -29,13 +29,15 @@ WORTHWHILE, GOES_ON, ROUNDS = 0.93, 0.97, 2
 
 @dataclass(frozen=True)
 class Calibration:
-    """What self-calibration did. residuals: one minus the mean structure correlation over the views."""
+    """What self-calibration did. residuals: one minus the mean structure correlation over the views.
+    radiographs: with the geometry that was taken in the end."""
 
     used: bool
     reason: str
     fits: tuple[PoseFit, ...]
     residual_before: float
     residual_after: float
+    radiographs: tuple[Radiograph, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -78,9 +80,10 @@ def reconstruct_calibrated(
     first = reconstruct(radiographs, model, device, progress)
     before = residual(first)
     if len(first.inputs) < 2:
-        return first, Calibration(False, "one radiograph alone cannot be calibrated", (), before, before)
+        reason = "one radiograph alone cannot be calibrated"
+        return first, Calibration(False, reason, (), before, before, tuple(radiographs))
     upright = [canonical(r) for r in radiographs]  # a fit's axes are those of the upright picture
-    best, geometries = first, [r.geometry for r in upright]
+    best, geometries, taken = first, [r.geometry for r in upright], list(radiographs)
     tried = before
     for number in range(ROUNDS):
         moved = _refitted(best, geometries, number, progress)
@@ -97,7 +100,7 @@ def reconstruct_calibrated(
         tried = min(tried, residual(found))
         if residual(found) >= GOES_ON * residual(best):
             break
-        best, geometries = found, moved
+        best, geometries, taken = found, moved, again
     after = residual(best)
     used = best is not first and after < WORTHWHILE * before
     fits = tuple(
@@ -105,7 +108,8 @@ def reconstruct_calibrated(
     )
     limit = f"{'at most' if used else 'more than'} {WORTHWHILE:.0%}"
     reason = f"the residual went to {tried / max(before, 1e-9):.0%} of what it was, {limit} counts"
-    calibration = Calibration(used, reason, fits, before, after)
+    taken = taken if used else radiographs
+    calibration = Calibration(used, reason, fits, before, after, tuple(taken))
     if not used:
         return first, calibration
     return replace(best, warnings=[*best.warnings, *calibration.warnings()]), calibration

@@ -52,12 +52,15 @@ def reconstruct_checked(
     *,
     force: bool = False,
     calibrate: bool | None = None,
+    refine: bool = False,
+    uncertainty_samples: int | None = None,
 ) -> Checked:
     """A CT in HU from radiographs that were checked before.
 
     force: go on with a warning where a picture surely is another view than it is said to be, turned,
     inverted or foreign. calibrate: correct the views' relative pose by the pictures; None: where distances,
-    pixel size or view were guessed. Others as in `pipelines.reconstruct`.
+    pixel size or view were guessed. refine, uncertainty_samples and the others as in
+    `pipelines.reconstruct`.
     Raises InputError for such pictures unless forced, and as `pipelines.reconstruct` does.
     """
     from xrecon.evaluation.view_recognition import check_radiographs
@@ -65,11 +68,14 @@ def reconstruct_checked(
     if progress:
         progress("check", 0.0, "whether the pictures are the views they are said to be")
     check = check_radiographs(radiographs, force)
-    calibration = None
+    calibration, extra = None, {"refine": refine, "uncertainty_samples": uncertainty_samples}
     if calibrate or (calibrate is None and len(radiographs) > 1 and is_guessed(radiographs)):
         result, calibration = reconstruct_calibrated(radiographs, model, device, progress)
+        if refine or uncertainty_samples:
+            result = reconstruct(calibration.radiographs, model, device, progress, **extra)
+            result = replace(result, warnings=[*result.warnings, *calibration.warnings()])
     else:
-        result = reconstruct(radiographs, model, device, progress)
+        result = reconstruct(radiographs, model, device, progress, **extra)
     return Checked(replace(result, warnings=[*check.warnings, *result.warnings]), check, calibration)
 
 
