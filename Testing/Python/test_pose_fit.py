@@ -42,7 +42,7 @@ def taken(chest: Volume, error: PoseFit, name: str = "LEFT LATERAL") -> Radiogra
 # -- one pose ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["LEFT LATERAL", "AP"])
 def test_a_planted_pose_is_found(chest: Volume, name: str) -> None:
-    """Degrees and mm off in every direction, from the pictures alone; the prior takes a quarter of the tilt."""
+    """Degrees and mm off in every direction, from the pictures alone; the prior takes some of the tilt."""
     error = planted((3.0, -1.0, 2.5), (8.0, -12.0, 40.0))
     found = fit_pose(chest, taken(chest, error, name))
     assert np.abs(np.subtract(found.angles_deg, error.angles_deg)).max() < 1.0
