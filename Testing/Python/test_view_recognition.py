@@ -27,7 +27,7 @@ USUAL = Familiarity(0.5, False, (), {})
 @pytest.fixture(scope="module")
 def films() -> dict[str, Radiograph]:
     """Grey pictures of a phantom, which the classifier has not seen the like of."""
-    chest = chest_phantom(spacing=(5.0, 5.0, 5.0), seed=2).volume
+    chest = chest_phantom(spacing=(6.0, 6.0, 6.0), seed=2).volume
     views = [ViewGeometry.preset(v, shape=(96, 96), isocenter=tuple(chest.center)) for v in VIEWS]
     return {p.view: replace(p, quantity=Quantity.DISPLAY) for p in render_drrs(chest, views, names=VIEWS)}
 
