@@ -34,9 +34,9 @@ CLASSIFIER = "view-classifier"
 # A picture is something else from this probability on; refused when nearly certain and the rest impossible.
 WARN_PROBABILITY, REFUSE_PROBABILITY, IMPOSSIBLE = 0.6, 0.9, 0.02
 # A lateral faces the other way from this share on, of the mirrored in what is found. Left and right of a
-# frontal view differ too little for the classifier: on patients it did not know it was right half the time.
-# There the place of the heart decides (`preprocess.appearance`), on a detector as networks have it.
-MIRRORED_SHARE = 0.8
+# frontal view differ too little for the classifier: on a patient it did not know it was right half the time.
+# There the place of the heart (`preprocess.appearance`), on a detector as networks have it, must say so, too.
+MIRRORED_SHARE, FRONTAL_SHARE = 0.8, 0.5
 DETECTOR = ((128, 128), (3.4, 3.4))
 FORCE_HINT = "--force, or force=True in Python, goes on nevertheless"
 
@@ -186,9 +186,10 @@ def recognise(radiograph: Radiograph) -> Recognition:
     either = sides.sum(axis=1)
     best = int(np.argmax(either))
     seen, layout = _named(_upright_columns()[best])
-    mirrored = seen == "lateral" and bool(sides[best, 1] >= MIRRORED_SHARE * either[best])
+    share = float(sides[best, 1] / either[best])
+    mirrored = seen == "lateral" and share >= MIRRORED_SHARE
     if seen == kind == "frontal" and not layout.quarters and not layout.inverted:
-        mirrored = look_at(radiograph, *DETECTOR).mirrored
+        mirrored = share >= FRONTAL_SHARE and look_at(radiograph, *DETECTOR).mirrored
     quarters = layout.quarters
     if "column_direction" in canonical_axes(radiograph.geometry):
         quarters = -quarters % 4  # the file's picture is the mirror image of the one that was judged
