@@ -78,10 +78,9 @@ def _encoded(keyword: str, value: bytes, implicit: bool) -> bytes:
 
 def _fragment(pixels: bytes) -> bytes:
     """Pixel data of a compressed image of one fragment."""
-    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(pixels)) + pixels
-    return struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + bytes.fromhex("feff00e000000000") + (
-        item + bytes.fromhex("feffdde000000000")
-    )
+    head = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
+    table, item = (struct.pack("<HHI", 0xFFFE, 0xE000, size) for size in (0, len(pixels)))
+    return head + table + item + pixels + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
 def _run_length(pixels: bytes, wide: int) -> bytes:

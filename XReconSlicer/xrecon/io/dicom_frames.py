@@ -46,14 +46,17 @@ def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:
     """The data set with the attributes of frame `index` (from 0) at its top level.
 
     A copy that shares the pixels. What stands at the top level already counts more; the frame's own
-    groups count more than the shared ones.
+    groups count more than the shared ones. Raises InputError for a damaged element.
     """
     tags = Tags(dataset)
     own, shared = tags.items("PerFrameFunctionalGroupsSequence"), tags.items("SharedFunctionalGroupsSequence")
     groups = [*own[index : index + 1], *shared[:1]]
     if not groups:
         return dataset
-    flat = copy.deepcopy(dataset)  # a shallow one shares the table of elements
+    try:
+        flat = copy.deepcopy(dataset)  # a shallow one shares the table of elements
+    except Exception as error:
+        raise InputError(f"expected a sound multi-frame DICOM file: {error}") from error
     for macro in (element for group in groups for element in _elements(group) if element.VR == "SQ"):
         for item in list(macro.value or ())[:1]:  # these macros have one
             for element in _elements(item):

@@ -117,7 +117,7 @@ def _require_radiograph(tags: Tags, path: Path) -> str:
 
 
 def _photometric(tags: Tags) -> str:
-    return tags.text("PhotometricInterpretation") or "MONOCHROME2"
+    return tags.text("PhotometricInterpretation").upper() or "MONOCHROME2"
 
 
 def _provenance(tags: Tags) -> dict[str, str]:
@@ -159,7 +159,10 @@ def _with_value_mapping(picture: Picture, dataset: pydicom.Dataset) -> Picture:
     for item in dataset.get("RealWorldValueMappingSequence") or ():
         quantity = measured.get(item.get("LUTLabel"))
         if quantity is not None:
-            slope, intercept = float(item.RealWorldValueSlope), float(item.RealWorldValueIntercept)
+            mapped = Tags(item)
+            slope, intercept = mapped.number("RealWorldValueSlope"), mapped.number("RealWorldValueIntercept")
+            if not slope or intercept is None:
+                continue
             array = picture.array * slope + intercept
             return replace(picture, array=array, quantity=quantity, bright_is_dense=True)
     return picture

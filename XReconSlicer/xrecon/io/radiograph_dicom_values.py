@@ -134,7 +134,7 @@ def _polarity(tags: Tags, relation: str, direction: int, notes: list[str]) -> tu
     between stored values and beam intensity counts, where it is given (C.8.11.3.1.2). Angiography and
     fluoroscopy: values are proportional to the intensity or its logarithm when the file says so.
     """
-    photometric = tags.text("PhotometricInterpretation") or "MONOCHROME2"
+    photometric = tags.text("PhotometricInterpretation").upper() or "MONOCHROME2"
     shape = tags.text("PresentationLUTShape").upper()
     if shape and (shape == "INVERSE") != (photometric == "MONOCHROME1"):
         notes.append(f"PresentationLUTShape {shape} contradicts {photometric}: the latter counts")
