@@ -139,8 +139,8 @@ def _with_usable_bits(
         raise InputError(f"expected 8, 16 or 32 bits per pixel in {name}, got {allocated}")
     notes = []
     bits = int(stored) if stored and 1 <= stored <= allocated else allocated
-    if bits != stored:
-        notes.append(f"BitsStored {stored} does not fit {allocated} allocated bits: {bits} taken")
+    if stored is not None and bits != stored:
+        notes.append(f"BitsStored {stored:g} does not fit {allocated} allocated bits: {bits} taken")
     top = int(high) if high is not None and bits - 1 <= high < allocated else bits - 1
     if high is not None and top != high:
         notes.append(f"HighBit {high:g} does not fit {bits} stored bits: {top} taken")

@@ -83,7 +83,8 @@ def read_dicom_picture(path: Path, frame: int | None = None, voi: bool = False) 
     facts = _facts(tags, index)
     array = without_covered(tags, values.array, notes)
     which = f", frame {index + 1} of {count}" if count > 1 else ""
-    photometric, bits = _photometric(tags), int(tags.number("BitsStored") or dataset.BitsAllocated)
+    photometric, allocated = _photometric(tags), int(tags.number("BitsAllocated"))
+    bits = min(int(tags.number("BitsStored") or allocated), allocated)
     syntax = dataset.file_meta.TransferSyntaxUID.name
     picture = Picture(
         array,

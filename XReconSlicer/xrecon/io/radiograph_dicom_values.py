@@ -164,6 +164,9 @@ def _voi(
 ) -> tuple[str, bool]:
     """What the first VOI LUT is, "" for none, and whether it rises."""
     items = tags.items("VOILUTSequence")
+    if items and not _entries(items[0]).size:
+        notes.append("VOI LUT without entries: not used")
+        return "", True
     if items:
         explanation = Tags(items[0]).text("LUTExplanation")
         return f"table {explanation}".strip(), _direction(items[0]) > 0
