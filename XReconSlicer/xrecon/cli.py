@@ -24,13 +24,17 @@ from xrecon.options import (
     Ct,
     Device,
     DeviceOption,
+    FrameLateral,
+    FramePa,
     Output,
     ProgressOption,
     PtxMode,
     Settings,
     Side,
+    Skip,
     SourceToDetector,
     SourceToIsocenter,
+    Voi,
     parse_settings,
     spread_lists,
 )
@@ -111,6 +115,10 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
+    frame_pa: FramePa = None,
+    frame_lateral: FrameLateral = None,
+    voi: Voi = False,
+    skip: Skip = None,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -129,6 +137,10 @@ def reconstruct(
         lateral_side=lateral_side.value if lateral_side else None,
         invert_pa=invert_pa,
         invert_lateral=invert_lateral,
+        frame_pa=frame_pa,
+        frame_lateral=frame_lateral,
+        voi=voi,
+        skip=tuple(step.value for step in skip or ()),
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())

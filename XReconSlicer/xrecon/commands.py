@@ -36,6 +36,10 @@ class RadiographOptions:
     lateral_side: str | None = None
     invert_pa: bool | None = None
     invert_lateral: bool | None = None
+    frame_pa: int | None = None
+    frame_lateral: int | None = None
+    voi: bool = False
+    skip: tuple[str, ...] = ()
 
 
 def read_views(
@@ -46,14 +50,17 @@ def read_views(
     A view recorded in the file is believed: InputError when a lateral is given as frontal or the
     other way round, when two paths name one file, and when there is no radiograph at all.
     """
-    if pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral):
+    one_file = pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral)
+    if one_file and options.frame_pa == options.frame_lateral:
         raise InputError(f"expected two different radiographs, got {pa} as both --pa and --lateral")
     side = f"{options.lateral_side.upper()} LATERAL" if options.lateral_side else ""
     views = []
     if pa:
-        views.append(_read_view(pa, "frontal", "", "PA", options.invert_pa, options))
+        given = _given(options, options.invert_pa, options.frame_pa)
+        views.append(_read_view(pa, "frontal", "", "PA", given))
     if lateral:
-        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options))
+        given = _given(options, options.invert_lateral, options.frame_lateral)
+        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", given))
     views += [_read_other(path, options) for path in others]
     if not views:
         raise InputError("expected radiographs (--pa, --lateral or --radiographs), got none")
@@ -72,13 +79,10 @@ def _read_other(path: Path, options: RadiographOptions) -> Radiograph:
     return radiograph
 
 
-def _read_view(
-    path: Path, kind: str, wished: str, usual: str, invert: bool | None, options: RadiographOptions
-) -> Radiograph:
+def _read_view(path: Path, kind: str, wished: str, usual: str, given: Mapping[str, Any]) -> Radiograph:
     from xrecon.io.radiograph import read_radiograph
     from xrecon.preprocess.views import view_kind
 
-    given = _given(options, invert)
     radiograph = read_radiograph(path, **given)
     if radiograph.view and view_kind(radiograph.view) != kind:
         raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
@@ -87,7 +91,7 @@ def _read_view(
     return radiograph
 
 
-def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
+def _given(options: RadiographOptions, invert: bool | None, frame: int | None = None) -> dict[str, Any]:
     """What the user says of every radiograph, as `read_radiograph` takes it."""
     spacing = options.pixel_spacing_mm
     return {
@@ -95,6 +99,8 @@ def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
         "source_to_detector_mm": options.source_to_detector_mm,
         "source_to_isocenter_mm": options.source_to_isocenter_mm,
         "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
+        "frame": frame,
+        "voi": options.voi,
     }
 
 
@@ -115,11 +121,13 @@ def reconstruct(
     from xrecon import pipelines, reconstruction_report
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
+    from xrecon.preprocess.intake import take_in
 
     with output_folder(output) as folder:
         progress("read", 0.0, "radiographs")
-        views = read_views(pa, lateral, options, others)
+        views, notes = take_in(read_views(pa, lateral, options, others), options.skip)
         result = pipelines.reconstruct(views, model, device, progress)
+        result = replace(result, warnings=[*notes, *result.warnings])
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])

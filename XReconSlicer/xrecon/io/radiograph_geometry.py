@@ -151,7 +151,9 @@ def build_geometry(
         notes += more
     else:
         geometry = ViewGeometry.preset(view, **options)
-    return geometry, view, tuple(notes), _origins(facts)
+    # without a place of its own the isocentre lies where the middle of the picture does
+    told = "isocenter_lps_mm" in facts or DETECTOR in facts
+    return geometry, view, tuple(notes), _origins(facts) | ({} if told else {"isocenter.origin": "assumed"})
 
 
 def _kept_geometry(facts: Mapping[str, Fact]) -> ViewGeometry | None:
