@@ -104,19 +104,19 @@ _FRAME = {"min": 1, "metavar": "N", "rich_help_panel": _INTAKE}
 FramePa = Annotated[
     int | None, typer.Option("--frame-pa", help="Which picture, from 1, of a file with several.", **_FRAME)
 ]
-FrameLateral = Annotated[int | None, typer.Option("--frame-lateral", help="The same for the lateral.", **_FRAME)]
+FrameLateral = Annotated[
+    int | None, typer.Option("--frame-lateral", help="The same for the lateral.", **_FRAME)
+]
 Voi = Annotated[
     bool,
-    typer.Option(
-        "--voi", help="Apply DICOM's VOI LUT, the curve for the screen.", rich_help_panel=_INTAKE
-    ),
+    typer.Option("--voi", help="Apply DICOM's VOI LUT, the curve for the screen.", rich_help_panel=_INTAKE),
 ]
 Skip = Annotated[
     list[IntakeStep] | None,
     typer.Option(
         "--skip",
-        help="Leave out steps: mask (borders, markers), linearise, match (to projected CTs), scale (both views by "
-        "the lungs' height), place (field of view on the lungs).",
+        help="Leave out steps: mask (borders, markers), linearise, match (to projected CTs), scale (both "
+        "views by the lungs' height), place (field of view on the lungs).",
         rich_help_panel=_INTAKE,
     ),
 ]

@@ -53,7 +53,9 @@ def matched(radiograph: Radiograph, plane: str, thorax: Thorax, valid: np.ndarra
     plane: "frontal" or "lateral"; valid: as in `log_signal`.
     """
     curve = matching_curve(radiograph.array, plane, thorax, valid)
-    note = "grey values matched to the line integrals of the mean chest (background 0, histogram of the lungs)"
+    note = (
+        "grey values matched to the line integrals of the mean chest (background 0, histogram of the lungs)"
+    )
     array = np.interp(radiograph.array, curve[0], curve[1]).astype(np.float32)
     return radiograph.with_array(array, note)
 

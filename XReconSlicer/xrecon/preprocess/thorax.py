@@ -16,7 +16,7 @@ import numpy as np
 from xrecon.preprocess.drr_bank import MARGIN, mean_chest
 
 # The long side of the picture that is searched.
-SEARCH_PIXELS = 80
+SEARCH_PIXELS = 64
 # Heights of the lungs as shares of the picture's, and widths in relation to those of the mean chest.
 HEIGHTS = np.geomspace(0.36, 0.96, 15)
 WIDTHS = (0.8, 0.9, 1.0, 1.12, 1.25)
@@ -26,8 +26,8 @@ USUAL_HEIGHT, HEIGHT_PENALTY = 0.66, 0.25
 # Of 96 projections and films of six CTs, moved and scaled, the least had 0.64; a rotated patient with one
 # opaque lung, for whom the box is wrong, 0.59.
 LEAST_SCORE = 0.62
-# A box of which less lies in the picture is a mistake.
-LEAST_INSIDE = 0.85
+# This share of the lungs' height or width may lie beyond each side of the picture.
+BEYOND = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,58 +50,50 @@ class Thorax:
         return found[0], found[1]
 
 
-def find_thorax(
-    array: np.ndarray, plane: str, spacing: tuple[float, float] = (1.0, 1.0), valid: np.ndarray | None = None
-) -> Thorax | None:
+def find_thorax(array: np.ndarray, plane: str, spacing: tuple[float, float] = (1.0, 1.0)) -> Thorax | None:
     """The lungs in a picture (row, column), bright = dense; None when nothing is like a chest.
 
     plane: "frontal" (columns to the patient's left) or "lateral" (columns to posterior). spacing: of the
-    pixels (row, column), of which only the ratio matters. valid: boolean (row, column), which pixels show
-    the patient; all by default.
+    pixels (row, column), of which only the ratio matters.
     """
     from skimage.feature import match_template
 
-    small, step = _small(array, spacing, valid)
+    small, step = _small(array, spacing)
     chest, aspect = mean_chest(plane)
-    scores, places = np.full((len(HEIGHTS), len(WIDTHS)), -1.0), {}
+    scores = np.full((len(HEIGHTS), len(WIDTHS)), -1.0)
+    middles = np.zeros((*scores.shape, 2))
     for i, height in enumerate(HEIGHTS * small.shape[0]):
         for j, width in enumerate(WIDTHS):
             template = _resized(chest, (height * MARGIN[0], height * aspect * width * MARGIN[1]))
-            if np.any(np.greater(template.shape, 1.3 * np.array(small.shape))):
+            # a little of the lungs may lie beyond the picture
+            pad = [int(BEYOND * t) + 1 for t in template.shape]
+            if any(t > n + 2 * p for t, n, p in zip(template.shape, small.shape, pad, strict=True)):
                 continue
-            pad = [t // 2 + 1 for t in template.shape]
-            field = np.pad(small, [(p, p) for p in pad], mode="edge")
-            found = match_template(field, template, pad_input=True)[pad[0] : -pad[0], pad[1] : -pad[1]]
+            found = match_template(np.pad(small, [(p, p) for p in pad], mode="edge"), template)
             place = np.unravel_index(int(np.argmax(found)), found.shape)
-            scores[i, j], places[i, j] = found[place], (place, template.shape)
+            scores[i, j] = found[place]
+            middles[i, j] = [
+                k + (t - 1) / 2.0 - p for k, t, p in zip(place, template.shape, pad, strict=True)
+            ]
     likely = scores - HEIGHT_PENALTY * np.log(HEIGHTS / USUAL_HEIGHT)[:, None] ** 2
     best = np.unravel_index(int(np.argmax(likely)), scores.shape)
     if scores[best] < LEAST_SCORE:
         return None
-    (row, column), shape = places[best]
-    # the middle of a template of an even number of pixels lies half a pixel before the place
-    middle = [p - (0.5 if n % 2 == 0 else 0.0) for p, n in zip((row, column), shape, strict=True)]
-    center = [(m + 0.5) * s - 0.5 for m, s in zip(middle, step, strict=True)]
+    center = [(m + 0.5) * s - 0.5 for m, s in zip(middles[best], step, strict=True)]
     height = float(_between(HEIGHTS, likely[:, best[1]], best[0])) * small.shape[0]
     width = height * aspect * float(_between(np.array(WIDTHS), scores[best[0]], best[1]))
-    thorax = Thorax(
-        (float(center[0]), float(center[1])), (height * step[0], width * step[1]), float(scores[best])
-    )
-    inside = np.prod([s.stop - s.start for s in thorax.slices(array.shape)])
-    return thorax if inside >= LEAST_INSIDE * thorax.size[0] * thorax.size[1] else None
+    size = (height * step[0], width * step[1])
+    return Thorax((float(center[0]), float(center[1])), size, float(scores[best]))
 
 
-def _small(
-    array: np.ndarray, spacing: tuple[float, float], valid: np.ndarray | None
-) -> tuple[np.ndarray, tuple[float, float]]:
+def _small(array: np.ndarray, spacing: tuple[float, float]) -> tuple[np.ndarray, tuple[float, float]]:
     """Ranks of the grey values, 0 to 1, on a small picture of square pixels, and the size of those."""
     from scipy import ndimage, stats
 
     size = np.array(array.shape) * np.array(spacing)
     shape = tuple(int(n) for n in np.maximum(np.rint(size * SEARCH_PIXELS / size.max()), 8))
-    filled = array if valid is None or valid.all() else np.where(valid, array, np.median(array[valid]))
     step = tuple(n / m for n, m in zip(array.shape, shape, strict=True))
-    blurred = ndimage.gaussian_filter(filled.astype(np.float32), [s / 2.5 for s in step], mode="nearest")
+    blurred = ndimage.gaussian_filter(array.astype(np.float32), [s / 2.5 for s in step], mode="nearest")
     first = [s / 2.0 - 0.5 for s in step]
     small = ndimage.affine_transform(blurred, step, offset=first, output_shape=shape, order=1, mode="nearest")
     return (stats.rankdata(small, axis=None).reshape(shape) / small.size).astype(np.float32), step
