@@ -348,6 +348,37 @@ def test_collimator_edges_count_where_the_picture_is_flat_behind_them(tmp_path: 
     assert len(np.unique(read_radiograph(tmp_path / "b.dcm").array[:, :5])) == 1
 
 
+# -- pictures with a sidecar -------------------------------------------------------------------
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_a_picture_that_lies_upside_down(tmp_path: Path, suffix: str) -> None:
+    """NIfTI writers often store the lowest row first; the sidecar tells how the picture lies."""
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(ramp()[::-1].astype(np.float32)), str(tmp_path / f"a{suffix}"))
+    (tmp_path / "a.json").write_text('{"view": "PA", "patient_orientation": ["L", "H"]}')
+    read = read_radiograph(tmp_path / f"a{suffix}")
+    assert np.array_equal(read.array, ramp()) and "upside down" in " ".join(read.history)
+    (tmp_path / "a.json").write_text('{"view": "PA", "patient_orientation": "LF"}')
+    with pytest.raises(InputError, match="patient_orientation as two letters"):
+        read_radiograph(tmp_path / f"a{suffix}")
+
+
+def test_a_page_and_a_slice_are_chosen(tmp_path: Path) -> None:
+    import SimpleITK as sitk
+    from PIL import Image
+
+    stack = np.stack([ramp(), ramp()[::-1]])
+    pages = [Image.fromarray(page) for page in stack]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    sitk.WriteImage(sitk.GetImageFromArray(stack), str(tmp_path / "a.nrrd"))
+    for name in ("a.tif", "a.nrrd"):
+        assert np.array_equal(read_radiograph(tmp_path / name, frame=2).array, stack[1])
+        with pytest.raises(InputError, match="from 1 to 2"):
+            read_radiograph(tmp_path / name)
+        with pytest.raises(InputError, match="got 3: "):
+            read_radiograph(tmp_path / name, frame=3)
+
+
 # -- compression and malformed tags ------------------------------------------------------------
 @pytest.mark.parametrize(
     ("uid", "advice"),

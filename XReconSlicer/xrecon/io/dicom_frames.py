@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xrecon.io.dicom_tags import Tags
+from xrecon.io.dicom_tags import Tags, one_line
 from xrecon.volume import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def of_frame(dataset: pydicom.Dataset, index: int) -> pydicom.Dataset:
     try:
         flat = copy.deepcopy(dataset)  # a shallow one shares the table of elements
     except Exception as error:
-        raise InputError(f"expected a sound multi-frame DICOM file: {error}") from error
+        raise InputError(f"expected a sound multi-frame DICOM file: {one_line(error)}") from error
     for macro in (element for group in groups for element in _elements(group) if element.VR == "SQ"):
         for item in list(macro.value or ())[:1]:  # these macros have one
             for element in _elements(item):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xrecon.io.dicom_frames import chosen_frame, frame_count
-from xrecon.io.dicom_tags import Tags
+from xrecon.io.dicom_tags import Tags, one_line
 from xrecon.io.pydicom_versions import (
     decoded_pixels,
     native_pixels,
@@ -61,7 +61,7 @@ def read_dataset(path: Path, *, pixels: bool = True, tags: list[str] | None = No
     except (MemoryError, OSError):
         raise
     except Exception as error:  # damaged headers make the parser raise whatever it likes
-        raise InputError(f"expected a DICOM file, cannot read {path}: {error}") from error
+        raise InputError(f"expected a DICOM file, cannot read {path}: {one_line(error)}") from error
     if "SOPClassUID" not in dataset and "Modality" not in dataset:
         raise InputError(f"expected a DICOM image, got {path}")
     if "TransferSyntaxUID" not in dataset.file_meta:  # a bare data set: what the parser found out
@@ -97,7 +97,7 @@ def pixels_and_notes(
         raise
     except Exception as error:  # decoders raise whatever they like; the file is at fault
         raise InputError(
-            f"expected readable pixels in {name} ({syntax.name}): {error}{_advice(syntax)}"
+            f"expected readable pixels in {name} ({syntax.name}): {one_line(error)}{_advice(syntax)}"
         ) from error
     if array.shape != (dataset.Rows, dataset.Columns):
         raise InputError(f"expected {dataset.Rows} x {dataset.Columns} pixels in {name}, got {array.shape}")

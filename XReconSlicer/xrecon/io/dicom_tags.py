@@ -37,8 +37,8 @@ class Tags:
         """A text attribute of any multiplicity, without empty entries and outer blanks."""
         found = self.value(keyword)
         values = [found] if found is None or isinstance(found, str | bytes) else _listed(found)
-        texts = (v.decode("ascii", "replace") if isinstance(v, bytes) else str(v) for v in values if v)
-        return tuple(text.strip() for text in texts if text.strip())
+        texts = (one_line(v.decode("ascii", "replace") if isinstance(v, bytes) else v) for v in values if v)
+        return tuple(text for text in texts if text)
 
     def text(self, keyword: str) -> str:
         """The first text of the attribute, "" for none."""
@@ -85,6 +85,12 @@ def _listed(found: Any) -> list[Any]:
     return list(found)
 
 
+def one_line(what: object) -> str:
+    """A text, or what a decoder complains of, as one line that can be printed."""
+    text = str(what).rpartition("ITK ERROR:")[2]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def _short(what: object) -> str:
-    text = " ".join(str(what).split())
+    text = one_line(what)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

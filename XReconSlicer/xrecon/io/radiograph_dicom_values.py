@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xrecon.io.dicom_tags import Tags
+from xrecon.io.dicom_tags import Tags, one_line
 from xrecon.io.pydicom_versions import apply_modality_lut, apply_voi_lut
 from xrecon.volume import InputError
 
@@ -93,7 +93,7 @@ def _modality(tags: Tags, stored: np.ndarray, name: str) -> tuple[np.ndarray, tu
         except MemoryError:
             raise
         except Exception as error:  # what the table lacks decides what is raised
-            raise InputError(f"expected a usable Modality LUT in {name}: {error}") from error
+            raise InputError(f"expected a usable Modality LUT in {name}: {one_line(error)}") from error
         return array, (float(array.min()), float(array.max())), _direction(table[0])
     slope, intercept = tags.number("RescaleSlope") or 1.0, tags.number("RescaleIntercept") or 0.0
     limits = _stored_limits(tags, stored)
@@ -192,5 +192,5 @@ def _with_voi(
     except MemoryError:
         raise
     except Exception as error:  # what the table lacks decides what is raised
-        raise InputError(f"expected a usable VOI LUT in {name}: {error}") from error
+        raise InputError(f"expected a usable VOI LUT in {name}: {one_line(error)}") from error
     return shown, (float(shown.min()), float(shown.max()))
