@@ -5,7 +5,6 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shlex
@@ -21,7 +20,7 @@ from xrecon.io.sidecar import RECORD_FORMAT
 from xrecon.outcome import Outcome, ProgressCallback, table_text
 from xrecon.physics.geometry import VIEWS
 from xrecon.progress import json_text
-from xrecon.provenance import shareable_name
+from xrecon.provenance import shareable_name, with_checksum
 from xrecon.volume import InputError, Quantity, Radiograph
 
 if TYPE_CHECKING:
@@ -49,6 +48,10 @@ class RadiographOptions:
     lateral_side: str | None = None
     invert_pa: bool | None = None
     invert_lateral: bool | None = None
+    frame_pa: int | None = None
+    frame_lateral: int | None = None
+    voi: bool = False
+    skip: tuple[str, ...] = ()
 
 
 def read_views(
@@ -59,14 +62,17 @@ def read_views(
     A view recorded in the file is believed: InputError when a lateral is given as frontal or the
     other way round, when two paths name one file, and when there is no radiograph at all.
     """
-    if pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral):
+    one_file = pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral)
+    if one_file and options.frame_pa == options.frame_lateral:
         raise InputError(f"expected two different radiographs, got {pa} as both --pa and --lateral")
     side = f"{options.lateral_side.upper()} LATERAL" if options.lateral_side else ""
     views = []
     if pa:
-        views.append(_read_view(pa, "frontal", "", "PA", options.invert_pa, options))
+        given = _given(options, options.invert_pa, options.frame_pa)
+        views.append(_read_view(pa, "frontal", "", "PA", given))
     if lateral:
-        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options))
+        given = _given(options, options.invert_lateral, options.frame_lateral)
+        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", given))
     views += [_read_other(path, options) for path in others]
     if not views:
         raise InputError("expected radiographs (--pa, --lateral or --radiographs), got none")
@@ -82,31 +88,22 @@ def _read_other(path: Path, options: RadiographOptions) -> Radiograph:
             f"expected a radiograph that says how its view stands (view or angles), got {path}: give a "
             "frontal one with --pa, a lateral one with --lateral"
         )
-    return _with_checksum(radiograph, path)
+    return with_checksum(radiograph, path)
 
 
-def _read_view(
-    path: Path, kind: str, wished: str, usual: str, invert: bool | None, options: RadiographOptions
-) -> Radiograph:
+def _read_view(path: Path, kind: str, wished: str, usual: str, given: Mapping[str, Any]) -> Radiograph:
     from xrecon.io.radiograph import read_radiograph
     from xrecon.preprocess.views import view_kind
 
-    given = _given(options, invert)
     radiograph = read_radiograph(path, **given)
     if radiograph.view and view_kind(radiograph.view) != kind:
         raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
     if wished or not radiograph.view or radiograph.geometry is None:
         radiograph = read_radiograph(path, view=wished or radiograph.view, usual_view=usual, **given)
-    return _with_checksum(radiograph, path)
+    return with_checksum(radiograph, path)
 
 
-def _with_checksum(radiograph: Radiograph, path: Path) -> Radiograph:
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return replace(radiograph, meta={**radiograph.meta, "sha256": digest})
-
-
-def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
+def _given(options: RadiographOptions, invert: bool | None, frame: int | None = None) -> dict[str, Any]:
     """What the user says of every radiograph, as `read_radiograph` takes it."""
     spacing = options.pixel_spacing_mm
     return {
@@ -114,6 +111,8 @@ def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
         "source_to_detector_mm": options.source_to_detector_mm,
         "source_to_isocenter_mm": options.source_to_isocenter_mm,
         "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
+        "frame": frame,
+        "voi": options.voi,
     }
 
 
@@ -149,8 +148,8 @@ def reconstruct(
         progress("read", 0.0, "radiographs")
         views = read_views(pa, lateral, options, others)
         checked = reconstruct_checked(
-            views, model, device, progress, force=force, calibrate=calibrate, refine=refine,
-            uncertainty_samples=uncertainty_samples,
+            views, model, device, progress, force=force, skip=options.skip, calibrate=calibrate,
+            refine=refine, uncertainty_samples=uncertainty_samples,
         )  # fmt: skip
         result = checked.result
         progress("write", 0.0, str(output))
