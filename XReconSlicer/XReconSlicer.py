@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import qt
 import slicer
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
@@ -124,6 +124,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
+        self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
         self.jobPanel = JobPanel(self.ui)
         self.jobPanel.stateChanged.connect(self._update)
         self.initializeParameterNode()
@@ -187,6 +188,8 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             problem = _("A reconstruction is running.")
         self.ui.applyButton.enabled = not problem
         self.ui.applyButton.toolTip = problem or _("Compute the synthetic CT")
+        output = self._parameterNode.outputVolume
+        self.ui.exportButton.enabled = output is not None and output.GetImageData() is not None
 
     def _problem(self) -> str:
         """Shows the radiographs; gives the reason why they, the model or the output cannot be used, or ""."""
@@ -240,6 +243,15 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._report)))
 
 
+    def onExportButton(self, _clicked: bool = False) -> None:
+        """Asks for a folder and writes the output volume into it as DICOM."""
+        from XReconSlicerLib.dicom_export import exportByDialog
+
+        output, keep = self._parameterNode.outputVolume, self.ui.keepPatientCheckBox.checked
+        text = exportByDialog(self.ui.exportButton, output, keep)
+        self.ui.statusLabel.text = text or self.ui.statusLabel.text
+
+
 #
 # XReconSlicerLogic
 #
@@ -278,6 +290,25 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         from XReconSlicerLib.reconstruction import reconstruct
 
         return reconstruct(radiographs, model, device, output, refine)
+
+    def exportDicom(
+        self,
+        ct: vtkMRMLScalarVolumeNode,
+        folder: str,
+        segmentation: vtkMRMLSegmentationNode | None = None,
+        keepPatient: bool = False,
+    ) -> list[str]:
+        """Writes a CT as a DICOM series and its segmentation as a DICOM segmentation into a new folder.
+
+        :param segmentation: segments on the CT, e.g. of PTXSeg.
+        :param keepPatient: take patient and study over from the DICOM files behind the CT; False: a
+            placeholder.
+        :return: notes, a sentence each.
+        :raises xrecon.volume.InputError: when something given cannot be used.
+        """
+        from XReconSlicerLib.dicom_export import exportDicom
+
+        return exportDicom(ct, folder, segmentation, keepPatient)
 
 
 #

@@ -17,13 +17,26 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_benchmark, cli_drr, cli_tools, cli_trust, cli_vertebrae, lifeline
+from xrecon import (
+    __version__,
+    cli_benchmark,
+    cli_drr,
+    cli_evaluate,
+    cli_export,
+    cli_tools,
+    cli_train,
+    cli_trust,
+    cli_vertebrae,
+    lifeline,
+)
 from xrecon.options import (
     GEOMETRY,
     MODEL,
     Ct,
     Device,
     DeviceOption,
+    Dicom,
+    KeepPatient,
     Output,
     ProgressOption,
     PtxMode,
@@ -116,6 +129,8 @@ def reconstruct(
     ] = None,
     refine: Refine = False,
     uncertainty_samples: UncertaintySamples = None,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -138,8 +153,9 @@ def reconstruct(
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())
+        target = commands.dicom_target(dicom, keep_patient)
         done = commands.reconstruct(
-            pa, lateral, output, model, device.value, options, report, others,
+            pa, lateral, output, model, device.value, options, report, others, target,
             refine=refine, uncertainty_samples=uncertainty_samples,
         )  # fmt: skip
         tell(report, done)
@@ -174,6 +190,8 @@ def segment(
     report_page: Annotated[
         bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
     ] = False,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -189,92 +207,21 @@ def segment(
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
         chosen = mode.value if mode else None
+        target = commands.dicom_target(dicom, keep_patient)
         done = commands.segment(
-            ct, output, lungs, models, parameters, device.value, report, chosen,
+            ct, output, lungs, models, parameters, device.value, report, chosen, target,
             report_page=report_page, uncertainty=uncertainty,
-        )
+        )  # fmt: skip
         tell(report, done)
 
 
-@app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
-def train(
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of CTs, optionally with subjects.csv (path, patient, split, ...), or a store."
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
-    ],
-    recipe: Annotated[
-        str,
-        typer.Option(
-            help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs, x-ctrsnet, ear, x2ct-gan, "
-            "sit, ... (a wrong name is answered with all of them)."
-        ),
-    ] = "lifting",
-    config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
-    settings: Settings = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """Train a model on a folder of CTs, split by patient; radiographs are made on the fly.
-
-    A run that was stopped (by Ctrl+C, or by a file `stop` in its folder) continues with --resume. The
-    exported model is `<output>/model`. Several GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon
-    train ...`.
-    """
-    from xrecon import commands
-
-    # of the processes that torchrun starts, the first one speaks
-    with Reporter(progress if os.environ.get("RANK", "0") == "0" else ProgressMode.NONE) as report:
-        overrides = parse_settings(settings)
-        tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
-
-
-@app.command(epilog=_example("xrecon scan --data cts"))
-def scan(
-    data: Annotated[Path, typer.Option(help="Folder of CTs, as `xrecon train` takes it.")],
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """List the CTs of a folder with size, voxel size, and what keeps each from being trained on."""
-    from xrecon import commands
-
-    with Reporter(progress) as report:
-        tell(report, commands.scan(data, report))
-
-
-@app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))
-def evaluate(
-    output: Output,
-    model: Annotated[str | None, typer.Option(help="Bundled model or model folder to score.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of CTs to project and reconstruct.")] = None,
-    subjects: Annotated[list[str] | None, typer.Option(help="Only these CTs, by name.")] = None,
-    prediction: Annotated[Path | None, typer.Option(help="A volume to compare instead.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="What it is compared to.")] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="The two volumes hold labels, not HU.")] = False,
-    record: Annotated[
-        bool, typer.Option("--record", help="Write the figures into the model's card, too.")
-    ] = False,
-    device: DeviceOption = Device.AUTO,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """Score a model on CTs (with the mean training volume as control), or one volume against another.
-
-    Writes `evaluation.json` and `evaluation.csv`.
-    """
-    from xrecon import scoring
-
-    with Reporter(progress) as report:
-        if prediction and reference and not (model or data):
-            tell(report, scoring.compare_files(prediction, reference, output, labels, report))
-        elif model and data and not (prediction or reference):
-            tell(report, scoring.score_model(model, data, output, subjects, device.value, report, record))
-        else:
-            raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
-
-
+app.command(
+    "train", epilog=_example("xrecon train --data cts --output run --recipe chest-default --test patient7")
+)(cli_train.train)
+app.command("scan", epilog=_example("xrecon scan --data cts"))(cli_train.scan)
+app.command(
+    "evaluate", epilog=_example("xrecon evaluate --model lifting-64 run/model --data cts --output scores")
+)(cli_evaluate.evaluate)
 app.command(
     "benchmark", epilog=_example("xrecon benchmark --data cts --test patient7 patient9 --output benchmark")
 )(cli_benchmark.benchmark)
@@ -284,6 +231,9 @@ app.command("models", epilog=_example("xrecon models --progress json"))(cli_tool
 app.command(
     "trust", epilog=_example("xrecon trust --model run/model --data cts --calibrate patient3 --output trust")
 )(cli_trust.trust)
+app.command("export", epilog=_example("xrecon export --ct result/reconstruction.nrrd --output dicom"))(
+    cli_export.export
+)
 app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
 app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 

@@ -41,13 +41,13 @@ def models(
         bool,
         typer.Option(
             "--costs",
-            help="Count parameters, FLOP and memory of each architecture too, with its default options "
-            "(takes a minute).",
+            help="Count parameters, FLOP and memory of each architecture anew (takes a minute), in place of "
+            "the figures that come with XRecon.",
         ),
     ] = False,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
-    """List the bundled models with what their cards say, and the architectures for training."""
+    """List the bundled models with what their cards say, and the architectures with what they cost."""
     from xrecon import commands
 
     with Reporter(progress) as report:

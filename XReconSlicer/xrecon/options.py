@@ -50,6 +50,7 @@ class PtxMode(StrEnum):
 
 
 GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
+EXPORT = "DICOM"
 _CT = typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
 Ct = Annotated[Path, _CT]
 CtOrNone = Annotated[Path | None, _CT]
@@ -75,6 +76,14 @@ ProgressOption = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One or more settings.")
 ]
+Split = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV",
+        help="A table like subjects.csv that lies elsewhere (path, name, patient, split, attribution, "
+        "licence); its paths are relative to --data.",
+    ),
+]
 SourceToDetector = Annotated[
     float | None,
     typer.Option(
@@ -87,11 +96,29 @@ SourceToIsocenter = Annotated[
         min=1.0, metavar="MM", help="Focal spot to patient centre (usual: 1500).", rich_help_panel=GEOMETRY
     ),
 ]
+Dicom = Annotated[
+    Path | None,
+    typer.Option(
+        "--dicom",
+        metavar="FOLDER",
+        help="Also write DICOM into this new folder: a CT series, and the segments.",
+        rich_help_panel=EXPORT,
+    ),
+]
+KeepPatient = Annotated[
+    bool,
+    typer.Option(
+        "--keep-patient",
+        help="Take patient and study of the DICOM input over into --dicom. Default: a placeholder.",
+        rich_help_panel=EXPORT,
+    ),
+]
 
 
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
 LISTS = (
     "--views", "--set", "--subjects", "--lung-model", "--film", "--methods", "--test", "--radiographs",
+    "--model", "--pneumothorax",
 )  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xrecon.pneumothorax import DEFAULT_LUNG_MODELS
+from xrecon.provenance import SOURCES, for_reports, source_of, sources_in, sources_text
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 if TYPE_CHECKING:
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
 ProgressCallback = Callable[[str, float, str], None]
 
 NOT_FOR_DIAGNOSIS = "synthetic volume computed from radiographs; research use only, not for diagnosis"
-DEFAULT_MODEL = "lifting-64"
-DEFAULT_LUNG_MODELS = ("lungs-unet",)
+DEFAULT_MODEL = "chest-128"
 # `segment` takes this name for the thresholds-and-morphology lungs that need no weights.
 CLASSICAL_LUNGS = "classical"
 
@@ -66,18 +67,24 @@ class Reconstruction:
     trust: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and texts for a JSON file."""
+        """Plain numbers and texts for a JSON file that may be shared: see `xrecon.provenance`."""
         return {
             "model": self.model,
             "device": self.device,
             "notice": NOT_FOR_DIAGNOSIS,
             "volume": {"shape_zyx": self.volume.shape, "spacing_zyx_mm": self.volume.spacing},
-            "provenance": dict(self.volume.meta),
+            "provenance": for_reports(self.volume.meta),
+            "sources": [source.shareable() for source in sources_in(self.volume.meta)],
             "scores": self.scores,
             "trust": dict(self.trust),
             "labels": {name: number for number, name in enumerate(self.label_names, start=1)},
             "views": [
-                {"view": r.view, "history": r.history, "geometry": r.geometry.to_dict(), "meta": dict(r.meta)}
+                {
+                    "view": r.view,
+                    "history": r.history,
+                    "geometry": r.geometry.to_dict(),
+                    "meta": for_reports(r.meta),
+                }
                 for r in self.inputs
             ],
             "warnings": self.warnings,
@@ -143,6 +150,7 @@ def reconstruct(
     from xrecon.evaluation.reprojection import reproject, score_reprojections
     from xrecon.inference import run_network
     from xrecon.nets.registry import load_card
+    from xrecon.physics.view_names import named_by_angles
     from xrecon.preprocess.views import common_isocenter, take_views
     from xrecon.trust import stages
 
@@ -153,7 +161,7 @@ def reconstruct(
         raise InputError(f"expected a model that makes a volume from radiographs, got {card.name}")
     any_direction = card.input.directions == "any"
     if any_direction:
-        radiographs = _named_by_angles(radiographs)
+        radiographs = named_by_angles(radiographs)
     ordered, warnings = take_views(radiographs, card.input.views, card.input.view_count, any_direction)
     isocenter = common_isocenter(ordered)
     warnings += _geometry_warnings(ordered, card)
@@ -162,6 +170,7 @@ def reconstruct(
     unit, used = run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
     volume = _output_volume(unit[0], card, isocenter, used.name, views=", ".join(r.view for r in ordered))
+    volume = volume.with_array(volume.array, **{SOURCES: sources_text(map(source_of, ordered))})
     uncertainty, told = stages.uncertainty(
         unit, volume, card, model, inputs, isocenter, used.name, uncertainty_samples, say
     )
@@ -188,19 +197,6 @@ def reconstruct(
     return replace(result, labels=labels, label_names=tuple(card.output.labels[1:]))
 
 
-def _named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
-    """The radiographs, those that are no preset view called by their angles, each name once."""
-    from xrecon.physics.poses import positioner_angles
-    from xrecon.physics.view_names import angle_name
-
-    named: list[Radiograph] = []
-    for radiograph in radiographs:
-        name = radiograph.view
-        if not name and radiograph.geometry is not None:
-            name = angle_name(*(round(a, 1) + 0.0 for a in positioner_angles(radiograph.geometry)))
-        count = sum(r.view.partition(" (")[0] == name for r in named)
-        named.append(replace(radiograph, view=f"{name} ({count + 1})" if name and count else name))
-    return named
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
