@@ -70,7 +70,11 @@ class XReconSlicerParameterNode:
     view3: ViewParameters
     view4: ViewParameters
     showArrangement: bool = False
+    calibrateGuessed: bool = True
+    forceDoubtful: bool = False
     outputVolume: vtkMRMLScalarVolumeNode
+    refine: bool = False
+    loadTrustMaps: bool = False
 
 
 #
@@ -212,18 +216,26 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         parameters, model, device = self._parameterNode, self.modelBox.reference, self.deviceBox.device
         inputs, sources = self.viewsBox.inputs(parameters), []
+        maps = parameters.loadTrustMaps
         self.ui.resultLabel.text = ""
         self._showReport(None)
 
         def prepare() -> object:
             sources[:] = reconstruction.sourcesOf(inputs)
-            return reconstruction.reconstructionJob(sources, model, device)
+            return reconstruction.reconstructionJob(
+                sources,
+                model,
+                device,
+                refine=parameters.refine,
+                force=parameters.forceDoubtful,
+                calibrate=parameters.calibrateGuessed,
+            )
 
         def load(result: dict) -> str:
             output = parameters.outputVolume
             if reconstruction.outputProblem([node for node, _found in sources], output):
                 output = None  # chosen while the job ran
-            parameters.outputVolume = reconstruction.loadReconstruction(result, sources, output)
+            parameters.outputVolume = reconstruction.loadReconstruction(result, sources, output, maps)
             self.ui.resultLabel.text = reconstruction.describeResult(result["numbers"])
             name = parameters.outputVolume.GetName()
             self._showReport(reconstruction.keepReport(result, name))
@@ -271,6 +283,9 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         model: str = "",
         device: str = "auto",
         output: vtkMRMLScalarVolumeNode | None = None,
+        refine: bool = False,
+        force: bool = False,
+        calibrate: bool = True,
     ) -> vtkMRMLScalarVolumeNode:
         """Computes the synthetic CT and waits for it.
 
@@ -279,12 +294,15 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         :param model: name of a bundled model or a model folder; "" for the default.
         :param device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
         :param output: node to overwrite; a new one when None.
+        :param refine: move the volume towards the radiographs where that can be shown to help.
+        :param force: go on where a picture surely is not the view that it is said to be.
+        :param calibrate: correct a guessed geometry by the pictures.
         :return: volume node in HU.
         :raises xrecon.volume.InputError: when something given cannot be used.
         """
         from XReconSlicerLib.reconstruction import reconstruct
 
-        return reconstruct(radiographs, model, device, output)
+        return reconstruct(radiographs, model, device, output, refine, force, calibrate)
 
     def exportDicom(
         self,

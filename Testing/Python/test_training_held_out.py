@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from xrecon.nets.registry import load_card
 from xrecon.training.augment import change_kernel, random_warp
 from xrecon.training.config import AugmentationConfig, make_config
 from xrecon.training.environment import environment, note_environment, read_environment, source_state
+from xrecon.training.manifest import Manifest
 from xrecon.training.prepared import prepare_subject
 from xrecon.training.recipes_default import DEFAULT_RECIPES
-from xrecon.training.run import require_network, train
-from xrecon.training.subjects import find_subjects, hold_out
+from xrecon.training.run import _check_all, require_network, train
+from xrecon.training.subjects import Subject, find_subjects, hold_out
 from xrecon.volume import InputError
 
 RUN = {"steps": "2", "checkpoint_every": "1", "pneumothorax_variants": "1"}
@@ -59,6 +61,20 @@ def test_a_held_out_ct_has_no_influence_on_the_weights(cts: Path, held_out: Path
     assert one.sha256 == other.sha256
     assert one.training_data == other.training_data
     assert one.quality == other.quality  # validated on the same, too
+
+
+def test_cts_prepared_at_once_are_those_prepared_one_by_one(cts: Path, held_out: Path, tmp_path: Path):
+    """And a CT that cannot be used stops no other there, either."""
+    (tmp_path / "broken.nrrd").write_text("no CT")
+    subjects = [*find_subjects(cts)[:2], Subject("broken", tmp_path / "broken.nrrd", "broken")]
+    manifest = Manifest(subjects, {"train": [s.name for s in subjects], "validation": [], "test": []})
+    check = partial(prepare_subject, config=tiny(**RUN), folder=tmp_path / "prepared")
+    _check_all(manifest, check, lambda *_: None, lambda: False, processes=2)
+    assert list(manifest.left_out) == ["broken"]
+    assert sorted(path.stem for path in (tmp_path / "prepared").iterdir()) == ["person0", "person1"]
+    for path in (tmp_path / "prepared").iterdir():
+        one, other = np.load(path), np.load(held_out / "prepared" / path.name)
+        assert all(np.array_equal(one[key], other[key]) for key in ("hu", "labels"))
 
 
 def test_a_held_out_ct_is_in_the_split_and_never_prepared(held_out: Path):

@@ -127,27 +127,42 @@ def reconstruct(
     progress: ProgressCallback,
     others: Sequence[Path] = (),
     dicom: DicomTarget | None = None,
+    *,
+    refine: bool = False,
+    uncertainty_samples: int | None = None,
+    force: bool = False,
+    calibrate: bool | None = None,
 ) -> Outcome:
     """A CT from radiographs, with its reprojections and the inputs as the network saw them.
 
     others: radiographs of further views, for models that take them. dicom: where to write the result as
-    DICOM objects, too.
+    DICOM objects, too. The options after it: see `xrecon.checked.reconstruct_checked`.
     """
-    from xrecon import pipelines, reconstruction_report
+    from xrecon import reconstruction_report
+    from xrecon.checked import reconstruct_checked
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
+    from xrecon.trust.words import trust_lines
 
     paths = [path for path in (pa, lateral, *others) if path]
     with output_folder(output) as folder, dicom_export(dicom, paths) as exported:
         progress("read", 0.0, "radiographs")
         views = read_views(pa, lateral, options, others)
-        result = pipelines.reconstruct(views, model, device, progress)
+        checked = reconstruct_checked(
+            views, model, device, progress, force=force, calibrate=calibrate, refine=refine,
+            uncertainty_samples=uncertainty_samples,
+        )  # fmt: skip
+        result = checked.result
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
-        if result.uncertainty is not None:
-            files["uncertainty"] = "uncertainty.nrrd"
-            write_volume(result.uncertainty, folder / files["uncertainty"])
+        beams = result.ray_support
+        maps = {"uncertainty": result.uncertainty, "ray_support": beams and beams.views,
+                "crossing_angle": beams and beams.crossing_deg}  # fmt: skip
+        for role, volume in maps.items():
+            if volume is not None:
+                files[role] = f"{role}.nrrd"
+                write_volume(volume, folder / files[role])
         for picture, projected in zip(result.inputs, result.reprojections, strict=True):
             short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
@@ -165,14 +180,15 @@ def reconstruct(
             exported.of_reconstruction(result)
         names = _names(pa, lateral, others)
         about = {"format": RECORD_FORMAT, "file": files["reconstruction"]}
-        numbers = {**about, **result.to_dict(), "inputs": names}
-        files["report"] = reconstruction_report.write(result, model, names, folder).name
+        numbers = {**about, **checked.to_dict(), "inputs": names}
+        files["report"] = reconstruction_report.write(result, model, names, folder, checked.tables()).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(
         f"{view}: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
         for view, scores in result.scores.items()
     )
+    text = "\n".join([text, *trust_lines(result.trust)])
     made = {k: output / v for k, v in files.items()}
     return with_dicom(Outcome(made, numbers, text, result.warnings), exported)
 
@@ -205,6 +221,7 @@ def segment(
     dicom: DicomTarget | None = None,
     *,
     report_page: bool = False,
+    uncertainty: Path | None = None,
 ) -> Outcome:
     """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page.
 
@@ -224,7 +241,8 @@ def segment(
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, settings, device, progress)
+        error = read_volume(uncertainty) if uncertainty else None
+        result = pipelines.segment(volume, given, lung_models, settings, device, progress, uncertainty=error)
         progress("write", 0.0, str(output))
         name = shareable_name(ct)
         files = write_segmentation_files(result, folder, "segmentation", name)
@@ -233,6 +251,7 @@ def segment(
             exported.of_segmentation(volume, result, ct)
         if report_page:
             command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
+            command += f" --uncertainty {shlex.quote(uncertainty.name)}" if uncertainty else ""
             files["report"] = segmentation_report.write(result, volume, name, command, folder).name
     text = segmentation_report.text(result)
     made = {k: output / v for k, v in files.items()}
@@ -341,23 +360,38 @@ def _study_line(study: Study) -> str:
 
 
 def models(costs: bool = False) -> Outcome:
-    """The cards of the bundled models and the names of the architectures.
+    """The cards of the bundled models, and the architectures with what they cost.
 
-    costs: also count parameters, FLOP and memory of every architecture with its default options.
+    costs: count parameters, FLOP and memory anew, in place of the figures that come with XRecon.
     """
-    from xrecon.nets.registry import bundled_models, list_models, load_card
+    from xrecon.nets.registry import bundled_models, list_models, load_card, stored_costs
 
     cards = {name: load_card(name) for name in bundled_models()}
     lines = [f"{name}: {card.title} ({card.licence})\n    {card.measured()}" for name, card in cards.items()]
-    lines.append(f"architectures: {', '.join(list_models())}")
-    numbers = {
-        "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
-        "architectures": list_models(),
-    }
+    lines.append("architectures, with their default options:")
+    counted = stored_costs()
     if costs:
         from xrecon.nets.cost import count_cost
 
-        counted = {name: count_cost(name) for name in list_models()}
-        lines += [f"{name}: {cost.text()}" for name, cost in counted.items()]
-        numbers["costs"] = {name: cost.to_dict() for name, cost in counted.items()}
+        counted = {name: count_cost(name).to_dict() for name in list_models()}
+    lines += [f"{name}: {_cost_text(counted.get(name))}" for name in list_models()]
+    numbers = {
+        "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
+        "architectures": list_models(),
+        "costs": counted,
+    }
     return Outcome({}, numbers, "\n".join(lines))
+
+
+def _cost_text(cost: Mapping[str, Any] | None) -> str:
+    """One line of a cost as `nets.cost` counts it."""
+    if cost is None:
+        return "not counted"
+    parts = [f"{cost['parameters'] / 1e6:.2f} M parameters"]
+    if cost["flops"] is not None:
+        parts.append(f"{cost['flops'] / 1e9:.1f} GFLOP")
+    if cost["activations_mb"] is not None:
+        parts.append(f"{cost['activations_mb']:.0f} MB for a call")
+    if cost["training_mb"] is not None:
+        parts.append(f"{cost['training_mb']:.0f} MB with gradients (counted)")
+    return f"{', '.join(parts)}, for {cost['input']}"

@@ -114,14 +114,55 @@ KeepPatient = Annotated[
     ),
 ]
 
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Go on where a picture surely is not the view that it is said to be, or far from any."
+    ),
+]
+Calibrate = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrate/--no-calibrate",
+        help="Correct the pose of one view against the other by the pictures, where that explains them "
+        "better. Default: when distances, pixel size or view are not recorded.",
+        rich_help_panel=GEOMETRY,
+    ),
+]
+
 
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
 LISTS = (
     "--views", "--set", "--subjects", "--lung-model", "--film", "--methods", "--test", "--radiographs",
-    "--model",
+    "--model", "--pneumothorax",
 )  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")
+
+
+Refine = Annotated[
+    bool,
+    typer.Option(
+        "--refine/--no-refine",
+        help="Move the volume towards the radiographs, where rays that were left out show that it helps.",
+    ),
+]
+UncertaintySamples = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=64,
+        help="Runs with changed inputs that estimate the uncertainty of a network that predicts none. "
+        "Default: as its card asks for, 0 if it holds no calibration.",
+    ),
+]
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(
+        help="`uncertainty.nrrd` of a reconstruction given as --ct: volumes and percentages get intervals "
+        "from it (a dozen times slower)."
+    ),
+]
 
 
 def spread_lists(arguments: Sequence[str]) -> list[str]:

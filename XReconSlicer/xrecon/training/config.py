@@ -224,8 +224,9 @@ class OptimizerConfig(_Strict):
 class TrainConfig(_Strict):
     """A whole run. One epoch shows every training subject once; `steps`, when given, counts instead."""
 
-    task: Literal["reconstruction", "lungs", "segmentation"] = Field(
-        "reconstruction", description="lungs: on axial slices; segmentation: classes of whole CTs"
+    task: Literal["reconstruction", "lungs", "segmentation", "views"] = Field(
+        "reconstruction",
+        description="lungs: on axial slices; segmentation: classes of whole CTs; views: which view it is",
     )
     architecture: str = "x-recon"
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the architecture")
@@ -251,6 +252,9 @@ class TrainConfig(_Strict):
     )
     deterministic: bool = Field(False, description="the same bits in every repetition; slower on a GPU")
     memory_budget_gb: PositiveFloat = Field(4.0, description="of prepared CTs kept in memory")
+    preparation_processes: PositiveInt = Field(
+        1, description="CTs prepared at once, each in a process with some GB of memory"
+    )
     validation_fraction: float = Field(0.2, ge=0, lt=1)
     validate_every: PositiveInt = Field(200, description="steps")
     checkpoint_every: PositiveInt = Field(100, description="steps")

@@ -3,7 +3,7 @@
     xrecon train --recipe chest-default --data CTS --split SPLIT.csv --output run
     xrecon train --recipe lungs-default --data CTS --split SPLIT.csv --output run
 
-The first is for a GPU (128^3 voxels); `chest-default-64` is the same at 64^3, for two cores and a night. Few
+The first is for a GPU (128^3 voxels); `chest-default-64` is the same at 64^3, for two cores. Few
 patients train them, so that most of what they see is augmentation: pose, shape, kernel, noise, scatter, and
 a pneumothorax of up to 70 % on either side. Another `--set seed=1` makes the second lung network of an
 ensemble. Imports nothing of xrecon.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import multiprocessing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from xrecon.nets.device import choose_device
@@ -134,10 +137,12 @@ def require_network(config: TrainConfig) -> None:
     network or the task cannot have, without making weights."""
     import torch
 
-    if config.task == "lungs" and config.precision == "float64":
-        raise InputError("precision: expected float32 or bfloat16 for the task 'lungs', got 'float64'")
+    if config.task in ("lungs", "views") and config.precision == "float64":
+        raise InputError(
+            f"precision: expected float32 or bfloat16 for the task {config.task!r}, got 'float64'"
+        )
     with torch.device("meta"):
-        if config.task == "lungs":
+        if config.task in ("lungs", "views"):
             network = create_model(config.architecture, **config.options)
         elif config.task == "segmentation":
             from xrecon.training.segmentation import create_segmenter
@@ -176,6 +181,10 @@ def make_task(data: Path, prepared: Path, manifest: Manifest, config: TrainConfi
         from xrecon.training.lungs import LungTask
 
         return LungTask(*subjects, config, device)
+    if config.task == "views":
+        from xrecon.training.view_task import ViewTask
+
+        return ViewTask(*subjects, config, device)
     if config.task == "segmentation":
         from xrecon.training.segmentation import SegmentationTask
 
@@ -213,10 +222,7 @@ def _manifest(
         found, check = _from_store(data, config, notes)
     else:
         found = find_subjects(data, notes, places.table)
-
-        def check(subject: Subject) -> object:
-            return prepare_subject(subject, config, places.prepared)
-
+        check = partial(prepare_subject, config=config, folder=places.prepared)
     # identified first: a copy of a held-out CT under another name is that patient's, too
     subjects = hold_out(identify(found, output, notes), places.test)
     for note in notes:
@@ -224,7 +230,7 @@ def _manifest(
     manifest = Manifest(subjects, split_subjects(subjects, config), notes=notes)
     if (output / CHECKPOINT).exists():
         require_same_data(output, manifest)
-    _check_all(manifest, check, say, stop)
+    _check_all(manifest, check, say, stop, 1 if is_store(data) else config.preparation_processes)
     if not manifest.chosen("train"):
         reasons = "; ".join(list(manifest.left_out.values())[:NAMED])
         raise InputError(f"expected at least one CT that can be trained on in {data}, got none: {reasons}")
@@ -247,19 +253,52 @@ def _from_store(
 
 
 def _check_all(
-    manifest: Manifest, check: Callable[[Subject], object], say: Progress, stop: Callable[[], bool]
+    manifest: Manifest,
+    check: Callable[[Subject], object],
+    say: Progress,
+    stop: Callable[[], bool],
+    processes: int = 1,
 ) -> None:
-    """Reads and prepares what training will see; test patients are not touched."""
+    """Reads and prepares what training will see; test patients are not touched.
+
+    processes: how many work at once, when `check` can be sent to another process.
+    """
     wanted = [s for split in ("train", "validation") for s in manifest.chosen(split)]
-    for number, subject in enumerate(wanted):
-        if stop():
+    say("prepare", 0.0, f"preparing {len(wanted)} CTs")
+    done = _checked(wanted, check, processes)
+    for number, (subject, problem) in enumerate(done, start=1):
+        if problem:  # one CT that cannot be used must not stop the others
+            manifest.left_out[subject.name] = problem
+        told = f"left out {subject.name}: {problem}" if problem else f"prepared {subject.name}"
+        say("prepare", number / len(wanted), told)
+        if stop() and number < len(wanted):
+            done.close()
             raise StopRequested(f"stopped while CTs were prepared, {number} of {len(wanted)} are done")
-        say("prepare", number / len(wanted), f"preparing {subject.name}")
-        try:
-            check(subject)
-        except InputError as error:  # one CT that cannot be used must not stop the others
-            manifest.left_out[subject.name] = str(error)
-            say("prepare", number / len(wanted), f"left out {subject.name}: {error}")
+
+
+def _checked(
+    subjects: Sequence[Subject], check: Callable[[Subject], object], processes: int
+) -> Generator[tuple[Subject, str], None, None]:
+    """Each subject as it is done, and what is wrong with it; "" for nothing."""
+    if processes < 2 or len(subjects) < 2:
+        yield from ((subject, _problem(check, subject)) for subject in subjects)
+        return
+    # spawned: torch's threads do not survive a fork
+    pool = ProcessPoolExecutor(min(processes, len(subjects)), multiprocessing.get_context("spawn"))
+    try:
+        waiting = {pool.submit(_problem, check, subject): subject for subject in subjects}
+        yield from ((waiting[future], future.result()) for future in as_completed(waiting))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _problem(check: Callable[[Subject], object], subject: Subject) -> str:
+    """Why a subject cannot be used, "" when it can; what was prepared of it is in its file."""
+    try:
+        check(subject)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _silent(stage: str, fraction: float, message: str) -> None:
