@@ -23,7 +23,7 @@ from xrecon.volume import InputError, Quantity, Volume
 
 COMMANDS = (
     "drr", "reconstruct", "segment", "train", "scan", "evaluate", "benchmark", "models", "devices", "phantom",
-    "demo",
+    "demo", "export", "trust",
 )  # fmt: skip
 
 
@@ -136,7 +136,8 @@ def test_drr_then_reconstruct(files: Path, tmp_path: Path, capfd: pytest.Capture
         assert code == 0, err
         result = json.loads(out.splitlines()[-1])
         assert set(result["files"]) == {"reconstruction", "input_pa", "input_lateral", "reprojection_pa",
-                                        "reprojection_lateral", "summary", "report"}  # fmt: skip
+                                        "reprojection_lateral", "ray_support", "crossing_angle",
+                                        "summary", "report"}  # fmt: skip
         volume = read_volume(output / "reconstruction.nrrd")
         np.testing.assert_allclose(volume.center, isocenter, atol=1e-3)  # in the place of the CT
         assert "synthetic" in volume.meta and volume.meta["model"] == "tiny-lifting"

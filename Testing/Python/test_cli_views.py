@@ -42,7 +42,7 @@ def test_three_views_of_any_angle_give_a_ct_with_a_report(
 ) -> None:
     paths = [files / f"{name}.nrrd" for name in ("lao_45", "lateral", "pa")]
     options = ["--model", files / "model", "--output", tmp_path / "out", "--progress", "json"]
-    code, out, err = xrecon(capfd, "reconstruct", "--radiographs", *paths, *options)
+    code, out, err = xrecon(capfd, "reconstruct", "--force", "--radiographs", *paths, *options)
     assert code == cli.OK, err
     result = json.loads(out.splitlines()[-1])
     (oblique,) = [role for role in result["files"] if role.startswith("reprojection_lao")]

@@ -22,24 +22,33 @@ from xrecon import (
     cli_benchmark,
     cli_drr,
     cli_evaluate,
+    cli_export,
     cli_tools,
     cli_train,
+    cli_trust,
     cli_vertebrae,
     lifeline,
 )
 from xrecon.options import (
     GEOMETRY,
     MODEL,
+    Calibrate,
     Ct,
     Device,
     DeviceOption,
+    Dicom,
+    Force,
+    KeepPatient,
     Output,
     ProgressOption,
     PtxMode,
+    Refine,
     Settings,
     Side,
     SourceToDetector,
     SourceToIsocenter,
+    Uncertainty,
+    UncertaintySamples,
     parse_settings,
     spread_lists,
 )
@@ -120,14 +129,21 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
+    refine: Refine = False,
+    uncertainty_samples: UncertaintySamples = None,
+    calibrate: Calibrate = None,
+    force: Force = False,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """Reconstruct a CT from a frontal and a lateral chest radiograph, or the views that a model takes.
 
     Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
-    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores; from
-    a model that predicts it also `uncertainty.nrrd`, the standard deviation of the error in HU.
+    the reprojections of the result on the same pixels, `ray_support.nrrd` (how many beams hold a voxel),
+    `crossing_angle.nrrd` (degrees), and `reconstruction.json` with the scores; where it is known also
+    `uncertainty.nrrd`, the standard deviation of the error in HU.
     """
     from xrecon import commands
 
@@ -141,7 +157,12 @@ def reconstruct(
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
+        target = commands.dicom_target(dicom, keep_patient)
+        done = commands.reconstruct(
+            pa, lateral, output, model, device.value, options, report, others, target,
+            refine=refine, uncertainty_samples=uncertainty_samples, force=force, calibrate=calibrate,
+        )  # fmt: skip
+        tell(report, done)
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --report"))
@@ -169,9 +190,12 @@ def segment(
         ),
     ] = None,
     settings: Settings = None,
+    uncertainty: Uncertainty = None,
     report_page: Annotated[
         bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
     ] = False,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -187,9 +211,11 @@ def segment(
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
         chosen = mode.value if mode else None
+        target = commands.dicom_target(dicom, keep_patient)
         done = commands.segment(
-            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
-        )
+            ct, output, lungs, models, parameters, device.value, report, chosen, target,
+            report_page=report_page, uncertainty=uncertainty,
+        )  # fmt: skip
         tell(report, done)
 
 
@@ -205,25 +231,13 @@ app.command(
 )(cli_benchmark.benchmark)
 
 
-@app.command(epilog=_example("xrecon models --progress json"))
-def models(
-    costs: Annotated[
-        bool,
-        typer.Option(
-            "--costs",
-            help="Count parameters, FLOP and memory of each architecture too, with its default options "
-            "(takes a minute).",
-        ),
-    ] = False,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """List the bundled models with what their cards say, and the architectures for training."""
-    from xrecon import commands
-
-    with Reporter(progress) as report:
-        tell(report, commands.models(costs))
-
-
+app.command("export", epilog=_example("xrecon export --ct result/reconstruction.nrrd --output dicom"))(
+    cli_export.export
+)
+app.command("models", epilog=_example("xrecon models --progress json"))(cli_tools.models)
+app.command(
+    "trust", epilog=_example("xrecon trust --model run/model --data cts --calibrate patient3 --output trust")
+)(cli_trust.trust)
 app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
 app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 

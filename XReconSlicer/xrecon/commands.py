@@ -5,6 +5,7 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -13,16 +14,28 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xrecon.export import DicomTarget, dicom_export, with_dicom
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
+from xrecon.io.sidecar import RECORD_FORMAT
 from xrecon.outcome import Outcome, ProgressCallback, table_text
 from xrecon.physics.geometry import VIEWS
 from xrecon.progress import json_text
+from xrecon.provenance import shareable_name
 from xrecon.volume import InputError, Quantity, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
     from xrecon.training.scan import Study
+
+
+def dicom_target(folder: Path | None, keep_patient: bool) -> DicomTarget | None:
+    """Where DICOM goes, None for nowhere. Raises InputError when a patient is to be kept nevertheless."""
+    if folder is None:
+        if keep_patient:
+            raise InputError("expected --dicom with --keep-patient, got --keep-patient alone")
+        return None
+    return DicomTarget(folder, keep_patient)
 
 
 # -- reconstruct ---------------------------------------------------------------------------------
@@ -69,7 +82,7 @@ def _read_other(path: Path, options: RadiographOptions) -> Radiograph:
             f"expected a radiograph that says how its view stands (view or angles), got {path}: give a "
             "frontal one with --pa, a lateral one with --lateral"
         )
-    return radiograph
+    return _with_checksum(radiograph, path)
 
 
 def _read_view(
@@ -84,7 +97,13 @@ def _read_view(
         raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
     if wished or not radiograph.view or radiograph.geometry is None:
         radiograph = read_radiograph(path, view=wished or radiograph.view, usual_view=usual, **given)
-    return radiograph
+    return _with_checksum(radiograph, path)
+
+
+def _with_checksum(radiograph: Radiograph, path: Path) -> Radiograph:
+    with open(path, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return replace(radiograph, meta={**radiograph.meta, "sha256": digest})
 
 
 def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
@@ -107,25 +126,43 @@ def reconstruct(
     options: RadiographOptions,
     progress: ProgressCallback,
     others: Sequence[Path] = (),
+    dicom: DicomTarget | None = None,
+    *,
+    refine: bool = False,
+    uncertainty_samples: int | None = None,
+    force: bool = False,
+    calibrate: bool | None = None,
 ) -> Outcome:
     """A CT from radiographs, with its reprojections and the inputs as the network saw them.
 
-    others: radiographs of further views, for models that take them.
+    others: radiographs of further views, for models that take them. dicom: where to write the result as
+    DICOM objects, too. The options after it: see `xrecon.checked.reconstruct_checked`.
     """
-    from xrecon import pipelines, reconstruction_report
+    from xrecon import reconstruction_report
+    from xrecon.checked import reconstruct_checked
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
+    from xrecon.trust.words import trust_lines
 
-    with output_folder(output) as folder:
+    paths = [path for path in (pa, lateral, *others) if path]
+    with output_folder(output) as folder, dicom_export(dicom, paths) as exported:
         progress("read", 0.0, "radiographs")
         views = read_views(pa, lateral, options, others)
-        result = pipelines.reconstruct(views, model, device, progress)
+        checked = reconstruct_checked(
+            views, model, device, progress, force=force, calibrate=calibrate, refine=refine,
+            uncertainty_samples=uncertainty_samples,
+        )  # fmt: skip
+        result = checked.result
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
-        if result.uncertainty is not None:
-            files["uncertainty"] = "uncertainty.nrrd"
-            write_volume(result.uncertainty, folder / files["uncertainty"])
+        beams = result.ray_support
+        maps = {"uncertainty": result.uncertainty, "ray_support": beams and beams.views,
+                "crossing_angle": beams and beams.crossing_deg}  # fmt: skip
+        for role, volume in maps.items():
+            if volume is not None:
+                files[role] = f"{role}.nrrd"
+                write_volume(volume, folder / files[role])
         for picture, projected in zip(result.inputs, result.reprojections, strict=True):
             short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
@@ -139,16 +176,21 @@ def reconstruct(
             files["segmentation"] = "segmentation.seg.nrrd"
             segments = numbered_segments(result.label_names)
             write_segmentation(result.labels, folder / files["segmentation"], segments)
+        if exported is not None:
+            exported.of_reconstruction(result)
         names = _names(pa, lateral, others)
-        numbers = {**result.to_dict(), "inputs": names}
-        files["report"] = reconstruction_report.write(result, model, names, folder).name
+        about = {"format": RECORD_FORMAT, "file": files["reconstruction"]}
+        numbers = {**about, **checked.to_dict(), "inputs": names}
+        files["report"] = reconstruction_report.write(result, model, names, folder, checked.tables()).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(
         f"{view}: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
         for view, scores in result.scores.items()
     )
-    return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+    text = "\n".join([text, *trust_lines(result.trust)])
+    made = {k: output / v for k, v in files.items()}
+    return with_dicom(Outcome(made, numbers, text, result.warnings), exported)
 
 
 def _short_view(view: str, files: Mapping[str, str]) -> str:
@@ -176,11 +218,14 @@ def segment(
     device: str,
     progress: ProgressCallback,
     mode: str | None = None,
+    dicom: DicomTarget | None = None,
     *,
     report_page: bool = False,
+    uncertainty: Path | None = None,
 ) -> Outcome:
     """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page.
 
+    dicom: where to write the segments as a DICOM segmentation, too.
     Raises InputError as `pipelines.segment`; for wrong settings and lung models before the CT is read.
     """
     from xrecon import pipelines, segmentation_report
@@ -192,19 +237,25 @@ def segment(
     settings = parameters_of(mode, parameters)
     if lungs is None:
         require_lung_models(lung_models)
-    with output_folder(output) as folder:
+    with output_folder(output) as folder, dicom_export(dicom, [ct]) as exported:
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, settings, device, progress)
+        error = read_volume(uncertainty) if uncertainty else None
+        result = pipelines.segment(volume, given, lung_models, settings, device, progress, uncertainty=error)
         progress("write", 0.0, str(output))
-        files = write_segmentation_files(result, folder, "segmentation", ct.name)
-        numbers = segmentation_numbers(result, ct.name)
+        name = shareable_name(ct)
+        files = write_segmentation_files(result, folder, "segmentation", name)
+        numbers = segmentation_numbers(result, name)
+        if exported is not None:
+            exported.of_segmentation(volume, result, ct)
         if report_page:
             command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
-            files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
+            command += f" --uncertainty {shlex.quote(uncertainty.name)}" if uncertainty else ""
+            files["report"] = segmentation_report.write(result, volume, name, command, folder).name
     text = segmentation_report.text(result)
-    return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+    made = {k: output / v for k, v in files.items()}
+    return with_dicom(Outcome(made, numbers, text, result.warnings), exported)
 
 
 def _segment_command(
@@ -218,7 +269,7 @@ def _segment_command(
     """The command line that makes the same again, for the page: names of files, since pages are shared and
     the folders on this computer may name a patient.
     """
-    words = ["xrecon", "segment", "--ct", ct.name, "--output", output.name or ".", "--mode", mode]
+    words = ["xrecon", "segment", "--ct", shareable_name(ct), "--output", output.name or ".", "--mode", mode]
     models = [Path(model).name for model in lung_models]
     words += ["--lungs", lungs.name] if lungs else ["--lung-model", *models]
     settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
@@ -309,23 +360,38 @@ def _study_line(study: Study) -> str:
 
 
 def models(costs: bool = False) -> Outcome:
-    """The cards of the bundled models and the names of the architectures.
+    """The cards of the bundled models, and the architectures with what they cost.
 
-    costs: also count parameters, FLOP and memory of every architecture with its default options.
+    costs: count parameters, FLOP and memory anew, in place of the figures that come with XRecon.
     """
-    from xrecon.nets.registry import bundled_models, list_models, load_card
+    from xrecon.nets.registry import bundled_models, list_models, load_card, stored_costs
 
     cards = {name: load_card(name) for name in bundled_models()}
     lines = [f"{name}: {card.title} ({card.licence})\n    {card.measured()}" for name, card in cards.items()]
-    lines.append(f"architectures: {', '.join(list_models())}")
-    numbers = {
-        "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
-        "architectures": list_models(),
-    }
+    lines.append("architectures, with their default options:")
+    counted = stored_costs()
     if costs:
         from xrecon.nets.cost import count_cost
 
-        counted = {name: count_cost(name) for name in list_models()}
-        lines += [f"{name}: {cost.text()}" for name, cost in counted.items()]
-        numbers["costs"] = {name: cost.to_dict() for name, cost in counted.items()}
+        counted = {name: count_cost(name).to_dict() for name in list_models()}
+    lines += [f"{name}: {_cost_text(counted.get(name))}" for name in list_models()]
+    numbers = {
+        "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
+        "architectures": list_models(),
+        "costs": counted,
+    }
     return Outcome({}, numbers, "\n".join(lines))
+
+
+def _cost_text(cost: Mapping[str, Any] | None) -> str:
+    """One line of a cost as `nets.cost` counts it."""
+    if cost is None:
+        return "not counted"
+    parts = [f"{cost['parameters'] / 1e6:.2f} M parameters"]
+    if cost["flops"] is not None:
+        parts.append(f"{cost['flops'] / 1e9:.1f} GFLOP")
+    if cost["activations_mb"] is not None:
+        parts.append(f"{cost['activations_mb']:.0f} MB for a call")
+    if cost["training_mb"] is not None:
+        parts.append(f"{cost['training_mb']:.0f} MB with gradients (counted)")
+    return f"{', '.join(parts)}, for {cost['input']}"

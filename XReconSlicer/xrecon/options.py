@@ -50,6 +50,7 @@ class PtxMode(StrEnum):
 
 
 GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
+EXPORT = "DICOM"
 _CT = typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
 Ct = Annotated[Path, _CT]
 CtOrNone = Annotated[Path | None, _CT]
@@ -95,6 +96,39 @@ SourceToIsocenter = Annotated[
         min=1.0, metavar="MM", help="Focal spot to patient centre (usual: 1500).", rich_help_panel=GEOMETRY
     ),
 ]
+Dicom = Annotated[
+    Path | None,
+    typer.Option(
+        "--dicom",
+        metavar="FOLDER",
+        help="Also write DICOM into this new folder: a CT series, and the segments.",
+        rich_help_panel=EXPORT,
+    ),
+]
+KeepPatient = Annotated[
+    bool,
+    typer.Option(
+        "--keep-patient",
+        help="Take patient and study of the DICOM input over into --dicom. Default: a placeholder.",
+        rich_help_panel=EXPORT,
+    ),
+]
+
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Go on where a picture surely is not the view that it is said to be, or far from any."
+    ),
+]
+Calibrate = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrate/--no-calibrate",
+        help="Correct the pose of one view against the other by the pictures, where that explains them "
+        "better. Default: when distances, pixel size or view are not recorded.",
+        rich_help_panel=GEOMETRY,
+    ),
+]
 
 
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
@@ -104,6 +138,31 @@ LISTS = (
 )  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")
+
+
+Refine = Annotated[
+    bool,
+    typer.Option(
+        "--refine/--no-refine",
+        help="Move the volume towards the radiographs, where rays that were left out show that it helps.",
+    ),
+]
+UncertaintySamples = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=64,
+        help="Runs with changed inputs that estimate the uncertainty of a network that predicts none. "
+        "Default: as its card asks for, 0 if it holds no calibration.",
+    ),
+]
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(
+        help="`uncertainty.nrrd` of a reconstruction given as --ct: volumes and percentages get intervals "
+        "from it (a dozen times slower)."
+    ),
+]
 
 
 def spread_lists(arguments: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, table_text
 from xrecon.pipelines import evaluate, mean_training_volume
 from xrecon.progress import json_text
+from xrecon.provenance import shareable_name
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 ProgressCallback = Callable[[str, float, str], None]
@@ -49,7 +50,8 @@ def compare_files(
                 f"expected labels in {prediction.name} or {reference.name} where both reach: "
                 "both hold no labels there"
             )
-        row = {"prediction": prediction.name, "reference": reference.name, **metrics}
+        names = {"prediction": shareable_name(prediction), "reference": shareable_name(reference)}
+        row = {**names, **metrics}
         numbers = {"subjects": [row], **({"segments": segments} if segments else {})}
         _write(folder, numbers, [row])
     return _outcome(output, numbers, [row])

@@ -108,7 +108,8 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _provenance(dataset: pydicom.Dataset) -> dict[str, str]:
     names = (
-        "Modality", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
+        "Modality", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID",
+        "SOPInstanceUID",
     )  # fmt: skip
     return {name: str(dataset.get(name)) for name in names if dataset.get(name)}
 

@@ -100,15 +100,15 @@ def sample_points(
     columns), pixel centres at integers. Outside the picture the border value holds.
     """
     flat = points.to(matrices.dtype)
-    # a half-precision product would move the projections by pixels
+    # in half precision the projections and the weights between pixels would be off by a quarter of a pixel
     with torch.autocast(matrices.device.type, enabled=False):
         projected = flat @ matrices[:, :, :3].mT + matrices[:, None, :, 3]
-    depth = projected[..., 2:]
-    pixels = projected[..., :2] / torch.where(depth == 0, torch.ones_like(depth), depth)
-    size = matrices.new_tensor([picture_shape[1], picture_shape[0]])
-    grid = (2 * pixels + 1) / size - 1  # align_corners=False: right at every resolution
-    sampled = functional.grid_sample(
-        features, grid[:, None].to(features.dtype), "bilinear", "border", align_corners=False
-    )
-    inside = (grid.abs() <= 1).all(dim=-1)[:, None].to(features.dtype)
-    return sampled[:, :, 0], inside
+        depth = projected[..., 2:]
+        pixels = projected[..., :2] / torch.where(depth == 0, torch.ones_like(depth), depth)
+        size = matrices.new_tensor([picture_shape[1], picture_shape[0]])
+        grid = (2 * pixels + 1) / size - 1  # align_corners=False: right at every resolution
+        sampled = functional.grid_sample(
+            features.to(grid.dtype), grid[:, None], "bilinear", "border", align_corners=False
+        )
+        inside = (grid.abs() <= 1).all(dim=-1)[:, None]
+    return sampled[:, :, 0].to(features.dtype), inside.to(features.dtype)
