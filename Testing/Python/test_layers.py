@@ -81,7 +81,7 @@ MAY_IMPORT = {
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
     "cli_tools": {"progress", "options", "outcome", "pipelines", "tools", "commands"},
-    "cli_trust": {"progress", "options", "outcome", "trust_measurement"},
+    "cli_trust": {"progress", "options", "outcome", "trust_measurement", "assessment"},
     "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
     "cli_train": {"progress", "options", "outcome", "commands"},
     "cli_evaluate": {"progress", "options", "outcome", "scoring", "assessment"},
