@@ -1,6 +1,7 @@
 # make demo    set everything up and run the main job; open demo-output/report.html afterwards
 # make test    set everything up and run all tests
 # make lint    style and import rules
+# make figures puts the figures of the bundled models' cards into README.md
 # make clean   remove the environment and what the demo wrote
 #
 # make demo CT=chest.nii.gz           the same with your CT
@@ -16,7 +17,7 @@ PYTEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml requirements-dev.lock XReconSlicer/Resources/requirements.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint figures clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/xrecon demo $(if $(CT),--ct "$(CT)") --output "$(OUTPUT)"
@@ -27,6 +28,9 @@ test: $(VENV)/test.stamp
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
+
+figures: $(VENV)/demo.stamp
+	$(BIN)/python -c 'from xrecon.assessment.readme import update; update("README.md")'
 
 clean:
 	rm -rf $(VENV) demo-output test-output build dist .pytest_cache .ruff_cache

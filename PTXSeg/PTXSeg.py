@@ -75,7 +75,7 @@ class PTXSegParameterNode:
 
     ctVolume: vtkMRMLScalarVolumeNode
     lungsFrom: LungsFrom = LungsFrom.MODELS
-    lungModels: str = '["lungs-unet"]'  # keys of `XReconSlicerLib.lung_models`, as JSON
+    lungModels: str = '["lungs-unet", "lungs-unet-wide"]'  # keys of `XReconSlicerLib.lung_models`, as JSON
     lungSegmentation: vtkMRMLSegmentationNode
     mode: Mode = Mode.ROBUST
     outputSegmentation: vtkMRMLSegmentationNode
@@ -334,7 +334,7 @@ class PTXSegLogic(ScriptedLoadableModuleLogic):
         self,
         ct: vtkMRMLScalarVolumeNode,
         lungs: vtkMRMLSegmentationNode | None = None,
-        lungModels: Sequence[str] = ("lungs-unet",),
+        lungModels: Sequence[str] = ("lungs-unet", "lungs-unet-wide"),
         mode: str = "robust",
         device: str = "auto",
         output: vtkMRMLSegmentationNode | None = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import qt
 import slicer
-from slicer import vtkMRMLScalarVolumeNode
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
@@ -71,6 +71,8 @@ class XReconSlicerParameterNode:
     view4: ViewParameters
     showArrangement: bool = False
     outputVolume: vtkMRMLScalarVolumeNode
+    refine: bool = False
+    loadTrustMaps: bool = False
 
 
 #
@@ -122,6 +124,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
+        self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
         self.jobPanel = JobPanel(self.ui)
         self.jobPanel.stateChanged.connect(self._update)
         self.initializeParameterNode()
@@ -185,6 +188,8 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             problem = _("A reconstruction is running.")
         self.ui.applyButton.enabled = not problem
         self.ui.applyButton.toolTip = problem or _("Compute the synthetic CT")
+        output = self._parameterNode.outputVolume
+        self.ui.exportButton.enabled = output is not None and output.GetImageData() is not None
 
     def _problem(self) -> str:
         """Shows the radiographs; gives the reason why they, the model or the output cannot be used, or ""."""
@@ -209,18 +214,19 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         parameters, model, device = self._parameterNode, self.modelBox.reference, self.deviceBox.device
         inputs, sources = self.viewsBox.inputs(parameters), []
+        refine, maps = parameters.refine, parameters.loadTrustMaps
         self.ui.resultLabel.text = ""
         self._showReport(None)
 
         def prepare() -> object:
             sources[:] = reconstruction.sourcesOf(inputs)
-            return reconstruction.reconstructionJob(sources, model, device)
+            return reconstruction.reconstructionJob(sources, model, device, refine)
 
         def load(result: dict) -> str:
             output = parameters.outputVolume
             if reconstruction.outputProblem([node for node, _found in sources], output):
                 output = None  # chosen while the job ran
-            parameters.outputVolume = reconstruction.loadReconstruction(result, sources, output)
+            parameters.outputVolume = reconstruction.loadReconstruction(result, sources, output, maps)
             self.ui.resultLabel.text = reconstruction.describeResult(result["numbers"])
             name = parameters.outputVolume.GetName()
             self._showReport(reconstruction.keepReport(result, name))
@@ -235,6 +241,15 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onReportButton(self, _clicked: bool = False) -> None:
         """Opens the report of the last result."""
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._report)))
+
+
+    def onExportButton(self, _clicked: bool = False) -> None:
+        """Asks for a folder and writes the output volume into it as DICOM."""
+        from XReconSlicerLib.dicom_export import exportByDialog
+
+        output, keep = self._parameterNode.outputVolume, self.ui.keepPatientCheckBox.checked
+        text = exportByDialog(self.ui.exportButton, output, keep)
+        self.ui.statusLabel.text = text or self.ui.statusLabel.text
 
 
 #
@@ -259,6 +274,7 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         model: str = "",
         device: str = "auto",
         output: vtkMRMLScalarVolumeNode | None = None,
+        refine: bool = False,
     ) -> vtkMRMLScalarVolumeNode:
         """Computes the synthetic CT and waits for it.
 
@@ -267,12 +283,32 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         :param model: name of a bundled model or a model folder; "" for the default.
         :param device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
         :param output: node to overwrite; a new one when None.
+        :param refine: move the volume towards the radiographs where that can be shown to help.
         :return: volume node in HU.
         :raises xrecon.volume.InputError: when something given cannot be used.
         """
         from XReconSlicerLib.reconstruction import reconstruct
 
-        return reconstruct(radiographs, model, device, output)
+        return reconstruct(radiographs, model, device, output, refine)
+
+    def exportDicom(
+        self,
+        ct: vtkMRMLScalarVolumeNode,
+        folder: str,
+        segmentation: vtkMRMLSegmentationNode | None = None,
+        keepPatient: bool = False,
+    ) -> list[str]:
+        """Writes a CT as a DICOM series and its segmentation as a DICOM segmentation into a new folder.
+
+        :param segmentation: segments on the CT, e.g. of PTXSeg.
+        :param keepPatient: take patient and study over from the DICOM files behind the CT; False: a
+            placeholder.
+        :return: notes, a sentence each.
+        :raises xrecon.volume.InputError: when something given cannot be used.
+        """
+        from XReconSlicerLib.dicom_export import exportDicom
+
+        return exportDicom(ct, folder, segmentation, keepPatient)
 
 
 #

@@ -48,7 +48,7 @@ def ramp() -> np.ndarray:
     return (np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) * 3).astype(np.uint16)
 
 
-def item(**values: object) -> pydicom.Dataset:
+def item(**values: object) -> Dataset:
     """An item of a sequence."""
     made = Dataset()
     for keyword, value in values.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import json
+import multiprocessing
 import shutil
 import sys
 from dataclasses import replace
@@ -29,7 +30,7 @@ from xrecon.training.subjects import Subject, find_subjects
 from xrecon.volume import InputError
 
 MEAN, NEAREST = CONTROLS
-IMAGE_FIGURES = list(FIGURES.values())[:8]
+IMAGE_FIGURES = list(FIGURES.values())[:9]
 SMALL = {
     "pneumothorax_variants": 0,
     "validate_every": 2,
@@ -108,6 +109,22 @@ def test_a_plan_stays_but_for_its_methods(tmp_path: Path):
         make_plan(methods=("lifting",), train=("a",), test=("b",), side=20)
 
 
+def test_a_ct_that_was_exchanged_under_its_name_is_noticed(data: Path, tmp_path: Path, monkeypatch):
+    """Stored cases and figures are of the CT that was there before. Only plans are made."""
+    folder, output = shutil.copytree(data, tmp_path / "cts"), tmp_path / "out"
+
+    def planned() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            benchmark(folder, output, [], ["person2"], silent, isolated=False, **SETTINGS)
+
+    monkeypatch.setattr(command, "make_cases", stopped)
+    planned()
+    planned()  # the same CTs: goes on
+    write_volume(trunk(9), folder / "person1.nrrd")
+    with pytest.raises(InputError, match="got others under the names person1"):
+        benchmark(folder, output, [], ["person2"], silent, isolated=False, **SETTINGS)
+
+
 def test_the_command_line_has_the_defaults_of_the_plan():
     from xrecon import cli_benchmark
 
@@ -138,6 +155,7 @@ def test_what_is_compared_by_default_needs_no_more_than_cts():
             config = recipe_config(name, plan, 2)
             assert config.task == "reconstruction", name
             assert not config.needs_labels or config.segmentation.source == "lungs", name
+    assert len(all_methods()) == len(set(all_methods())) and not any("default" in n for n in all_methods())
     with pytest.raises(InputError, match="got 'ear-vertebrae'"):  # wants label maps
         kind_of("ear-vertebrae")
 
@@ -350,3 +368,13 @@ def test_a_method_has_a_process_of_its_own(ran: Path, data: Path):
     result = run_in_process(ran, MEAN, lambda *what: told.append(what[2]))
     assert result["name"] == MEAN and result["cases"] and result["peak_gib"] > 0.05
     assert told and all(message.startswith(f"{MEAN}: ") for message in told)
+
+
+def test_a_method_ends_with_its_benchmark(ran: Path):
+    """Who hears its progress was killed: it computes no further and stores no failure."""
+    here, there = multiprocessing.Pipe(duplex=False)
+    here.close()
+    before = read_result(ran, MEAN)
+    with pytest.raises(KeyboardInterrupt, match="was killed"):
+        run_module._child(ran, MEAN, there)
+    assert read_result(ran, MEAN) == before

@@ -23,7 +23,7 @@ from xrecon.volume import InputError, Quantity, Volume
 
 COMMANDS = (
     "drr", "reconstruct", "segment", "train", "scan", "evaluate", "benchmark", "models", "devices", "phantom",
-    "demo",
+    "demo", "export", "trust",
 )  # fmt: skip
 
 
@@ -136,7 +136,8 @@ def test_drr_then_reconstruct(files: Path, tmp_path: Path, capfd: pytest.Capture
         assert code == 0, err
         result = json.loads(out.splitlines()[-1])
         assert set(result["files"]) == {"reconstruction", "input_pa", "input_lateral", "reprojection_pa",
-                                        "reprojection_lateral", "summary", "report"}  # fmt: skip
+                                        "reprojection_lateral", "ray_support", "crossing_angle",
+                                        "summary", "report"}  # fmt: skip
         volume = read_volume(output / "reconstruction.nrrd")
         np.testing.assert_allclose(volume.center, isocenter, atol=1e-3)  # in the place of the CT
         assert "synthetic" in volume.meta and volume.meta["model"] == "tiny-lifting"
@@ -253,20 +254,24 @@ def test_evaluate_a_model_with_its_control(files: Path, tmp_path: Path, capfd: p
     data = tmp_path / "data"
     data.mkdir()
     (data / "someone.nrrd").write_bytes((files / "ct.nrrd").read_bytes())
-    code, _, err = xrecon(
-        capfd, "evaluate", "--model", files / "model", "--data", data, "--output", tmp_path / "scores"
-    )
+    run = ["evaluate", "--model", files / "model", "--data", data, "--output", tmp_path / "scores"]
+    run += ["--lung-model", "classical"]
+    code, out, err = xrecon(capfd, *run, "--pneumothorax", "0")
     assert code == 0, err
-    numbers = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
-    row = numbers["subjects"][0]
+    assert "| PSNR (dB), mean training volume |" in out
+    (model,) = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["models"]
+    (row,) = model["cases"]
     # untrained: the model says its mean volume, so it cannot be better than the control
     assert row["psnr"] == pytest.approx(row["psnr_mean_volume"], abs=1e-6)
     assert {"pa_structure_correlation_outline", "left_lateral_relative_residual"} <= set(row)
-    code, _, err = xrecon(
-        capfd, "evaluate", "--model", files / "model", "--data", data, "--output", tmp_path / "scores",
-        "--subjects", "nobody",
-    )  # fmt: skip
-    assert code == cli.BAD_INPUT and "nobody" in error_line(err)
+    for wrong, message in (
+        (["--subjects", "nobody"], "nobody"), (["--pneumothorax", "1.5"], "0.01 to 0.9"),
+        (["--split", tmp_path / "none.csv"], "none.csv"),
+    ):  # fmt: skip
+        code, _, err = xrecon(capfd, *run, *wrong)
+        assert code == cli.BAD_INPUT and message in error_line(err)
+    code, _, err = xrecon(capfd, *run, "--trust")
+    assert code == cli.USAGE and "--record" in error_line(err)
 
 
 def test_models_lists_architectures(capfd: pytest.CaptureFixture[str]):

@@ -23,35 +23,47 @@ BACKEND_FILES = sorted(BACKEND.rglob("*.py"))
 SOURCE_FILES = SLICER_FILES + BACKEND_FILES
 
 # Room -> rooms it may import, besides itself. The picture of the architecture, as text.
-_LOW = {"volume", "io", "physics", "preprocess"}
+_LOW = {"volume", "provenance", "io", "physics", "preprocess"}
 _MIDDLE = _LOW | {"nets", "evaluation", "pneumothorax"}
 MAY_IMPORT = {
     "__init__": set(),
     "volume": set(),
+    # what a result was made from, as texts: no files
+    "provenance": {"volume"},
     "progress": set(),
     "options": {"volume", "progress"},
     "lifeline": set(),
     # a radiograph is read with its geometry
-    "io": {"__init__", "volume", "physics.geometry", "physics.poses"},
+    "io": {"__init__", "volume", "provenance", "physics.geometry", "physics.poses"},
     "physics": {"volume"},
     "preprocess": {"volume"},
     "nets": {"volume", "physics"},
     "evaluation": _LOW | {"nets"},
     "pneumothorax": {"volume", "physics", "preprocess", "nets"},
-    "pipelines": _MIDDLE - {"io"},
-    "training": _MIDDLE - {"pneumothorax.segment"},
+    "inference": {"volume", "preprocess", "nets"},
+    # stages of a reconstruction that say how far it can be trusted
+    "trust": _MIDDLE - {"io"} | {"inference"},
+    "pipelines": _MIDDLE - {"io"} | {"inference", "trust"},
+    "training": (_MIDDLE | {"__init__"}) - {"pneumothorax.segment"},
     # trained models and methods without training under one call
     "methods": _MIDDLE | {"pipelines"},
     # the command line in parts: what a command does, its options, its progress
     "outcome": {"progress"},
     "drr": _MIDDLE | {"__init__", "training", "progress", "outcome"},
+    "trust_measurement": _MIDDLE | {
+        "pipelines", "inference", "trust", "training", "progress", "outcome", "drr",
+    },  # fmt: skip
     "segmentation_report": _MIDDLE | {"__init__", "pipelines"},
-    "reconstruction_report": _MIDDLE | {"__init__", "pipelines"},
+    "reconstruction_report": _MIDDLE | {"__init__", "pipelines", "trust"},
+    "export": _MIDDLE | {"outcome", "pipelines"},
+    "cli_export": {"progress", "options", "outcome", "export"},
+    "given_radiographs": _LOW,
     "commands": _MIDDLE | {
-        "pipelines", "training", "progress", "outcome", "segmentation_report", "reconstruction_report",
+        "export", "given_radiographs", "pipelines", "training", "progress", "outcome", "segmentation_report",
+        "reconstruction_report", "trust",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
-    "scoring": _MIDDLE | {"pipelines", "training", "progress", "outcome", "drr", "scoring_lungs"},
+    "scoring": _MIDDLE | {"pipelines", "progress", "outcome"},
     "scoring_lungs": _MIDDLE,
     "vertebrae": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
     "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
@@ -59,19 +71,28 @@ MAY_IMPORT = {
     "benchmark": _MIDDLE | {
         "__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring", "methods",
     },  # fmt: skip
+    # trained models on unseen CTs, and what their cards say of it
+    "assessment": _MIDDLE | {
+        "__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring", "scoring_lungs",
+        "benchmark", "trust_measurement",
+    },  # fmt: skip
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
-    "cli_tools": {"progress", "options", "outcome", "pipelines", "tools"},
+    "cli_tools": {"progress", "options", "outcome", "pipelines", "tools", "commands"},
+    "cli_trust": {"progress", "options", "outcome", "trust_measurement"},
     "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
+    "cli_train": {"progress", "options", "outcome", "commands"},
+    "cli_evaluate": {"progress", "options", "outcome", "scoring", "assessment"},
     "cli": {
-        "__init__", "volume", "progress", "options", "outcome", "commands", "scoring", "demo", "pipelines",
-        "cli_drr", "cli_benchmark", "cli_tools", "cli_vertebrae", "lifeline",
+        "__init__", "volume", "progress", "options", "outcome", "commands", "demo", "pipelines",
+        "cli_drr", "cli_benchmark", "cli_evaluate", "cli_export", "cli_tools", "cli_train", "cli_trust",
+        "cli_vertebrae", "lifeline",
     },  # fmt: skip
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {
-    "__init__", "volume", "io", "pipelines", "training.config", "training.status", "physics.geometry",
-    "preprocess.appearance", "nets.lungmask_published",
+    "__init__", "volume", "provenance", "io", "pipelines", "training.config", "training.status",
+    "physics.geometry", "preprocess.appearance", "nets.lungmask_published", "trust.words",
 }  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.

@@ -7,7 +7,7 @@ import torch
 from nets_inputs import NAMES, TINY, all_outputs, is_reconstructor, kind_of, sample, tiny_network
 from safetensors.torch import load, save
 from xrecon.nets.cost import count_cost
-from xrecon.nets.registry import create_model, list_models
+from xrecon.nets.registry import create_model, list_models, stored_costs
 from xrecon.volume import InputError
 
 RECONSTRUCTORS = [name for name in NAMES if is_reconstructor(name)]
@@ -186,15 +186,30 @@ def test_costs_agree_with_the_network_that_computes():
     cost, network = count_cost("ear", **TINY["ear"]), tiny_network("ear")
     assert cost.parameters == sum(p.numel() for p in network.parameters())
     assert cost.flops > 0 and cost.training_mb > cost.activations_mb > 4 * cost.parameters / 1e6
-    assert "2 pictures of 16x16" in cost.text()
+    assert cost.input == "2 pictures of 16x16"
 
 
-def test_models_tells_the_costs_when_asked(monkeypatch):
+def test_the_stored_costs_are_those_of_the_networks():
+    """`python Resources/Tables/count_costs.py` writes them anew."""
+    stored = stored_costs()
+    assert list(stored) == NAMES
+    for name, cost in stored.items():
+        with torch.device("meta"):
+            assert cost["parameters"] == sum(p.numel() for p in create_model(name).parameters()), name
+    for name in ("sit", "any-view"):
+        cost = count_cost(name, with_training=False)
+        assert {**cost.to_dict(), "training_mb": None} == {**stored[name], "training_mb": None}
+
+
+def test_models_tells_the_costs_at_once_and_counts_them_anew_when_asked(monkeypatch):
     from xrecon import commands
     from xrecon.nets import registry
 
+    text = commands.models().text
+    assert all(f"\n{name}: " in text for name in NAMES) and "x-recon: 37.4" in text
     monkeypatch.setattr(registry, "list_models", lambda: ["unet3d"])
-    assert "parameters" not in commands.models().text
+    monkeypatch.setattr(registry, "stored_costs", lambda: {})
+    assert "unet3d: not counted" in commands.models().text
     told = commands.models(costs=True)
     cost = told.numbers["costs"]["unet3d"]
     assert cost["input"] == "a volume of 64x64x64" and f"{cost['flops'] / 1e9:.1f} GFLOP" in told.text

@@ -48,7 +48,10 @@ def test_the_script_of_the_page_does_the_whole_path(
     assert np.abs(first - second).mean() < 10.0
     segments = console["segmentation"].GetSegmentation()
     assert segments.GetNumberOfSegments() == 4
-    assert (Path(slicer.app.temporaryPath) / "console.mrb").is_file()
+    temporary = Path(slicer.app.temporaryPath)
+    assert (temporary / "console.mrb").is_file()
+    assert (temporary / "ct-dicom" / "segmentation.dcm").is_file()
+    assert len(list((temporary / "synthetic-dicom" / "ct").iterdir())) == 64
     assert leftovers() == []
 
 

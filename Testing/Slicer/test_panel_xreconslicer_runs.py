@@ -13,6 +13,7 @@ import slicerhost
 import tiny_models
 from panel_inputs import chiralChest, choose, leftovers, misbehave, names, page
 from reconstruction_panel import VOLUMES, apply, model, nodes, widget  # noqa: F401 (fixtures)
+from xrecon.io.image import read_volume
 from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.volume import InputError
 from XReconSlicerLib.arrangement import arrangementNodes
@@ -71,6 +72,27 @@ def test_apply_adds_the_pictures_beside_their_inputs(widget: object, nodes: list
     likeness = np.corrcoef(seen.ravel(), projected.ravel())[0, 1]
     assert likeness > 0.99
     assert np.corrcoef(seen.ravel(), projected[:, ::-1].ravel())[0, 1] < likeness - 0.01
+
+
+def test_a_result_is_exported_as_dicom(widget: object, nodes: list, tmp_path: Path) -> None:
+    """A folder of its own for each export; without DICOM radiographs nobody can be kept."""
+    assert not widget.ui.exportButton.enabled
+    apply(widget)
+    for name in ("Synthetic CT of PA", "Synthetic CT of PA 2"):
+        slicerhost.answer(str(tmp_path))
+        slicerhost.click(widget.ui.exportButton)
+        assert widget.ui.statusLabel.text == f"Exported: {tmp_path / name}"
+        written = read_volume(tmp_path / name / "ct")
+        found = volumeFromNode(widget._parameterNode.outputVolume)
+        assert written.same_grid(found, 1e-3) and np.abs(written.array - found.array).max() <= 0.5
+        assert written.meta["model"] == "tiny-lifting"
+        assert written.meta["synthetic"] == "reconstructed from radiographs"
+    slicerhost.click(widget.ui.keepPatientCheckBox)
+    slicerhost.answer(str(tmp_path))
+    slicerhost.click(widget.ui.exportButton)
+    assert "cannot be taken over" in widget.ui.statusLabel.text
+    assert "cannot be taken over" in str(slicerhost.messages[-1])
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_what_was_assumed_is_said_with_the_result(widget: object, nodes: list) -> None:

@@ -20,7 +20,7 @@ from XReconSlicerLib.models import SEGMENTATION, bundledModels, storedModels
 from XReconSlicerLib.settings import saveSetting, setting
 
 CLASSICAL = "classical"  # what `--lung-model` calls the thresholds
-DEFAULT_KEYS = ("lungs-unet",)
+DEFAULT_KEYS = ("lungs-unet", "lungs-unet-wide")
 WEIGHTS_SETTING, WEIGHTS_SUFFIX = "lungWeights", ".pth"
 
 

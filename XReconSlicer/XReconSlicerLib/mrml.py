@@ -17,6 +17,7 @@ import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
+from xrecon.provenance import SOURCES
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 # Multiplying a RAS position or axis by this gives LPS, and the other way round.
@@ -25,6 +26,7 @@ RAS_LPS = np.array([-1.0, -1.0, 1.0])
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 ATTRIBUTE_PREFIX = "XRecon."
 SYNTHETIC_ATTRIBUTE = ATTRIBUTE_PREFIX + "synthetic"
+_PROVENANCE = ("synthetic", "notice", "model", "model_sha256", "views", SOURCES)
 
 
 # ---- volumes ------------------------------------------------------------------------------------
@@ -87,6 +89,15 @@ def setProvenance(node: slicer.vtkMRMLNode, meta: Mapping[str, str]) -> None:
     """Stores what a result was made from as attributes `XRecon.<key>`, which are saved with the scene."""
     for key, value in meta.items():
         node.SetAttribute(ATTRIBUTE_PREFIX + key, str(value))
+
+
+def provenanceOf(node: slicer.vtkMRMLNode) -> dict[str, str]:
+    """What the attributes of a CT node tell of its making, by the keys that `xrecon` uses."""
+    found = {key: node.GetAttribute(ATTRIBUTE_PREFIX + key) for key in _PROVENANCE}
+    meta = {key: value for key, value in found.items() if value}
+    if meta.get("synthetic") == "yes":  # how `scene.markSynthetic` says it
+        meta["synthetic"] = "reconstructed from radiographs" if "model" in meta else "computed"
+    return meta
 
 
 # ---- radiographs --------------------------------------------------------------------------------

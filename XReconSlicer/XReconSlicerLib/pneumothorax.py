@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from xrecon.volume import InputError, Volume
 from XReconSlicerLib.install import requirePackages
 from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.lung_models import DEFAULT_KEYS
-from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, isLinearlyPlaced, volumeFromNode
+from XReconSlicerLib.mrml import (
+    ATTRIBUTE_PREFIX,
+    SYNTHETIC_ATTRIBUTE,
+    isLinearlyPlaced,
+    provenanceOf,
+    volumeFromNode,
+)
 from XReconSlicerLib.scene import markSynthetic, placeBeside, tableToNode
 from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
 
@@ -46,11 +53,12 @@ def ctProblem(node: slicer.vtkMRMLScalarVolumeNode | None) -> str:
 
 
 def ctOf(node: slicer.vtkMRMLScalarVolumeNode) -> Volume:
-    """The CT in HU; raises InputError naming the node when it cannot be used."""
+    """The CT in HU with its provenance; raises InputError naming the node when it cannot be used."""
     problem = ctProblem(node)
     if problem:
         raise InputError(problem)
-    return volumeFromNode(node).require_finite(f"'{node.GetName()}'")
+    ct = volumeFromNode(node).require_finite(f"'{node.GetName()}'")
+    return replace(ct, meta={**provenanceOf(node), **ct.meta})
 
 
 def segmentationJob(

@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 from xrecon.io.image import read_volume
 from xrecon.io.radiograph import read_radiograph, write_radiograph
+from xrecon.trust.words import trust_lines
 from xrecon.volume import InputError, Radiograph, Volume
 
 from XReconSlicerLib.install import requirePackages
@@ -21,6 +22,7 @@ from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, radiographToNode, setProvenan
 from XReconSlicerLib.radiograph_input import RadiographInput, asInput, radiographsOf, standsFor
 from XReconSlicerLib.result_classes import loadClasses
 from XReconSlicerLib.scene import markSynthetic, placeBeside, setChestWindow, showInSliceViews
+from XReconSlicerLib.trust_maps import loadTrustMaps
 
 NOTICE = _("Synthetic volume computed by XRecon from radiographs. For research; not for diagnosis.")
 ROLES = ("input", "reprojection")  # the pictures of a result, one of each for every view
@@ -66,7 +68,9 @@ def sourcesOf(inputs: Sequence[RadiographInput | slicer.vtkMRMLVolumeNode]) -> l
     return [(each.node, found) for each, found in zip(chosen, radiographsOf(chosen), strict=True)]
 
 
-def reconstructionJob(sources: Sequence[Source], model: str, device: str = "auto") -> CliJob:
+def reconstructionJob(
+    sources: Sequence[Source], model: str, device: str = "auto", refine: bool = False
+) -> CliJob:
     """The job `xrecon reconstruct`."""
 
     def arguments(folder: Path) -> list[object]:
@@ -74,7 +78,7 @@ def reconstructionJob(sources: Sequence[Source], model: str, device: str = "auto
         for (_node, radiograph), path in zip(sources, paths, strict=True):
             write_radiograph(radiograph, path)  # with what is known of view, geometry and their origin
         options = ["--model", model, "--device", device, "--output", folder / "out"]
-        return ["reconstruct", "--radiographs", *paths, *options]
+        return ["reconstruct", "--radiographs", *paths, *options, *(["--refine"] if refine else [])]
 
     return CliJob.prepare(arguments)
 
@@ -83,13 +87,15 @@ def loadReconstruction(
     result: Mapping[str, Any],
     sources: Sequence[Source],
     output: slicer.vtkMRMLScalarVolumeNode | None = None,
+    trustMaps: bool = False,
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """Nodes from the files of a finished job; see `addReconstruction`."""
+    """Nodes from the files of a finished job; see `addReconstruction`, for `trustMaps` `loadTrustMaps`."""
     files = result["files"]
     shown = [role for role in files if role.partition("_")[0] in ROLES]
     pictures = {role: read_radiograph(files[role]) for role in shown}
     node = addReconstruction(read_volume(files["reconstruction"]), pictures, sources, output)
     loadClasses(files, node)
+    loadTrustMaps(files if trustMaps else {}, node)
     return node
 
 
@@ -166,7 +172,7 @@ def describeResult(numbers: Mapping[str, Any]) -> str:
         lines.append(_("Reprojection {view}: {values}").format(view=view, values="; ".join(parts)))
     if lines:
         lines.append(_("In brackets: controls. What the radiographs do not show has no score."))
-    return "\n".join([*lines, *numbers.get("warnings", [])])
+    return "\n".join([*lines, *trust_lines(numbers.get("trust", {})), *numbers.get("warnings", [])])
 
 
 def reconstruct(
@@ -174,6 +180,7 @@ def reconstruct(
     model: str = "",
     device: str = "auto",
     output: slicer.vtkMRMLScalarVolumeNode | None = None,
+    refine: bool = False,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """The whole way in this process, blocking.
 
@@ -188,7 +195,8 @@ def reconstruct(
     if problem:
         raise InputError(problem)  # before anything is computed
     sources = sourcesOf(radiographs)
-    result = compute([radiograph for _node, radiograph in sources], model or DEFAULT_MODEL, device)
+    given = [radiograph for _node, radiograph in sources]
+    result = compute(given, model or DEFAULT_MODEL, device, refine=refine)
     pictures = {}
     for picture, reprojection in zip(result.inputs, result.reprojections, strict=True):
         short = _short(picture.view)

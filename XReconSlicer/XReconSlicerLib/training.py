@@ -121,7 +121,9 @@ def radiographsJob(data: Path, output: Path, options: RadiographOptions) -> CliJ
 def evaluationJob(model: Path, data: Path, output: Path, device: str = "auto") -> CliJob:
     """The job `xrecon evaluate` for a model on all CTs of a folder."""
     folder = output / EVALUATION_FOLDER
-    return CliJob(["evaluate", "--model", model, "--data", data, "--output", folder, "--device", device])
+    # without the cases with synthetic pneumothorax, of which the panel shows nothing
+    options = ["--output", folder, "--device", device, "--pneumothorax", "0"]
+    return CliJob(["evaluate", "--model", model, "--data", data, *options])
 
 
 # ---- the folder of a run ------------------------------------------------------------------------

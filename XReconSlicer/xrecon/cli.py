@@ -17,23 +17,39 @@ from typing import Annotated, Any
 
 import typer
 
-from xrecon import __version__, cli_benchmark, cli_drr, cli_tools, cli_vertebrae, lifeline
+from xrecon import (
+    __version__,
+    cli_benchmark,
+    cli_drr,
+    cli_evaluate,
+    cli_export,
+    cli_tools,
+    cli_train,
+    cli_trust,
+    cli_vertebrae,
+    lifeline,
+)
 from xrecon.options import (
     GEOMETRY,
     MODEL,
     Ct,
     Device,
     DeviceOption,
+    Dicom,
     FrameLateral,
     FramePa,
+    KeepPatient,
     Output,
     ProgressOption,
     PtxMode,
+    Refine,
     Settings,
     Side,
     Skip,
     SourceToDetector,
     SourceToIsocenter,
+    Uncertainty,
+    UncertaintySamples,
     Voi,
     parse_settings,
     spread_lists,
@@ -119,14 +135,19 @@ def reconstruct(
     frame_lateral: FrameLateral = None,
     voi: Voi = False,
     skip: Skip = None,
+    refine: Refine = False,
+    uncertainty_samples: UncertaintySamples = None,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
     """Reconstruct a CT from a frontal and a lateral chest radiograph, or the views that a model takes.
 
     Writes `reconstruction.nrrd` (HU, centred on the isocentre), the inputs as the network saw them,
-    the reprojections of the result on the same pixels, and `reconstruction.json` with the scores; from
-    a model that predicts it also `uncertainty.nrrd`, the standard deviation of the error in HU.
+    the reprojections of the result on the same pixels, `ray_support.nrrd` (how many beams hold a voxel),
+    `crossing_angle.nrrd` (degrees), and `reconstruction.json` with the scores; where it is known also
+    `uncertainty.nrrd`, the standard deviation of the error in HU.
     """
     from xrecon import commands
 
@@ -144,7 +165,12 @@ def reconstruct(
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())
-        tell(report, commands.reconstruct(pa, lateral, output, model, device.value, options, report, others))
+        target = commands.dicom_target(dicom, keep_patient)
+        done = commands.reconstruct(
+            pa, lateral, output, model, device.value, options, report, others, target,
+            refine=refine, uncertainty_samples=uncertainty_samples,
+        )  # fmt: skip
+        tell(report, done)
 
 
 @app.command(epilog=_example("xrecon segment --ct chest.nii.gz --output result --report"))
@@ -172,9 +198,12 @@ def segment(
         ),
     ] = None,
     settings: Settings = None,
+    uncertainty: Uncertainty = None,
     report_page: Annotated[
         bool, typer.Option("--report", help="Also write report.html: slices with the segments, quantities.")
     ] = False,
+    dicom: Dicom = None,
+    keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
     progress: ProgressOption = ProgressMode.AUTO,
 ) -> None:
@@ -190,115 +219,33 @@ def segment(
     with Reporter(progress) as report:
         parameters = parse_settings(settings)
         chosen = mode.value if mode else None
+        target = commands.dicom_target(dicom, keep_patient)
         done = commands.segment(
-            ct, output, lungs, models, parameters, device.value, report, chosen, report_page=report_page
-        )
+            ct, output, lungs, models, parameters, device.value, report, chosen, target,
+            report_page=report_page, uncertainty=uncertainty,
+        )  # fmt: skip
         tell(report, done)
 
 
-@app.command(epilog=_example("xrecon train --data cts --output run --recipe lifting --set steps=4000"))
-def train(
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Folder of CTs, optionally with subjects.csv (path, patient, split, ...), or a store."
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the run: settings, split, log, model/.")
-    ],
-    recipe: Annotated[
-        str,
-        typer.Option(
-            help="Starting values: lifting, any-view, pixel-inr, x-recon, lungs, x-ctrsnet, ear, x2ct-gan, "
-            "sit, ... (a wrong name is answered with all of them)."
-        ),
-    ] = "lifting",
-    config: Annotated[Path | None, typer.Option(help="JSON file that changes the recipe.")] = None,
-    settings: Settings = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """Train a model on a folder of CTs, split by patient; radiographs are made on the fly.
-
-    A run that was stopped (by Ctrl+C, or by a file `stop` in its folder) continues with --resume. The
-    exported model is `<output>/model`. Several GPUs or machines: `torchrun --nproc-per-node 4 -m xrecon
-    train ...`.
-    """
-    from xrecon import commands
-
-    # of the processes that torchrun starts, the first one speaks
-    with Reporter(progress if os.environ.get("RANK", "0") == "0" else ProgressMode.NONE) as report:
-        overrides = parse_settings(settings)
-        tell(report, commands.train(data, output, recipe, config, overrides, resume, report))
-
-
-@app.command(epilog=_example("xrecon scan --data cts"))
-def scan(
-    data: Annotated[Path, typer.Option(help="Folder of CTs, as `xrecon train` takes it.")],
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """List the CTs of a folder with size, voxel size, and what keeps each from being trained on."""
-    from xrecon import commands
-
-    with Reporter(progress) as report:
-        tell(report, commands.scan(data, report))
-
-
-@app.command(epilog=_example("xrecon evaluate --model lifting-64 --data cts --output scores"))
-def evaluate(
-    output: Output,
-    model: Annotated[str | None, typer.Option(help="Bundled model or model folder to score.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of CTs to project and reconstruct.")] = None,
-    subjects: Annotated[list[str] | None, typer.Option(help="Only these CTs, by name.")] = None,
-    prediction: Annotated[Path | None, typer.Option(help="A volume to compare instead.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="What it is compared to.")] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="The two volumes hold labels, not HU.")] = False,
-    record: Annotated[
-        bool, typer.Option("--record", help="Write the figures into the model's card, too.")
-    ] = False,
-    device: DeviceOption = Device.AUTO,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """Score a model on CTs (with the mean training volume as control), or one volume against another.
-
-    Writes `evaluation.json` and `evaluation.csv`.
-    """
-    from xrecon import scoring
-
-    with Reporter(progress) as report:
-        if prediction and reference and not (model or data):
-            tell(report, scoring.compare_files(prediction, reference, output, labels, report))
-        elif model and data and not (prediction or reference):
-            tell(report, scoring.score_model(model, data, output, subjects, device.value, report, record))
-        else:
-            raise typer.BadParameter("give either --model and --data, or --prediction and --reference")
-
-
+app.command(
+    "train", epilog=_example("xrecon train --data cts --output run --recipe chest-default --test patient7")
+)(cli_train.train)
+app.command("scan", epilog=_example("xrecon scan --data cts"))(cli_train.scan)
+app.command(
+    "evaluate", epilog=_example("xrecon evaluate --model lifting-64 run/model --data cts --output scores")
+)(cli_evaluate.evaluate)
 app.command(
     "benchmark", epilog=_example("xrecon benchmark --data cts --test patient7 patient9 --output benchmark")
 )(cli_benchmark.benchmark)
 
 
-@app.command(epilog=_example("xrecon models --progress json"))
-def models(
-    costs: Annotated[
-        bool,
-        typer.Option(
-            "--costs",
-            help="Count parameters, FLOP and memory of each architecture too, with its default options "
-            "(takes a minute).",
-        ),
-    ] = False,
-    progress: ProgressOption = ProgressMode.AUTO,
-) -> None:
-    """List the bundled models with what their cards say, and the architectures for training."""
-    from xrecon import commands
-
-    with Reporter(progress) as report:
-        tell(report, commands.models(costs))
-
-
+app.command("export", epilog=_example("xrecon export --ct result/reconstruction.nrrd --output dicom"))(
+    cli_export.export
+)
+app.command("models", epilog=_example("xrecon models --progress json"))(cli_tools.models)
+app.command(
+    "trust", epilog=_example("xrecon trust --model run/model --data cts --calibrate patient3 --output trust")
+)(cli_trust.trust)
 app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
 app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 

@@ -1,4 +1,4 @@
-"""The commands `xrecon devices` and `xrecon phantom`: their options and help."""
+"""The commands `xrecon devices`, `xrecon models` and `xrecon phantom`: their options and help."""
 
 from __future__ import annotations
 
@@ -34,3 +34,21 @@ def phantom(output: Output, progress: ProgressOption = ProgressMode.AUTO) -> Non
 
     with Reporter(progress) as report:
         tell(report, tools.phantom(output, report))
+
+
+def models(
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs",
+            help="Count parameters, FLOP and memory of each architecture anew (takes a minute), in place of "
+            "the figures that come with XRecon.",
+        ),
+    ] = False,
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """List the bundled models with what their cards say, and the architectures with what they cost."""
+    from xrecon import commands
+
+    with Reporter(progress) as report:
+        tell(report, commands.models(costs))

@@ -9,101 +9,36 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xrecon.export import DicomTarget, dicom_export, with_dicom
+from xrecon.given_radiographs import RadiographOptions, read_views
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
+from xrecon.io.sidecar import RECORD_FORMAT
 from xrecon.outcome import Outcome, ProgressCallback, table_text
 from xrecon.physics.geometry import VIEWS
 from xrecon.progress import json_text
-from xrecon.volume import InputError, Quantity, Radiograph
+from xrecon.provenance import shareable_name
+from xrecon.volume import InputError, Quantity
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
     from xrecon.training.scan import Study
 
 
+def dicom_target(folder: Path | None, keep_patient: bool) -> DicomTarget | None:
+    """Where DICOM goes, None for nowhere. Raises InputError when a patient is to be kept nevertheless."""
+    if folder is None:
+        if keep_patient:
+            raise InputError("expected --dicom with --keep-patient, got --keep-patient alone")
+        return None
+    return DicomTarget(folder, keep_patient)
+
+
 # -- reconstruct ---------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class RadiographOptions:
-    """What the user says about the radiographs; None leaves it to the files."""
-
-    source_to_detector_mm: float | None = None
-    source_to_isocenter_mm: float | None = None
-    pixel_spacing_mm: float | None = None
-    lateral_side: str | None = None
-    invert_pa: bool | None = None
-    invert_lateral: bool | None = None
-    frame_pa: int | None = None
-    frame_lateral: int | None = None
-    voi: bool = False
-    skip: tuple[str, ...] = ()
-
-
-def read_views(
-    pa: Path | None, lateral: Path | None, options: RadiographOptions, others: Sequence[Path] = ()
-) -> list[Radiograph]:
-    """The frontal and the lateral radiograph, as far as given, and `others` of any view.
-
-    A view recorded in the file is believed: InputError when a lateral is given as frontal or the
-    other way round, when two paths name one file, and when there is no radiograph at all.
-    """
-    one_file = pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral)
-    if one_file and options.frame_pa == options.frame_lateral:
-        raise InputError(f"expected two different radiographs, got {pa} as both --pa and --lateral")
-    side = f"{options.lateral_side.upper()} LATERAL" if options.lateral_side else ""
-    views = []
-    if pa:
-        given = _given(options, options.invert_pa, options.frame_pa)
-        views.append(_read_view(pa, "frontal", "", "PA", given))
-    if lateral:
-        given = _given(options, options.invert_lateral, options.frame_lateral)
-        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", given))
-    views += [_read_other(path, options) for path in others]
-    if not views:
-        raise InputError("expected radiographs (--pa, --lateral or --radiographs), got none")
-    return views
-
-
-def _read_other(path: Path, options: RadiographOptions) -> Radiograph:
-    from xrecon.io.radiograph import read_radiograph
-
-    radiograph = read_radiograph(path, **_given(options, None))
-    if radiograph.geometry is None:
-        raise InputError(
-            f"expected a radiograph that says how its view stands (view or angles), got {path}: give a "
-            "frontal one with --pa, a lateral one with --lateral"
-        )
-    return radiograph
-
-
-def _read_view(path: Path, kind: str, wished: str, usual: str, given: Mapping[str, Any]) -> Radiograph:
-    from xrecon.io.radiograph import read_radiograph
-    from xrecon.preprocess.views import view_kind
-
-    radiograph = read_radiograph(path, **given)
-    if radiograph.view and view_kind(radiograph.view) != kind:
-        raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
-    if wished or not radiograph.view or radiograph.geometry is None:
-        radiograph = read_radiograph(path, view=wished or radiograph.view, usual_view=usual, **given)
-    return radiograph
-
-
-def _given(options: RadiographOptions, invert: bool | None, frame: int | None = None) -> dict[str, Any]:
-    """What the user says of every radiograph, as `read_radiograph` takes it."""
-    spacing = options.pixel_spacing_mm
-    return {
-        "invert": invert,
-        "source_to_detector_mm": options.source_to_detector_mm,
-        "source_to_isocenter_mm": options.source_to_isocenter_mm,
-        "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
-        "frame": frame,
-        "voi": options.voi,
-    }
-
-
 def reconstruct(
     pa: Path | None,
     lateral: Path | None,
@@ -113,27 +48,38 @@ def reconstruct(
     options: RadiographOptions,
     progress: ProgressCallback,
     others: Sequence[Path] = (),
+    dicom: DicomTarget | None = None,
+    *,
+    refine: bool = False,
+    uncertainty_samples: int | None = None,
 ) -> Outcome:
     """A CT from radiographs, with its reprojections and the inputs as the network saw them.
 
-    others: radiographs of further views, for models that take them.
+    others: radiographs of further views, for models that take them. dicom: where to write the result as
+    DICOM objects, too. refine, uncertainty_samples: as `pipelines.reconstruct`.
     """
     from xrecon import pipelines, reconstruction_report
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
     from xrecon.preprocess.intake import take_in
+    from xrecon.trust.words import trust_lines
 
-    with output_folder(output) as folder:
+    paths = [path for path in (pa, lateral, *others) if path]
+    with output_folder(output) as folder, dicom_export(dicom, paths) as exported:
         progress("read", 0.0, "radiographs")
         views, notes = take_in(read_views(pa, lateral, options, others), options.skip)
-        result = pipelines.reconstruct(views, model, device, progress)
+        result = pipelines.reconstruct(views, model, device, progress, refine, uncertainty_samples)
         result = replace(result, warnings=[*notes, *result.warnings])
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
-        if result.uncertainty is not None:
-            files["uncertainty"] = "uncertainty.nrrd"
-            write_volume(result.uncertainty, folder / files["uncertainty"])
+        beams = result.ray_support
+        maps = {"uncertainty": result.uncertainty, "ray_support": beams and beams.views,
+                "crossing_angle": beams and beams.crossing_deg}  # fmt: skip
+        for role, volume in maps.items():
+            if volume is not None:
+                files[role] = f"{role}.nrrd"
+                write_volume(volume, folder / files[role])
         for picture, projected in zip(result.inputs, result.reprojections, strict=True):
             short = _short_view(picture.view, files)
             for role, radiograph in (("input", picture), ("reprojection", projected)):
@@ -147,8 +93,11 @@ def reconstruct(
             files["segmentation"] = "segmentation.seg.nrrd"
             segments = numbered_segments(result.label_names)
             write_segmentation(result.labels, folder / files["segmentation"], segments)
+        if exported is not None:
+            exported.of_reconstruction(result)
         names = _names(pa, lateral, others)
-        numbers = {**result.to_dict(), "inputs": names}
+        about = {"format": RECORD_FORMAT, "file": files["reconstruction"]}
+        numbers = {**about, **result.to_dict(), "inputs": names}
         files["report"] = reconstruction_report.write(result, model, names, folder).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
@@ -156,7 +105,9 @@ def reconstruct(
         f"{view}: " + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
         for view, scores in result.scores.items()
     )
-    return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+    text = "\n".join([text, *trust_lines(result.trust)])
+    made = {k: output / v for k, v in files.items()}
+    return with_dicom(Outcome(made, numbers, text, result.warnings), exported)
 
 
 def _short_view(view: str, files: Mapping[str, str]) -> str:
@@ -184,11 +135,14 @@ def segment(
     device: str,
     progress: ProgressCallback,
     mode: str | None = None,
+    dicom: DicomTarget | None = None,
     *,
     report_page: bool = False,
+    uncertainty: Path | None = None,
 ) -> Outcome:
     """Lungs and pneumothorax of a CT as a segmentation, what was measured as JSON, CSV and a page.
 
+    dicom: where to write the segments as a DICOM segmentation, too.
     Raises InputError as `pipelines.segment`; for wrong settings and lung models before the CT is read.
     """
     from xrecon import pipelines, segmentation_report
@@ -200,19 +154,25 @@ def segment(
     settings = parameters_of(mode, parameters)
     if lungs is None:
         require_lung_models(lung_models)
-    with output_folder(output) as folder:
+    with output_folder(output) as folder, dicom_export(dicom, [ct]) as exported:
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None
-        result = pipelines.segment(volume, given, lung_models, settings, device, progress)
+        error = read_volume(uncertainty) if uncertainty else None
+        result = pipelines.segment(volume, given, lung_models, settings, device, progress, uncertainty=error)
         progress("write", 0.0, str(output))
-        files = write_segmentation_files(result, folder, "segmentation", ct.name)
-        numbers = segmentation_numbers(result, ct.name)
+        name = shareable_name(ct)
+        files = write_segmentation_files(result, folder, "segmentation", name)
+        numbers = segmentation_numbers(result, name)
+        if exported is not None:
+            exported.of_segmentation(volume, result, ct)
         if report_page:
             command = _segment_command(ct, output, lungs, lung_models, parameters, result.mode)
-            files["report"] = segmentation_report.write(result, volume, ct.name, command, folder).name
+            command += f" --uncertainty {shlex.quote(uncertainty.name)}" if uncertainty else ""
+            files["report"] = segmentation_report.write(result, volume, name, command, folder).name
     text = segmentation_report.text(result)
-    return Outcome({k: output / v for k, v in files.items()}, numbers, text, result.warnings)
+    made = {k: output / v for k, v in files.items()}
+    return with_dicom(Outcome(made, numbers, text, result.warnings), exported)
 
 
 def _segment_command(
@@ -226,7 +186,7 @@ def _segment_command(
     """The command line that makes the same again, for the page: names of files, since pages are shared and
     the folders on this computer may name a patient.
     """
-    words = ["xrecon", "segment", "--ct", ct.name, "--output", output.name or ".", "--mode", mode]
+    words = ["xrecon", "segment", "--ct", shareable_name(ct), "--output", output.name or ".", "--mode", mode]
     models = [Path(model).name for model in lung_models]
     words += ["--lungs", lungs.name] if lungs else ["--lung-model", *models]
     settings = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
@@ -271,10 +231,14 @@ def train(
     overrides: Mapping[str, Any],
     resume: bool,
     progress: ProgressCallback,
+    *,
+    test: Sequence[str] = (),
+    table: Path | None = None,
 ) -> Outcome:
     """A training run in its folder; the run keeps its own files, so that it can be resumed.
 
-    One that was asked to stop is no failure; its numbers say "stopped".
+    One that was asked to stop is no failure; its numbers say "stopped". test, table: who is held out, see
+    `training.run.train`.
     """
     from xrecon.training.config import make_config
     from xrecon.training.run import train as run
@@ -282,9 +246,10 @@ def train(
 
     settings, warnings = make_config(recipe, config, overrides), []
     names = {"log": "log.csv", "config": "config.json", "subjects": "subjects.json", "splits": "splits.json"}
+    names["environment"] = "environment.json"
     files = {role: output / name for role, name in names.items()}
     try:
-        metrics = run(data, output, settings, resume, progress, warnings)
+        metrics = run(data, output, settings, resume, progress, warnings, test=test, table=table)
     except StopRequested as request:
         left = {role: path for role, path in files.items() if path.exists()}
         return Outcome(left, {"stopped": str(request), "name": settings.name}, str(request), warnings)
@@ -312,23 +277,38 @@ def _study_line(study: Study) -> str:
 
 
 def models(costs: bool = False) -> Outcome:
-    """The cards of the bundled models and the names of the architectures.
+    """The cards of the bundled models, and the architectures with what they cost.
 
-    costs: also count parameters, FLOP and memory of every architecture with its default options.
+    costs: count parameters, FLOP and memory anew, in place of the figures that come with XRecon.
     """
-    from xrecon.nets.registry import bundled_models, list_models, load_card
+    from xrecon.nets.registry import bundled_models, list_models, load_card, stored_costs
 
     cards = {name: load_card(name) for name in bundled_models()}
     lines = [f"{name}: {card.title} ({card.licence})\n    {card.measured()}" for name, card in cards.items()]
-    lines.append(f"architectures: {', '.join(list_models())}")
-    numbers = {
-        "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
-        "architectures": list_models(),
-    }
+    lines.append("architectures, with their default options:")
+    counted = stored_costs()
     if costs:
         from xrecon.nets.cost import count_cost
 
-        counted = {name: count_cost(name) for name in list_models()}
-        lines += [f"{name}: {cost.text()}" for name, cost in counted.items()]
-        numbers["costs"] = {name: cost.to_dict() for name, cost in counted.items()}
+        counted = {name: count_cost(name).to_dict() for name in list_models()}
+    lines += [f"{name}: {_cost_text(counted.get(name))}" for name in list_models()]
+    numbers = {
+        "models": {name: card.model_dump(mode="json") for name, card in cards.items()},
+        "architectures": list_models(),
+        "costs": counted,
+    }
     return Outcome({}, numbers, "\n".join(lines))
+
+
+def _cost_text(cost: Mapping[str, Any] | None) -> str:
+    """One line of a cost as `nets.cost` counts it."""
+    if cost is None:
+        return "not counted"
+    parts = [f"{cost['parameters'] / 1e6:.2f} M parameters"]
+    if cost["flops"] is not None:
+        parts.append(f"{cost['flops'] / 1e9:.1f} GFLOP")
+    if cost["activations_mb"] is not None:
+        parts.append(f"{cost['activations_mb']:.0f} MB for a call")
+    if cost["training_mb"] is not None:
+        parts.append(f"{cost['training_mb']:.0f} MB with gradients (counted)")
+    return f"{', '.join(parts)}, for {cost['input']}"

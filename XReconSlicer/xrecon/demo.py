@@ -33,6 +33,7 @@ from xrecon.pipelines import (
     segment,
 )
 from xrecon.progress import json_text
+from xrecon.provenance import shareable_name
 from xrecon.volume import InputError, Radiograph, Volume
 
 ProgressCallback = Callable[[str, float, str], None]
@@ -159,7 +160,7 @@ def _source(ct: Path | None, spacing: tuple[float, float, float], progress: Prog
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         progress("prepare", 0.0, "removing the table")
-        return Source(ct.name, remove_table(volume), path=ct)
+        return Source(shareable_name(ct), remove_table(volume), path=ct)
     from xrecon.physics.chest_phantom import chest_phantom
 
     progress("phantom", 0.0, "generating a chest with a pneumothorax")

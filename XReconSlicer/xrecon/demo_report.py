@@ -75,7 +75,7 @@ def _report(walk: Walk, numbers: Mapping[str, Any]) -> ReportData:
 
 def _command(walk: Walk) -> str:
     """The command that makes the same again; names of files without their folders, since pages are shared."""
-    words = ["xrecon", "demo", *(["--ct", walk.source.path.name] if walk.source.path else [])]
+    words = ["xrecon", "demo", *(["--ct", walk.source.name] if walk.source.path else [])]
     return shlex.join([*words, "--model", Path(walk.model).name])
 
 

@@ -60,6 +60,7 @@ class PtxMode(StrEnum):
 
 
 GEOMETRY, MODEL, RUN = "Geometry (overrides what the files say)", "Model", "Running"
+EXPORT = "DICOM"
 _CT = typer.Option("--ct", help="CT in HU: NIfTI, NRRD, MetaImage, or a folder with a DICOM series.")
 Ct = Annotated[Path, _CT]
 CtOrNone = Annotated[Path | None, _CT]
@@ -85,6 +86,14 @@ ProgressOption = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One or more settings.")
 ]
+Split = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CSV",
+        help="A table like subjects.csv that lies elsewhere (path, name, patient, split, attribution, "
+        "licence); its paths are relative to --data.",
+    ),
+]
 SourceToDetector = Annotated[
     float | None,
     typer.Option(
@@ -95,6 +104,23 @@ SourceToIsocenter = Annotated[
     float | None,
     typer.Option(
         min=1.0, metavar="MM", help="Focal spot to patient centre (usual: 1500).", rich_help_panel=GEOMETRY
+    ),
+]
+Dicom = Annotated[
+    Path | None,
+    typer.Option(
+        "--dicom",
+        metavar="FOLDER",
+        help="Also write DICOM into this new folder: a CT series, and the segments.",
+        rich_help_panel=EXPORT,
+    ),
+]
+KeepPatient = Annotated[
+    bool,
+    typer.Option(
+        "--keep-patient",
+        help="Take patient and study of the DICOM input over into --dicom. Default: a placeholder.",
+        rich_help_panel=EXPORT,
     ),
 ]
 
@@ -124,10 +150,35 @@ Skip = Annotated[
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
 LISTS = (
     "--views", "--set", "--subjects", "--lung-model", "--film", "--methods", "--test", "--radiographs",
-    "--skip",
+    "--model", "--pneumothorax", "--skip",
 )  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")
+
+
+Refine = Annotated[
+    bool,
+    typer.Option(
+        "--refine/--no-refine",
+        help="Move the volume towards the radiographs, where rays that were left out show that it helps.",
+    ),
+]
+UncertaintySamples = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=64,
+        help="Runs with changed inputs that estimate the uncertainty of a network that predicts none. "
+        "Default: as its card asks for, 0 if it holds no calibration.",
+    ),
+]
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(
+        help="`uncertainty.nrrd` of a reconstruction given as --ct: volumes and percentages get intervals "
+        "from it (a dozen times slower)."
+    ),
+]
 
 
 def spread_lists(arguments: Sequence[str]) -> list[str]:

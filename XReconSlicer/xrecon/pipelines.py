@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xrecon.pneumothorax import DEFAULT_LUNG_MODELS
+from xrecon.provenance import SOURCES, for_reports, source_of, sources_in, sources_text
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
-    from xrecon.nets.device import Device
+    from xrecon.physics.ray_support import RaySupport
     from xrecon.pneumothorax.measures import PtxMeasures
     from xrecon.pneumothorax.quantify import PtxQuantities
     from xrecon.pneumothorax.segment import PtxParameters, RobustParameters
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 ProgressCallback = Callable[[str, float, str], None]
 
 NOT_FOR_DIAGNOSIS = "synthetic volume computed from radiographs; research use only, not for diagnosis"
-DEFAULT_MODEL = "lifting-64"
-DEFAULT_LUNG_MODELS = ("lungs-unet",)
+DEFAULT_MODEL = "chest-128"
 # `segment` takes this name for the thresholds-and-morphology lungs that need no weights.
 CLASSICAL_LUNGS = "classical"
 
@@ -45,10 +45,12 @@ class Reconstruction:
     scores: for each view how well the reprojection explains the input, beside two controls, and only
         what the views can tell (see `xrecon.evaluation.reprojection`).
     device: what it was computed on; warnings: one sentence each, for the user.
-    uncertainty: the error to expect of each voxel as a standard deviation in HU, on the grid of `volume`,
-        from networks that predict it. It knows errors of the kind seen in training only.
+    uncertainty: the error to expect of each voxel as a standard deviation in HU, on the grid of `volume`.
+        It knows errors of the kind seen in training only.
     labels: what a model that also segments found, on the grid of `volume`; the label 1 is the first of
         `label_names`. None for a model that does not.
+    ray_support: which voxels how many beams hold. trust: what the stages of `xrecon.trust` found, for JSON:
+        reprojection, ray_support, uncertainty, refinement, lesions.
     """
 
     volume: Volume
@@ -61,19 +63,28 @@ class Reconstruction:
     uncertainty: Volume | None = None
     labels: Volume | None = None
     label_names: tuple[str, ...] = ()
+    ray_support: RaySupport | None = None
+    trust: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and texts for a JSON file."""
+        """Plain numbers and texts for a JSON file that may be shared: see `xrecon.provenance`."""
         return {
             "model": self.model,
             "device": self.device,
             "notice": NOT_FOR_DIAGNOSIS,
             "volume": {"shape_zyx": self.volume.shape, "spacing_zyx_mm": self.volume.spacing},
-            "provenance": dict(self.volume.meta),
+            "provenance": for_reports(self.volume.meta),
+            "sources": [source.shareable() for source in sources_in(self.volume.meta)],
             "scores": self.scores,
+            "trust": dict(self.trust),
             "labels": {name: number for number, name in enumerate(self.label_names, start=1)},
             "views": [
-                {"view": r.view, "history": r.history, "geometry": r.geometry.to_dict(), "meta": dict(r.meta)}
+                {
+                    "view": r.view,
+                    "history": r.history,
+                    "geometry": r.geometry.to_dict(),
+                    "meta": for_reports(r.meta),
+                }
                 for r in self.inputs
             ],
             "warnings": self.warnings,
@@ -121,6 +132,8 @@ def reconstruct(
     model: str | Path = DEFAULT_MODEL,
     device: str = "auto",
     progress: ProgressCallback | None = None,
+    refine: bool = False,
+    uncertainty_samples: int | None = None,
 ) -> Reconstruction:
     """A CT in HU from the radiographs of one patient position.
 
@@ -128,12 +141,18 @@ def reconstruct(
     views, or some of them or others when the card has a `view_count`.
     model: name of a bundled model or a model folder. device: "auto", "cpu" or "cuda"; what cannot
     be used falls back to the CPU, and the result's warnings say so.
+    refine: move the volume towards the radiographs where that can be shown to help (`xrecon.trust`).
+    uncertainty_samples: how often a network that predicts no error runs again to estimate it; None: as its
+    card's calibration asks for, never without one.
     Raises InputError for missing geometry, the same view twice, views that the model cannot take (and says
     which it can), non-finite pixels, or a model that cannot be used; MemoryError when memory runs out.
     """
     from xrecon.evaluation.reprojection import reproject, score_reprojections
+    from xrecon.inference import run_network
     from xrecon.nets.registry import load_card
+    from xrecon.physics.view_names import named_by_angles
     from xrecon.preprocess.views import common_isocenter, take_views
+    from xrecon.trust import stages
 
     say = progress or _silent
     say("load", 0.0, f"model {model}")
@@ -142,50 +161,42 @@ def reconstruct(
         raise InputError(f"expected a model that makes a volume from radiographs, got {card.name}")
     any_direction = card.input.directions == "any"
     if any_direction:
-        radiographs = _named_by_angles(radiographs)
+        radiographs = named_by_angles(radiographs)
     ordered, warnings = take_views(radiographs, card.input.views, card.input.view_count, any_direction)
     isocenter = common_isocenter(ordered)
     warnings += _geometry_warnings(ordered, card)
     say("prepare", 0.0, "radiographs onto the network's detector")
     inputs = [_network_input(r, card) for r in ordered]
-    unit, used = _run_network(model, inputs, isocenter, device, say)
+    unit, used = run_network(model, inputs, isocenter, device, say)
     warnings += used.notes
     volume = _output_volume(unit[0], card, isocenter, used.name, views=", ".join(r.view for r in ordered))
-    predicts_error = len(unit) > 1 and not card.output.labels  # else the second channel holds classes
-    uncertainty = _standard_deviation(unit[1], volume, card) if predicts_error else None
+    volume = volume.with_array(volume.array, **{SOURCES: sources_text(map(source_of, ordered))})
+    uncertainty, told = stages.uncertainty(
+        unit, volume, card, model, inputs, isocenter, used.name, uncertainty_samples, say
+    )
+    refined = stages.refined(volume, inputs, card, refine, say)
+    volume, inputs = refined.volume, refined.inputs
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)
     mean = mean_training_volume(model)
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
+    beams = stages.support(volume, ordered, inputs)
+    trust = {
+        **stages.evidence(scores, card, beams),
+        "uncertainty": told,
+        "refinement": refined.record,
+    }
     result = Reconstruction(
-        volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty
-    )
+        volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty,
+        ray_support=beams, trust=trust,
+    )  # fmt: skip
     if not card.output.labels:
         return result
     labels = volume.with_array(unit[-1].astype(np.uint8), Quantity.LABEL)
     return replace(result, labels=labels, label_names=tuple(card.output.labels[1:]))
 
 
-def _named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
-    """The radiographs, those that are no preset view called by their angles, each name once."""
-    from xrecon.physics.poses import positioner_angles
-    from xrecon.physics.view_names import angle_name
-
-    named: list[Radiograph] = []
-    for radiograph in radiographs:
-        name = radiograph.view
-        if not name and radiograph.geometry is not None:
-            name = angle_name(*(round(a, 1) + 0.0 for a in positioner_angles(radiograph.geometry)))
-        count = sum(r.view.partition(" (")[0] == name for r in named)
-        named.append(replace(radiograph, view=f"{name} ({count + 1})" if name and count else name))
-    return named
-
-
-def _standard_deviation(log_variance: np.ndarray, volume: Volume, card: ModelCard) -> Volume:
-    low, high = card.output.hu_window
-    deviation = (np.exp(0.5 * log_variance) * (high - low)).astype(np.float32)
-    return volume.with_array(deviation, statistic="standard deviation of the error, HU")
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
@@ -227,48 +238,6 @@ def _network_input(radiograph: Radiograph, card: ModelCard) -> Radiograph:
     from xrecon.preprocess.radiograph import network_input
 
     return network_input(radiograph, tuple(card.input.shape), tuple(card.input.pixel_spacing))
-
-
-def _run_network(
-    model: str | Path,
-    inputs: Sequence[Radiograph],
-    isocenter: np.ndarray,
-    device: str,
-    say: ProgressCallback,
-) -> tuple[np.ndarray, Device]:
-    """The network's output (channel, z, y, x), the first in [0, 1] units, and the device used.
-
-    The last channel holds the class of each voxel, for a model that also segments.
-    """
-    import torch
-
-    from xrecon.nets.device import run_on_device, save_memory
-    from xrecon.nets.outputs import segments, volume_and_classes
-    from xrecon.nets.registry import load_model
-    from xrecon.preprocess.radiograph import normalize
-
-    pictures = np.stack([normalize(r.array) for r in inputs])[None]
-    matrices = np.stack([r.geometry.moved(np.eye(3), -isocenter).matrix for r in inputs])[None]
-
-    def compute(place: str, low_memory: bool = False) -> np.ndarray:
-        say("load", 0.5, f"weights onto {place}")
-        network, _ = load_model(model, place)
-        if low_memory:
-            save_memory(network)
-        say("reconstruct", 0.0, f"on {place}")
-        call = partial(volume_and_classes, network) if segments(network) else network
-        with torch.inference_mode():
-            output = call(
-                torch.as_tensor(pictures, dtype=torch.float32, device=place),
-                torch.as_tensor(matrices, dtype=torch.float32, device=place),
-            )
-        say("reconstruct", 1.0, "done")
-        return output[0].float().cpu().numpy()
-
-    unit, used = run_on_device(compute, device, partial(compute, low_memory=True))
-    if not np.all(np.isfinite(unit)):
-        raise InputError(f"the model {model} gave NaN for these radiographs; its weights cannot be used")
-    return unit, used
 
 
 def _output_volume(
@@ -316,6 +285,7 @@ def segment(
     device: str = "auto",
     progress: ProgressCallback | None = None,
     mode: str | None = None,
+    uncertainty: Volume | None = None,
 ) -> Segmentation:
     """Lungs and pneumothorax of a CT in HU (real or reconstructed) by PTX-Seg.
 
@@ -323,6 +293,8 @@ def segment(
     the union of `lung_models`: names of bundled models, model folders, files of lungmask weights, or
     "classical". parameters: of PTX-Seg, as an object or by name. mode: "robust" or "reference" (the
     paper's Algorithm 1); None means robust, unless parameters of Algorithm 1 are given.
+    uncertainty: of a reconstruction, the standard deviation of its error in HU; volumes and percentages then
+    have intervals from it (`xrecon.trust.intervals`), for which everything is done again a dozen times.
     Raises InputError for a volume that is not finite HU, lungs on another grid, or wrong settings.
     """
     from xrecon.pneumothorax.lungs import given_lungs
@@ -330,6 +302,7 @@ def segment(
     from xrecon.pneumothorax.quantify import quantify
     from xrecon.pneumothorax.quantify_all import measure
     from xrecon.pneumothorax.segment import ptx_seg
+    from xrecon.trust.intervals import with_error_intervals
 
     say = progress or _silent
     volume.require_hounsfield("the CT")
@@ -350,6 +323,13 @@ def segment(
     labels = ptx_seg(volume, lungs, settings, say)
     say("measure", 0.0, "measuring")
     quantities, measures = quantify(labels), measure(volume, labels)
+    if uncertainty is not None:
+        given = lungs if source == "given" else None
+
+        def again(drawn: Volume) -> PtxMeasures:
+            return segment(drawn, given, lung_models, settings, used).measures
+
+        measures = with_error_intervals(measures, volume, uncertainty, again, say)
     warnings = [*notes, *quantities.warnings]
     return Segmentation(labels, lungs, quantities, measures, settings, source, used, warnings)
 

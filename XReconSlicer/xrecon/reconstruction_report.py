@@ -12,6 +12,7 @@ import numpy as np
 from xrecon import __version__
 from xrecon.evaluation import pictures, reprojection
 from xrecon.evaluation.report import Figure, ReportData, Table, format_fact, write_report
+from xrecon.trust.words import trust_lines
 from xrecon.volume import Radiograph
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def write(result: Reconstruction, model: str, inputs: Mapping[str, Any], folder:
             "filled in from the people the model was trained on."
         ),
         model=model_facts(model),
-        tables=[agreement_table(result.scores)],
+        tables=[agreement_table(result.scores), *trust_table(result.trust)],
         figures=[
             Figure(
                 "The synthetic CT",
@@ -47,6 +48,7 @@ def write(result: Reconstruction, model: str, inputs: Mapping[str, Any], folder:
                 "and the difference.",
                 pictures.radiograph_panel(result.inputs, result.reprojections),
             ),
+            *trust_figures(result),
         ],
         warnings=result.warnings,
         provenance={**inputs, "computed on": result.device, **dict(shown), **dict(notes)},
@@ -90,6 +92,39 @@ def versions() -> dict[str, str]:
         "SimpleITK": SimpleITK.Version.VersionString(),
         "numpy": np.__version__,
     }
+
+
+def trust_table(trust: Mapping[str, Any]) -> list[Table]:
+    """What the stages of `xrecon.trust` found, a line each; nothing of nothing."""
+    lines = trust_lines(trust)
+    if not lines:
+        return []
+    note = trust.get("reprojection", {}).get("cannot_see", "")
+    return [Table("How far it can be trusted", ("what was found",), [(line,) for line in lines], note)]
+
+
+def trust_figures(result: Reconstruction) -> list[Figure]:
+    """Maps of the beams and, where it is known, of the uncertainty."""
+    figures = []
+    if result.ray_support is not None:
+        figures.append(
+            Figure(
+                "Beams",
+                "How many radiographs' beams hold each voxel, black for none, white for all. Even where "
+                "beams cross, what lies along each of them adds up.",
+                pictures.three_planes(result.ray_support.views, (0.0, float(len(result.inputs)))),
+            )
+        )
+    if result.uncertainty is not None:
+        limit = max(float(np.percentile(result.uncertainty.array, 99.5)), 1.0)
+        figures.append(
+            Figure(
+                "Uncertainty",
+                f"Standard deviation of the error to expect, black 0, white {limit:.0f} HU.",
+                pictures.three_planes(result.uncertainty, (0.0, limit)),
+            )
+        )
+    return figures
 
 
 def agreement_table(scores: Mapping[str, Mapping[str, float]]) -> Table:

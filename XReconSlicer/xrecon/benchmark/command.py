@@ -48,7 +48,8 @@ def benchmark(
         kind_of(name)
     subjects = identify(find_subjects(data, notes), output, notes)
     train, chosen = choose_split(subjects, test)
-    plan = make_plan(methods=names, train=train, test=chosen, **settings)
+    contents = {s.name: s.sha256 for s in subjects if s.name in train + chosen}
+    plan = make_plan(methods=names, train=train, test=chosen, contents=contents, **settings)
     output.mkdir(parents=True, exist_ok=True)
     fix_plan(plan, output)
     write_data(subjects, plan, output)

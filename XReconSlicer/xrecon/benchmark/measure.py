@@ -51,7 +51,8 @@ def measure(method: Method, cases: Sequence[Case]) -> tuple[list[dict[str, Any]]
             "air": case.air,
             "seconds": seconds,
         }
-        rows.append(row | evaluate_with_body(volume, case.truth) | ptx_figures(volume, case))
+        images = evaluate_with_body(volume, case.truth) | as_published(volume, case)
+        rows.append(row | images | ptx_figures(volume, case))
     for row, case in zip(rows, cases, strict=True):
         other = _of_another(case, cases)
         if other is not None:
@@ -59,6 +60,16 @@ def measure(method: Method, cases: Sequence[Case]) -> tuple[list[dict[str, Any]]
             figures = evaluate(exchanged, case.truth)
             row |= {f"{name}{EXCHANGED}": figures[name] for name in ("psnr", "ssim")}
     return rows, made
+
+
+def as_published(volume: Volume, case: Case) -> dict[str, float]:
+    """x2ct_psnr_avg: what X2CT-GAN's code prints. What X-Recon's prints is among the other figures: psnr,
+    psnr_slices, ssim_slices, cosine_similarity."""
+    from xrecon.evaluation.published import published_metrics
+    from xrecon.preprocess.ct import resample_like
+
+    found = published_metrics(resample_like(volume, case.truth).array, case.truth.array, "x2ct")
+    return {"x2ct_psnr_avg": found["psnr_avg"]}
 
 
 def _of_another(case: Case, cases: Sequence[Case]) -> int | None:

@@ -15,6 +15,7 @@ from xrecon.benchmark.cases import load_cases
 from xrecon.benchmark.plan import Plan
 from xrecon.evaluation.methods import Cube, Example, Method, list_methods
 from xrecon.training.recipes import RECIPES
+from xrecon.training.recipes_default import DEFAULT_RECIPES
 from xrecon.volume import InputError
 
 if TYPE_CHECKING:
@@ -35,8 +36,12 @@ def reconstruction_recipes() -> list[str]:
 
 
 def all_methods() -> list[str]:
-    """What a benchmark compares when nothing is said: every way without training, and every recipe."""
-    return [*list_methods(), *reconstruction_recipes()]
+    """What a benchmark compares when nothing is said: every way without training, and every recipe.
+
+    But for those of the bundled models, which are one of these architectures with other augmentation.
+    """
+    recipes = [name for name in reconstruction_recipes() if name not in DEFAULT_RECIPES]
+    return [*list_methods(), *recipes]
 
 
 def kind_of(name: str) -> str:

@@ -90,7 +90,7 @@ def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:
             ["method", *part],
             [[row["method"], *(row.get(FIGURES[t]) for t in part)] for row in good],
         )
-        for part in (titles[:8], titles[8:])
+        for part in (titles[:9], titles[9:])
     ]
     tables.append(
         Table("Costs", ["method", *costs], [[row["method"], *(row.get(c) for c in costs)] for row in good])

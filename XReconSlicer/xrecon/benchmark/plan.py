@@ -23,9 +23,10 @@ Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
 class Plan(BaseModel):
     """A benchmark's settings; see `xrecon benchmark --help`.
 
-    train, test: names of the CTs, no patient in both. minutes: processor time that each method may
-    train; side: voxels per edge. pneumothorax: share of the hemithorax that the synthetic pneumothorax
-    of each test CT's second case takes; 0 for none. steps: instead of minutes, the same number for all.
+    train, test: names of the CTs, no patient in both; contents: the SHA-256 of each. minutes: processor
+    time that each method may train; steps: instead, the same number for all. side: voxels per edge.
+    pneumothorax: share of the hemithorax that the synthetic pneumothorax of each test CT's second case
+    takes; 0 for none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +34,7 @@ class Plan(BaseModel):
     methods: tuple[str, ...] = Field(min_length=1)
     train: tuple[str, ...]
     test: tuple[str, ...] = Field(min_length=1)
+    contents: dict[str, str] = Field(default_factory=dict)
     side: int = Field(64, ge=16, le=256, multiple_of=16)
     minutes: PositiveFloat = MINUTES
     steps: int | None = Field(None, ge=1)
@@ -88,14 +90,21 @@ def choose_split(
 def fix_plan(plan: Plan, folder: Path) -> Plan:
     """Writes the plan, or finds the same one there: a benchmark that was stopped goes on.
 
-    The methods may grow from run to run; everything else decides the figures and must stay.
-    Raises InputError naming what differs.
+    The methods may grow from run to run; everything else decides the figures and must stay, what the CTs
+    hold included. Raises InputError naming what differs.
     """
     path = folder / PLAN
     if path.is_file():
         before = read_plan(folder)
         mine, theirs = plan.model_dump(mode="json"), before.model_dump(mode="json")
-        changed = sorted(name for name in mine if name != "methods" and mine[name] != theirs[name])
+        exchanged = sorted(n for n, held in before.contents.items() if plan.contents.get(n, held) != held)
+        if exchanged:
+            raise InputError(
+                f"expected the CTs of the benchmark in {folder}, got others under the names "
+                f"{', '.join(exchanged)}: choose another folder"
+            )
+        free = ("methods", "contents")
+        changed = sorted(name for name in mine if name not in free and mine[name] != theirs[name])
         if changed:
             told = ", ".join(f"{name}: {theirs[name]!r} before, {mine[name]!r} now" for name in changed)
             raise InputError(f"expected the plan of the benchmark in {folder}, got another ({told})")

@@ -26,7 +26,7 @@ from xrecon.volume import InputError
 
 METHODS, RESULT = "methods", "result.json"
 # Of the stored figures: what another version gave is measured again.
-VERSION = 2
+VERSION = 3
 Progress = Callable[[str, float, str], None]
 
 
@@ -83,7 +83,14 @@ def run_in_process(folder: Path, name: str, progress: Progress) -> dict[str, Any
 
 
 def _child(folder: Path, name: str, pipe: Any) -> None:
-    run_safely(folder, name, lambda *what: pipe.send(what))
+    def say(*what: object) -> None:
+        try:
+            pipe.send(what)
+        except OSError as error:
+            # nothing to compute on for, and no failure of the method that would be stored as such
+            raise KeyboardInterrupt("the benchmark was killed") from error
+
+    run_safely(folder, name, say)
     pipe.close()
 
 

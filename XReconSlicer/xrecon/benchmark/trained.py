@@ -1,7 +1,8 @@
-"""A recipe trained within the budget: a few steps are timed, and the rest of the time is filled.
+"""A recipe trained within the budget: a few steps are timed, then the budget's number of steps is trained.
 
-The number of steps is decided once and kept, because the schedule of the learning rate depends on it
-and a benchmark that was stopped must go on as it began.
+The budget is equal in processor time, not in steps: a heavy network gets few. The number of steps is
+decided once and kept, because the schedule of the learning rate depends on it and a benchmark that was
+stopped must go on as it began.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from xrecon.io.atomic import atomic_write_text
 from xrecon.training.checkpoint import CHECKPOINT
 from xrecon.training.config import TrainConfig
 from xrecon.training.run import PREPARED_NAME, train
+from xrecon.training.status import StopRequested
 from xrecon.training.subjects import MANIFEST_NAME, Subject
 from xrecon.volume import InputError
 
 DATA, STEPS = "data", "steps.json"
-PILOT_STEPS = 4
+# Timed after a first one, fewer when they take more than this share of the budget.
+PILOT_STEPS, PILOT_SHARE = 4, 0.2
+MANY_STEPS = 1000  # of the pilot, which does not reach its end
 Progress = Callable[[str, float, str], None]
 
 
@@ -62,22 +66,35 @@ def train_within(name: str, plan: Plan, folder: Path, progress: Progress) -> tup
 def _steps_within(name: str, plan: Plan, folder: Path, run: Path, progress: Progress) -> int:
     if (run / STEPS).is_file():
         return int(json.loads((run / STEPS).read_text(encoding="utf-8"))["steps"])
-    pilot = folder / "runs" / f"{name}.pilot"
-    seconds = []
-    # the first run prepares the CTs and loads what is loaded once; the difference of the other two is
-    # what the steps take, without start and end
-    for steps in (1, 1, 1 + PILOT_STEPS):
-        shutil.rmtree(pilot, ignore_errors=True)
-        began = time.process_time()
-        _train(pilot, recipe_config(name, plan, steps), False, folder, progress)
-        seconds.append(time.process_time() - began)
-    shutil.rmtree(pilot, ignore_errors=True)
-    each = max((seconds[-1] - seconds[-2]) / PILOT_STEPS, 1e-3)
+    each = _seconds_a_step(name, plan, folder, progress)
     steps = int(plan.minutes * 60.0 / each)
     if steps < 2:
         raise InputError(f"{name}: one step takes {each:.0f} s, {plan.minutes:g} minutes are too few")
     _note(run, {"steps": steps, "minutes": None, "seconds_a_step": each})
     return steps
+
+
+def _seconds_a_step(name: str, plan: Plan, folder: Path, progress: Progress) -> float:
+    """Processor time of a step, without start and end, by a run that is stopped after a few."""
+    pilot, ends = folder / "runs" / f"{name}.pilot", []
+
+    def watch(stage: str, fraction: float, message: str) -> None:
+        if stage != "train":
+            return progress(stage, fraction, message)
+        ends.append(time.process_time())
+        timed, spent = len(ends) - 1, ends[-1] - ends[0]
+        if timed >= PILOT_STEPS or (timed and spent > PILOT_SHARE * 60.0 * plan.minutes):
+            raise StopRequested("enough steps are timed")
+        return progress("pilot", timed / PILOT_STEPS, message)
+
+    shutil.rmtree(pilot, ignore_errors=True)
+    try:
+        _train(pilot, recipe_config(name, plan, MANY_STEPS), False, folder, watch)
+    except StopRequested:
+        pass
+    finally:
+        shutil.rmtree(pilot, ignore_errors=True)
+    return max((ends[-1] - ends[0]) / (len(ends) - 1), 1e-3)
 
 
 def _train(run: Path, config: TrainConfig, resume: bool, folder: Path, progress: Progress) -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from xrecon.training.store import CaseEntry
 
 SUMMARY, COMPARISON, STORE = "drr.json", "comparison.html", "store"
-_SYNTHETIC_DATA = (0x0008, 0x001C)  # by number: pydicom 2 does not know the name
 
 
 def write_projected(
@@ -165,9 +164,11 @@ def _says_synthetic(path: Path) -> bool:
     from pydicom import dcmread
     from pydicom.misc import is_dicom
 
+    from xrecon.io.dicom_provenance import SYNTHETIC_DATA
+
     if not Path(path).is_file() or not is_dicom(path):
         return False
-    element = dcmread(path, stop_before_pixels=True).get(_SYNTHETIC_DATA)
+    element = dcmread(path, stop_before_pixels=True).get(SYNTHETIC_DATA)
     return element is not None and element.value == "YES"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xrecon.io.checks import file_stem, file_suffix
+from xrecon.volume import InputError
 
 # A panel or a virus scanner holds a file for milliseconds.
 RENAME_TRIES, RENAME_PAUSE_SECONDS = 20, 0.05
@@ -94,6 +96,41 @@ def atomic_path(target: str | Path, suffix: str | None = None) -> Iterator[Path]
         raise _explained(error, target) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: str | Path) -> Iterator[Path]:
+    """A temporary folder beside `target`, renamed to it on success and removed on any error.
+
+    For results that only make sense together, as the slices of a DICOM series: whatever happens, `target`
+    holds all of them or does not exist. It must not exist before, or be empty: old files among new ones
+    would be taken for theirs. Missing parent folders are made.
+
+    Raises InputError when `target` holds something, OSError as `atomic_path` does.
+    """
+    target = Path(target)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise InputError(f"expected a new or an empty folder for DICOM files, got {target}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+    except OSError as error:
+        raise _explained(error, target) from error
+    try:
+        yield temporary
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        if target.exists():  # empty; Windows renames onto no folder
+            target.rmdir()
+        _rename(temporary, target)
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise _explained(error, target) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from xrecon.io.checks import is_dicom
 from xrecon.io.dicom_pixels import read_dataset, stored_pixels
+from xrecon.io.dicom_provenance import own_provenance
 from xrecon.volume import InputError, Quantity, Volume
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def read_series(folder: str | Path) -> Volume:
     volume = _volume(chosen, folder)
     header = chosen[0].header
     meta = {
+        **own_provenance(chosen[0].path),
         "file": folder.name,
         "Modality": "CT",
         "SeriesDescription": str(header.get("SeriesDescription", "")),
@@ -84,6 +86,13 @@ def series_images(folder: str | Path) -> list[tuple[str, str]]:
     first slice to its last. Raises InputError as that does where there is no CT."""
     _, _, chosen = _chosen(_series_in(Path(folder)), Path(folder))
     return [(str(s.header.SOPClassUID), str(s.header.SOPInstanceUID)) for s in chosen]
+
+
+def series_files(folder: str | Path) -> list[Path]:
+    """The files that `read_series` reads from a folder, from its first slice to its last. Raises
+    InputError as that does where there is no CT."""
+    _, _, chosen = _chosen(_series_in(Path(folder)), Path(folder))
+    return [s.path for s in chosen]
 
 
 def _chosen(

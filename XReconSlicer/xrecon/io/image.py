@@ -8,14 +8,16 @@ grid to 1e-9 mm. NIfTI stores its affine in 32-bit floats, so a grid comes back 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xrecon.io.atomic import atomic_path, atomic_write_text
 from xrecon.io.checks import file_suffix, is_dicom, read_itk, require_file, require_whole_nifti, write_itk
 from xrecon.io.sidecar import free_sidecar_path, provenance_text, read_provenance
+from xrecon.provenance import for_files
 from xrecon.volume import InputError, Quantity, Volume
 
 if TYPE_CHECKING:
@@ -91,11 +93,13 @@ def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
     return labels.astype(np.int16 if np.abs(labels).max() < 2**15 else np.int32)
 
 
-def write_volume(volume: Volume, path: str | Path) -> None:
+def write_volume(volume: Volume, path: str | Path, record: Mapping[str, Any] | None = None) -> None:
     """Write a volume by extension: .nrrd, .nii, .nii.gz or .mha, compressed, whole or not at all.
 
-    Grid, quantity and `meta` are kept: NRRD in fields "xrecon.*", the others in a sidecar
-    `<name>.json` beside the image. Truth values become uint8, float16 becomes float32.
+    Grid, quantity and `meta` (as `provenance.for_files` gives it) are kept: NRRD in fields "xrecon.*",
+    the others in a sidecar `<name>.json` beside the image. Truth values become uint8, float16 becomes
+    float32. record: more about the making of the volume (scores, views, their geometry), for the sidecar,
+    which NRRD then gets too; `sidecar.read_record` reads it.
 
     Raises InputError for another extension, OSError (naming the folder) when it cannot be written.
     """
@@ -105,16 +109,17 @@ def write_volume(volume: Volume, path: str | Path) -> None:
         raise InputError(f"expected xrecon.io.segmentation.write_segmentation for {path}")
     if suffix not in WRITE_SUFFIXES:
         raise InputError(f"expected a file name ending in one of {', '.join(WRITE_SUFFIXES)}, got {path}")
+    volume = replace(volume, meta=for_files(volume.meta))
     image = to_sitk(volume)
     with atomic_path(path) as temporary:
-        if suffix == ".nrrd":
-            write_itk(image, temporary)
-            return
-        for key in image.GetMetaDataKeys():  # MetaImage would write them, but breaks at line ends
-            image.EraseMetaData(key)
+        if suffix != ".nrrd":
+            for key in image.GetMetaDataKeys():  # MetaImage would write them, but breaks at line ends
+                image.EraseMetaData(key)
         write_itk(image, temporary)
-        # Before the image appears: a sidecar alone misleads nobody.
-        atomic_write_text(free_sidecar_path(path), provenance_text(path, volume.quantity, volume.meta))
+        if suffix != ".nrrd" or record is not None:
+            # Before the image appears: a sidecar alone misleads nobody.
+            text = provenance_text(path, volume.quantity, volume.meta, record)
+            atomic_write_text(free_sidecar_path(path), text)
 
 
 def to_sitk(volume: Volume) -> SimpleITK.Image:

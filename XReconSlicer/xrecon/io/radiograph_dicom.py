@@ -50,7 +50,9 @@ CHEST_MAGNIFICATION = (1.08, 2.0)
 
 _MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
 _CALIBRATION = "PixelSpacingCalibrationType"
-_PROVENANCE = ("Modality", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_PROVENANCE = (
+    "Modality", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID",
+)  # fmt: skip
 
 # CID 4010 in SNOMED CT: written for views between frontal and lateral; read by their angles alone.
 OBLIQUE_CODES = {

@@ -21,6 +21,7 @@ import numpy as np
 from xrecon import __version__
 from xrecon.io.atomic import atomic_path
 from xrecon.io.checks import file_suffix
+from xrecon.io.dicom_provenance import SYNTHETIC_DATA
 from xrecon.io.pydicom_versions import save_dataset
 from xrecon.io.radiograph_dicom import (
     PRIVATE_CREATOR,
@@ -42,7 +43,6 @@ _EXPLANATIONS = {
     Quantity.LOG_SIGNAL: "-log of detector signal over open beam",
     Quantity.DISPLAY: "Grey value, bright = dense",
 }
-_SYNTHETIC_DATA = (0x0008, 0x001C)
 _COMMENT = "Synthetic radiograph computed by XRecon, not an acquired image. Research only, not for diagnosis."
 
 
@@ -217,7 +217,7 @@ def _put_origin(
     """That it was computed, by what (SOP common module), and from which images (general reference)."""
     from pydicom import Dataset
 
-    dataset.add_new(_SYNTHETIC_DATA, "CS", "YES")  # by number: pydicom 2 does not know the name
+    dataset.add_new(SYNTHETIC_DATA, "CS", "YES")
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [code_item("109100", "DCM", "Synthesizing Equipment")]
     equipment.Manufacturer, equipment.ManufacturerModelName = "XRecon", "XRecon"

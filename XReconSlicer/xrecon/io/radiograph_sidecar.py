@@ -22,6 +22,7 @@ import numpy as np
 from xrecon.io.radiograph_facts import Facts, Picture, standard_view
 from xrecon.io.sidecar import json_text, read_json, sidecar_path
 from xrecon.physics.geometry import ViewGeometry
+from xrecon.provenance import for_files
 from xrecon.volume import InputError, Quantity, Radiograph
 
 _LENGTHS = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm", "isocenter_lps_mm")
@@ -127,7 +128,7 @@ def describe(radiograph: Radiograph, scale: float, offset: float) -> dict[str, A
             "isocenter_lps_mm": list(geometry.isocenter),
             "geometry": geometry.to_dict(),
         }
-    return {**data, "history": list(radiograph.history), "meta": dict(radiograph.meta)}
+    return {**data, "history": list(radiograph.history), "meta": for_files(radiograph.meta)}
 
 
 def sidecar_text(radiograph: Radiograph, path: Path, scale: float, offset: float) -> str:

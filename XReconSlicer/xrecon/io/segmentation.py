@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import numpy as np
 from xrecon.io.atomic import atomic_path
 from xrecon.io.checks import file_suffix, read_itk, require_file, write_itk
 from xrecon.io.image import META_PREFIX, from_sitk, to_sitk
+from xrecon.provenance import for_files
 from xrecon.volume import InputError, Quantity, Volume
 
 if TYPE_CHECKING:
@@ -87,16 +88,20 @@ def write_segmentation(
     path = Path(path)
     if file_suffix(path) != ".seg.nrrd":
         raise InputError(f"expected a file name ending in .seg.nrrd, got {path}")
-    array = _label_array(labels, segments)
-    image = to_sitk(labels.with_array(array, quantity=Quantity.LABEL))
+    array = checked_labels(labels, segments)
+    kept = replace(labels, array=array, quantity=Quantity.LABEL, meta=for_files(labels.meta))
+    image = to_sitk(kept)
     for key, value in {**_reference_geometry(labels), **_slicer_fields(array, segments)}.items():
         image.SetMetaData(key, value)
     with atomic_path(path) as temporary:
         write_itk(image, temporary)
 
 
-def _label_array(labels: Volume, segments: Sequence[SegmentDescription]) -> np.ndarray:
-    """The labels in the smallest type that Slicer takes, checked against their descriptions."""
+def checked_labels(labels: Volume, segments: Sequence[SegmentDescription]) -> np.ndarray:
+    """The labels in the smallest type that Slicer takes, checked against their descriptions.
+
+    Raises InputError as `write_segmentation`.
+    """
     if labels.array.dtype.kind not in "iub":
         raise InputError(f"expected whole numbers as labels, got {labels.array.dtype}")
     described = [segment.label for segment in segments]

@@ -62,13 +62,31 @@ def json_text(data: Mapping[str, Any]) -> str:
 
 # -- volumes -----------------------------------------------------------------------------------
 _FORMAT = "xrecon volume"
+RECORD_FORMAT = "xrecon reconstruction"
 
 
-def provenance_text(path: str | Path, quantity: Quantity, meta: Mapping[str, str]) -> str:
-    """The sidecar of a volume in a format without free fields."""
-    return json_text(
-        {"format": _FORMAT, "file": Path(path).name, "quantity": quantity.value, "meta": dict(meta)}
-    )
+def provenance_text(
+    path: str | Path, quantity: Quantity, meta: Mapping[str, str], record: Mapping[str, Any] | None = None
+) -> str:
+    """The sidecar of a volume in a format without free fields; record: see `read_record`."""
+    data = {"format": _FORMAT, "file": Path(path).name, "quantity": quantity.value, "meta": dict(meta)}
+    return json_text(data if record is None else {**data, "record": dict(record)})
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """What the file beside a volume tells of its making, {} when it tells nothing.
+
+    Of a reconstruction, by the names of `pipelines.Reconstruction.to_dict`: the model with the checksum of
+    its weights, the source images, the views with their geometry and the origin of each of its values, the
+    scores and the warnings. It is in `reconstruction.json` beside `reconstruction.nrrd`, and goes along
+    when `xrecon export` writes the volume in another format.
+    Raises InputError when the sidecar is not JSON.
+    """
+    data = read_json(path)
+    if data.get("format") == RECORD_FORMAT:
+        return {key: value for key, value in data.items() if key not in ("format", "file", "files")}
+    record = data.get("record", {}) if data.get("format") == _FORMAT else {}
+    return record if isinstance(record, dict) else {}
 
 
 def read_provenance(path: str | Path) -> tuple[Quantity | None, dict[str, str]]:

@@ -1,10 +1,11 @@
 """One network for one to four radiographs of any pose, with an uncertainty for every voxel.
 
 Each picture passes one shared 2D encoder-decoder that is told how the view stands (its matrix, not
-its place in the list). Its features at three resolutions are sampled where every voxel centre
-projects to, passed through a layer that again depends on the pose, and pooled over the views by mean
-and variance, so that neither number nor order of the views matters. A residual 3D U-Net refines the
-pooled features; its output is added to the mean training volume.
+its place in the list), and that sees beside it what the mean training volume looks like from there. Its
+features at three resolutions are sampled where every voxel centre projects to, passed through a layer
+that again depends on the pose, and pooled over the views by mean and variance, so that neither number nor
+order of the views matters. A residual 3D U-Net refines them together with the mean volume; its output is
+added to that.
 
 Source: own design. Features along the true rays as in Sun et al. (few-view INR, section 2), on grids
 as in `lifting`; pooling by mean and variance as in IBRNet (Wang et al., CVPR 2021); conditioning by
@@ -12,7 +13,9 @@ scale and shift as in FiLM (Perez et al., AAAI 2018). What differs from `lifting
 - shared encoder and pooling, where `lifting` has an encoder per view and concatenates: any views;
 - the pose chooses what a view adds to which pooled channel, so that two orthogonal views do not mix
   into one average: without it pooling loses what concatenation keeps;
-- wide kernels only below the full resolution, where most of the time of `lifting` goes.
+- wide kernels only below the full resolution, where most of the time of `lifting` goes;
+- the mean volume is an input, too: what a difference between the two pictures means depends on what lies
+  there, which coordinates alone say slowly. With few steps this is worth most.
 
 The second output is the logarithm of the squared error to expect (Kendall and Gal, NeurIPS 2017). Its
 layers see the trunk's features and the mean without sending gradients back, and their gradients are
@@ -26,7 +29,7 @@ from torch import nn
 from torch.nn import functional
 
 from xrecon.nets.lifting import LEVELS, SLOPE, voxel_centers
-from xrecon.nets.ray_features import DESCRIPTOR, present_views, sample_points, view_descriptors
+from xrecon.nets.ray_features import DESCRIPTOR, present_views, sample_points, seen_volume, view_descriptors
 from xrecon.nets.registry import register_model
 from xrecon.volume import InputError
 
@@ -45,6 +48,11 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(8, max(1, channels // 4)), channels)
 
 
+def _centered(unit: torch.Tensor) -> torch.Tensor:
+    """A unit volume with the values of a chest spread over about -1 to 1: lung is 0.1, soft tissue 0.4."""
+    return 4.0 * unit - 1.0
+
+
 class PosedBlock(nn.Module):
     """3x3 convolution, norm, scale and shift by the view's embedding, LeakyReLU; on single pictures."""
 
@@ -60,12 +68,12 @@ class PosedBlock(nn.Module):
 
 
 class PosedEncoder(nn.Module):
-    """Pictures (n, 1, rows, columns) to features at 1/2, 1/4 and 1/8 of their resolution."""
+    """Pictures (n, channels, rows, columns) to features at 1/2, 1/4 and 1/8 of their resolution."""
 
-    def __init__(self, widths: tuple[int, int, int], embedding: int) -> None:
+    def __init__(self, channels: int, widths: tuple[int, int, int], embedding: int) -> None:
         super().__init__()
         first, second, third = widths
-        sizes = [1, first, second, third, 2 * third]
+        sizes = [channels, first, second, third, 2 * third]
         self.down = nn.ModuleList(
             nn.ModuleList([PosedBlock(a, b, embedding, 2), PosedBlock(b, b, embedding)])
             for a, b in zip(sizes, sizes[1:], strict=False)
@@ -162,7 +170,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.layers(x)
+        return x + self.layers(x) if len(self.layers) else x
 
 
 @register_model("any-view")
@@ -172,7 +180,8 @@ class AnyViewNetwork(nn.Module):
     side: voxels per edge of the output cube, a multiple of 8. field_mm: edge of the cube about the
     isocentre. view_widths, grid_widths: channels of the 2D levels, and of the 3D levels with the bottom.
     pooling: over the views, out of `POOLINGS`. embedding: numbers that describe a view; 0: the network
-    is not told how views stand. uncertainty: whether there is a second channel.
+    is not told how views stand. uncertainty: whether there is a second channel. prior: whether the mean
+    volume is an input. full_convolutions: wide convolutions at the full resolution, 0 to 2.
     Raises InputError for options that do not fit.
     """
 
@@ -185,10 +194,14 @@ class AnyViewNetwork(nn.Module):
         pooling: str = "mean-variance",
         embedding: int = 32,
         uncertainty: bool = True,
+        prior: bool = True,
+        full_convolutions: int = 1,
     ) -> None:
         super().__init__()
         if side % 8 or side < 8:
             raise InputError(f"expected side as a positive multiple of 8, got {side}")
+        if full_convolutions not in (0, 1, 2):
+            raise InputError(f"expected full_convolutions as 0, 1 or 2, got {full_convolutions}")
         if pooling not in POOLINGS:
             raise InputError(f"expected pooling out of {POOLINGS}, got {pooling!r}")
         self.side, self.field_mm = side, field_mm
@@ -200,19 +213,21 @@ class AnyViewNetwork(nn.Module):
         self.pose = nn.Sequential(
             nn.Linear(DESCRIPTOR, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding), nn.SiLU()
         )
-        self.encoder = PosedEncoder(tuple(view_widths), embedding)
+        self.prior = prior
+        self.encoder = PosedEncoder(1 + prior, tuple(view_widths), embedding)
         self.lift = nn.ModuleList(
-            ViewPooling(c, w, embedding, pooling)
-            for c, w in zip(view_widths, grid_widths, strict=False)
+            ViewPooling(c, w, embedding, pooling) for c, w in zip(view_widths, grid_widths, strict=False)
         )
         g, conv = grid_widths, nn.Conv3d
         self.join = nn.ModuleList(
-            Pointwise(self.lift[i].channels + (g[i - 1] if i else 0), g[i]) for i in range(LEVELS)
+            Pointwise(self.lift[i].channels + (g[i - 1] if i else 0) + prior, g[i]) for i in range(LEVELS)
         )
-        self.refine = nn.ModuleList(Residual(g[i], 1 + min(i, 1)) for i in range(LEVELS))
+        # the full resolution has its only convolution on the way up, where all is known
+        down, up = ((full_convolutions // 2, 2, 2), (min(full_convolutions, 1), 2, 2))
+        self.refine = nn.ModuleList(Residual(g[i], down[i]) for i in range(LEVELS))
         self.bottom = nn.Sequential(conv(g[2], g[3], 3, 2, 1), Residual(g[3], 2))
         self.narrow = nn.ModuleList(Pointwise(g[i + 1], g[i]) for i in range(LEVELS))
-        self.up = nn.ModuleList(Residual(g[i], 1 + min(i, 1)) for i in range(LEVELS))
+        self.up = nn.ModuleList(Residual(g[i], up[i]) for i in range(LEVELS))
         self.last = nn.Sequential(_norm(g[0]), nn.LeakyReLU(SLOPE))
         self.head = Pointwise(g[0], 1)
         nn.init.zeros_(self.head.weight)  # training starts at the mean volume
@@ -231,6 +246,14 @@ class AnyViewNetwork(nn.Module):
         rest = [p for p in self.parameters() if id(p) not in known]
         return [rest, apart] if apart else [rest]
 
+    def _with_prior(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        """Each picture, and what the mean volume looks like there: (b * view, channel, rows, columns)."""
+        seen = pictures.flatten(0, 1)[:, None]
+        if not self.prior:
+            return seen
+        expected = seen_volume(self.mean_volume, self.field_mm, matrices.flatten(0, 1), seen.shape[2:])
+        return torch.cat([seen, expected.to(seen.dtype)], dim=1)
+
     def forward(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
         """pictures (b, view, rows, columns) normalised, matrices (b, view, 3, 4) in LPS mm about the
         isocentre, all zeros for an absent view -> (b, 2, z, y, x): volume in [0, 1] units and the
@@ -238,7 +261,7 @@ class AnyViewNetwork(nn.Module):
         batch, shape = pictures.shape[0], tuple(pictures.shape[2:])
         described = view_descriptors(matrices).to(pictures.dtype)
         embedding = self.pose(described if self.told else torch.zeros_like(described))
-        features = self.encoder(pictures.flatten(0, 1)[:, None], embedding.flatten(0, 1))
+        features = self.encoder(self._with_prior(pictures, matrices), embedding.flatten(0, 1))
         skips, state = [], None
         for level in range(LEVELS):
             side = self.side >> level
@@ -248,6 +271,9 @@ class AnyViewNetwork(nn.Module):
             ).reshape(batch, -1, side, side, side)
             if state is not None:
                 pooled = torch.cat([pooled, functional.avg_pool3d(state, 2)], dim=1)
+            if self.prior:
+                anatomy = functional.avg_pool3d(self.mean_volume, 1 << level).to(pooled.dtype)
+                pooled = torch.cat([pooled, _centered(anatomy).expand(batch, -1, -1, -1, -1)], dim=1)
             state = self.refine[level](self.join[level](pooled))
             skips.append(state)
         state = self.bottom(state)

@@ -71,11 +71,12 @@ class LabelOutput(_Strict):
 
 
 class TrainingData(_Strict):
-    """One subject the weights were made from."""
+    """One subject the weights were made from. sha256: of its content; "" in cards of before."""
 
     subject: str
     attribution: str
     licence: str
+    sha256: str = ""
 
 
 class ModelCard(_Strict):

@@ -41,17 +41,6 @@ class Cost:
         """Plain numbers for JSON."""
         return asdict(self)
 
-    def text(self) -> str:
-        """One line."""
-        parts = [f"{self.parameters / 1e6:.2f} M parameters"]
-        if self.flops is not None:
-            parts.append(f"{self.flops / 1e9:.1f} GFLOP")
-        if self.activations_mb is not None:
-            parts.append(f"{self.activations_mb:.0f} MB for a call")
-        if self.training_mb is not None:
-            parts.append(f"{self.training_mb:.0f} MB with gradients (counted)")
-        return f"{', '.join(parts)}, for {self.input}"
-
 
 def example_inputs(network: nn.Module, device: str = "meta", side: int = SIDE) -> tuple[torch.Tensor, ...]:
     """One sample of what a network takes: random pictures and matrices, slices, or a volume.

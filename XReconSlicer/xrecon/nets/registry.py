@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
+COSTS = Path(__file__).with_name("costs.json")
 CARD_NAME, WEIGHTS_NAME = "card.json", "weights.safetensors"
 
 # Which file registers which name: files are imported when their model is asked for, so that
@@ -63,6 +64,12 @@ def register_model(name: str) -> Callable[[Callable[..., nn.Module]], Callable[.
 def list_models() -> list[str]:
     """Names of all architectures, sorted."""
     return sorted(_HOMES | _FACTORIES)
+
+
+def stored_costs() -> dict[str, dict[str, Any]]:
+    """What each architecture costs with its default options, by name, as `nets.cost` counted it: counting
+    takes a minute, reading this no time. `xrecon models --costs` counts anew; a test compares."""
+    return json.loads(COSTS.read_text(encoding="utf-8"))
 
 
 def create_model(name: str, **options: Any) -> nn.Module:

@@ -11,10 +11,19 @@ channels are read as depth. Frontal and lateral features are turned to the volum
 Changed: plain reshaping for the paper's "pixelshuffle", which reduces channels where the text says it
 enlarges them (`features` = 8 per depth); the equations of the exchange are read as HRNet's columns (see
 `multiscale`); the published widths of the first path (16, 32, 64, 128 at side 128) are kept as 1/8, 1/4,
-1/2 and 1 of the side; the widths in 3D are not given, so SpaDRNet has 6.8 M parameters at side 128 here and
-22.99 M in the paper; any set of classes, with softmax. The losses are in the engine: `loss.absolute`,
+1/2 and 1 of the side; any set of classes, with softmax. The losses are in the engine: `loss.absolute`,
 `loss.perceptual` (multi-view VGG), `loss.classes`, `loss.consistency` (RSC; equation 16 as printed
 would drive the segmentations apart, so 1 - Dice).
+
+Size: at side 128 SpaDRNet has 6.8 M parameters and 324 GFLOP (2 per multiply-add) here, 22.99 M and 217
+GFLOP in the paper's table 2. What would have to be known is not printed: the widths of the three coarser
+paths and of everything in 3D, and how many convolutions a SeqConv has. No widths were chosen to meet the
+count, for none that are natural meet both figures: C = 16 gives 10.5 M and 957 GFLOP, four convolutions
+for two 8.6 M and 372; with all four paths as wide as the first (which contradicts a depth of 128 * S *
+C) 13.9 M and 347; with that, three convolutions and C of 4, 8, 16, 32 over the scales 17.2 M and 231.
+Nor is the table a yardstick: X2CT-GAN's published code has 61.7 M parameters, not 23.6 M. `width` and
+`features` scale ours.
+
 Ablation: `exchange`, `hierarchical`, `classes=0` (SpaDRNet alone), `segmenter` "unet3d" for MulSISNet.
 """
 

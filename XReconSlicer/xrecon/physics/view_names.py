@@ -6,9 +6,11 @@ Angles are DICOM's positioner angles in degrees, primary and secondary (see `xre
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from xrecon.physics.geometry import VIEWS
-from xrecon.volume import InputError
+from xrecon.volume import InputError, Radiograph
 
 NAMED_ANGLES = {
     "PA": (0.0, 0.0),
@@ -56,3 +58,17 @@ def angle_name(primary: float, secondary: float) -> str:
     turn = f"{'LAO' if primary > 0 else 'RAO'} {abs(primary):.10g}" if primary else ""
     tilt = f"{'CRA' if secondary > 0 else 'CAU'} {abs(secondary):.10g}" if secondary else ""
     return f"{turn} {tilt}".strip()
+
+
+def named_by_angles(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
+    """The radiographs, those that are no preset view called by their angles, each name once."""
+    from xrecon.physics.poses import positioner_angles
+
+    named: list[Radiograph] = []
+    for radiograph in radiographs:
+        name = radiograph.view
+        if not name and radiograph.geometry is not None:
+            name = angle_name(*(round(a, 1) + 0.0 for a in positioner_angles(radiograph.geometry)))
+        count = sum(r.view.partition(" (")[0] == name for r in named)
+        named.append(replace(radiograph, view=f"{name} ({count + 1})" if name and count else name))
+    return named

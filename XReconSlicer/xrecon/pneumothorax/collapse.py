@@ -89,7 +89,8 @@ def collapse(
     steps = np.stack(np.gradient(gap, *volume.spacing), axis=-1)
     length = np.maximum(np.linalg.norm(steps, axis=-1), 1.0)
     gap = np.where(space, np.maximum(gap, 1e-3), np.where(mask, np.minimum(gap, -1e-3), gap)) / length
-    shrink = np.minimum(shrink, 1.0)
+    # Below the least depth a ray has no lung left, and dividing by less would leave numbers that are none.
+    shrink = np.clip(shrink, DEPTH_RANGE[0], 1.0)
     moved = np.where(radius < near, radius, near + (radius - near) / shrink)
     stretch = moved / np.maximum(radius, 1e-3)
     ratio = np.where(radius < near, 1.0, stretch**2 / shrink)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xrecon.pneumothorax import morphology, sides
+from xrecon.pneumothorax import DEFAULT_LUNG_MODELS, morphology, sides
 from xrecon.pneumothorax.grids import LEFT_LUNG, RIGHT_LUNG, anatomical_view, require_hu, require_lungs
 from xrecon.pneumothorax.lungs_classical import classical_lungs, trachea_and_main_bronchi
 from xrecon.volume import InputError, Quantity, Volume
@@ -107,7 +107,7 @@ def _require_right_is_right(labels: np.ndarray, column_mm: float) -> None:
 
 def segment_lungs(
     volume: Volume,
-    models: Sequence[str | Path] = ("lungs-unet",),
+    models: Sequence[str | Path] = DEFAULT_LUNG_MODELS,
     device: str = "cpu",
     progress: Callable[[str, float, str], None] | None = None,
 ) -> Volume:
@@ -129,15 +129,17 @@ def segment_lungs(
         raise InputError("expected at least one lung model, got none")
     require_hu(volume)
     files = [find_lungmask(model) for model in models]
-    found = []
+    found, grids = [], {}
     for number, (model, file) in enumerate(zip(models, files, strict=True)):
 
         def say(fraction: float, message: str, number: int = number) -> None:
             if progress is not None:
                 progress("lungs", (number + fraction) / len(models), message)
 
-        by_network = network_lungs if file is None else lungmask_lungs
-        found.append(by_network(volume, file or model, device, say))
+        if file is None:
+            found.append(network_lungs(volume, model, device, say, grids))
+        else:
+            found.append(lungmask_lungs(volume, file, device, say))
     lungs = unite_lungs(found)
     lungs.array[trachea_and_main_bronchi(volume)] = 0
     return lungs

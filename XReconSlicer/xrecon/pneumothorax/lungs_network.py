@@ -99,9 +99,16 @@ def _foreground_box(
 
 
 def network_lungs(
-    volume: Volume, model: str | Path, device: str, say: Callable[[float, str], None]
+    volume: Volume,
+    model: str | Path,
+    device: str,
+    say: Callable[[float, str], None],
+    grids: dict[str, Volume] | None = None,
 ) -> Volume:
-    """What one lung network finds, on the grid of `volume`, cleaned by `clean_sides`."""
+    """What one lung network finds, on the grid of `volume`, cleaned by `clean_sides`.
+
+    grids: what `slices_to_network` made of this CT for other networks, by the card's input; added to.
+    """
     from scipy import special
 
     from xrecon.nets.registry import load_card, load_model
@@ -109,7 +116,10 @@ def network_lungs(
     require_lung_card(load_card(model))
     network, card = load_model(model, device)
     say(0.0, f"slices for {card.name}")
-    grid = slices_to_network(volume, card.input)
+    grids, key = {} if grids is None else grids, card.input.model_dump_json()
+    if key not in grids:
+        grids[key] = slices_to_network(volume, card.input)
+    grid = grids[key]
     parts = []
     for start in range(0, len(grid.array), BATCH):
         logits = classify(network, grid.array[start : start + BATCH], device)

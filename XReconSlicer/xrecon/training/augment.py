@@ -41,25 +41,42 @@ def augment_ct(
     """A cube in HU (z, y, x), moved, deformed, mirrored and with another tissue scale; its label map,
     if any, moved alike."""
     above_air = hu - AIR_HU
-    warp = random_warp(hu.shape[0], spacing_mm, settings, rng)
+    warp = random_warp(hu.shape[0], spacing_mm, settings, rng, hu.device)
     if rng.random() < settings.mirror_probability:
         above_air = above_air.flip(2)
         labels = None if labels is None else labels.flip(2)
     if warp is not None:
-        above_air = sample_cube(above_air, warp.to(hu.device))
+        above_air = sample_cube(above_air, warp)
         if labels is not None:
-            moved = sample_cube(labels.to(hu.dtype), warp.to(hu.device), mode="nearest")
+            moved = sample_cube(labels.to(hu.dtype), warp, mode="nearest")
             labels = moved.round().to(labels.dtype)
     if rng.random() < settings.intensity_probability:
         # an offset of the tissue scale leaves air at air
         above_air = above_air * (1.0 + rng.uniform(-1, 1) * settings.hu_offset / 1000.0)
+    if settings.kernel:  # no number is drawn without, so that older settings give the samples they gave
+        above_air = change_kernel(above_air, float(rng.uniform(-1, 1)) * settings.kernel)
     return above_air + AIR_HU, labels
 
 
+def change_kernel(cube: torch.Tensor, amount: float) -> torch.Tensor:
+    """A cube (z, y, x) as another reconstruction kernel shows it.
+
+    amount: share of the detail (the cube less its mean over 3 voxels a side) that is taken away, below
+    zero added: a soft or a sharp kernel. Means over larger regions stay.
+    """
+    padded = functional.pad(cube[None, None], (1,) * 6, mode="replicate")
+    smooth = functional.avg_pool3d(padded, 3, 1)[0, 0]
+    return cube + amount * (smooth - cube)
+
+
 def random_warp(
-    side: int, spacing_mm: float, settings: AugmentationConfig, rng: np.random.Generator
+    side: int,
+    spacing_mm: float,
+    settings: AugmentationConfig,
+    rng: np.random.Generator,
+    device: torch.device | str = "cpu",
 ) -> torch.Tensor | None:
-    """Sampling grid (side, side, side, 3) of a random rotation, scale, shift and displacement.
+    """Sampling grid (side, side, side, 3) on `device` of a random rotation, scale, shift and displacement.
 
     For `grid_sample` with align_corners=False; the last axis is (x, y, z). None when the draw
     leaves the cube as it is.
@@ -82,7 +99,8 @@ def random_warp(
     lattice = (lattice + torch.as_tensor(shift, dtype=torch.float32)).movedim(-1, 0)[None]
     if is_elastic:
         lattice = lattice + _displacement(coarse, settings, half_field, rng)
-    grid = functional.interpolate(lattice, size=(side,) * 3, mode="trilinear", align_corners=True)
+    # only the interpolation is large, so only it is done on the device
+    grid = functional.interpolate(lattice.to(device), (side,) * 3, mode="trilinear", align_corners=True)
     return grid[0].movedim(0, -1)
 
 

@@ -28,6 +28,7 @@ FREE = {
     "batch",
     "accumulation",
     "memory_budget_gb",
+    "preparation_processes",
     "checkpoint_every",
     "validate_every",
     "sample_every_epochs",

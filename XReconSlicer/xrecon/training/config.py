@@ -26,6 +26,7 @@ from xrecon.physics.view_names import EXPECTED, named_angles
 from xrecon.training.recipes import RECIPES
 from xrecon.volume import InputError
 
+PneumothoraxShare = Annotated[float, Field(ge=0.01, le=0.9)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -118,6 +119,9 @@ class AugmentationConfig(_Strict):
     mirror_probability: Probability = Field(0.0, description="situs inversus; off, since it is rare")
     pneumothorax_probability: Probability = Field(0.3, description="use a subject's variant with air")
     intensity_probability: Probability = Field(1.0, description="HU offset of the CT, curve of the pictures")
+    kernel: float = Field(
+        0.0, ge=0, le=1, description="CT blurred or sharpened by up to this share of its detail, uniform"
+    )
     hu_offset: float = Field(15.0, ge=0, description="of soft tissue and lung alike, uniform")
     gamma: float = Field(0.2, ge=0, description="grey-scale curve of normalised pictures: exp(uniform)")
     geometry_probability: Probability = Field(1.0, description="errors of a view as `geometry` gives them")
@@ -247,6 +251,9 @@ class TrainConfig(_Strict):
     )
     deterministic: bool = Field(False, description="the same bits in every repetition; slower on a GPU")
     memory_budget_gb: PositiveFloat = Field(4.0, description="of prepared CTs kept in memory")
+    preparation_processes: PositiveInt = Field(
+        1, description="CTs prepared at once, each in a process with some GB of memory"
+    )
     validation_fraction: float = Field(0.2, ge=0, lt=1)
     validate_every: PositiveInt = Field(200, description="steps")
     checkpoint_every: PositiveInt = Field(100, description="steps")
@@ -255,6 +262,12 @@ class TrainConfig(_Strict):
     )
     pneumothorax_variants: int = Field(
         0, ge=0, description="copies of each subject with synthetic pneumothorax"
+    )
+    pneumothorax_range: tuple[PneumothoraxShare, PneumothoraxShare] = Field(
+        (0.1, 0.6), description="sizes of the copies, spread evenly: shares of the side"
+    )
+    pneumothorax_effusion: float = Field(
+        0.0, ge=0, le=0.4, description="fluid in one of four copies, share of the side"
     )
     complete_bodies: bool = Field(
         False, description="continue a body that a CT's field of view cuts, as `xrecon drr` does"
@@ -271,6 +284,8 @@ class TrainConfig(_Strict):
         whole = [name for name in WHOLE_VOLUME_TERMS if getattr(self.loss, name)]
         if self.points_per_step and whole:
             raise ValueError(f"points_per_step leaves no whole volume for loss.{whole[0]}: set one to 0")
+        if self.pneumothorax_range[0] > self.pneumothorax_range[1]:
+            raise ValueError(f"pneumothorax_range must rise, got {self.pneumothorax_range}")
         counts = self.geometry.views_per_sample
         if self.loss.adversarial and counts and counts[0] < 2:
             raise ValueError("loss.adversarial needs two views: set it or geometry.views_per_sample")

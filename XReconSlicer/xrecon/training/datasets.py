@@ -31,6 +31,8 @@ from xrecon.training.prepared import Prepared, PreparedSubjects
 from xrecon.training.subjects import Subject
 from xrecon.training.views import random_views, reference_views
 
+SAMPLES_AT_ONCE = 4
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -104,10 +106,13 @@ class ProjectedPairs:
         self.prepared, self.config, self.device = prepared, config, torch.device(device)
         self.subjects = prepared.subjects
         self._shuffle = Shuffle(max(len(self.subjects), 1), config.seed)
+        # A GPU waits for what the processor does between its kernels; several samples at once fill the gaps.
+        self._at_once = ThreadPoolExecutor(SAMPLES_AT_ONCE) if self.device.type == "cuda" else None
 
     def sample(self, items: Sequence[int]) -> Batch:
         """The augmented samples of these numbers."""
-        return stack([self._augmented(item) for item in items])
+        make = map if self._at_once is None else self._at_once.map
+        return stack(list(make(self._augmented, items)))
 
     def reference(self, index: int, variant: int = 0) -> Batch:
         """A subject as scanned, in the middle of the geometry range, without noise, in all views."""

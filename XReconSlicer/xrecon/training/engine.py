@@ -3,6 +3,7 @@
 A run lives in one folder:
     config.json      all settings
     subjects.json    which CTs, by content, and which were left out; splits.json: who is in which split
+    environment.json packages, device and source version of each session of the run
     log.csv          one row per logged step; tensorboard/ holds the same when that is installed
     samples/         pictures of a validation subject's reconstruction
     checkpoint.pt    everything needed to go on; replaced atomically
@@ -26,6 +27,7 @@ from xrecon.io.atomic import atomic_path, atomic_write_text
 from xrecon.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from xrecon.training.config import TrainConfig
 from xrecon.training.distributed import Processes, without_averaging
+from xrecon.training.environment import note_environment
 from xrecon.training.optimization import (
     apply_gradients,
     learning_rate_factor,
@@ -107,6 +109,7 @@ class Trainer:
         self.average = moving_average(task.network, config.ema_decay)
         self._network, self._critic = task.distribute(self.processes)
         self.log = RunLog(self.folder)
+        self._sessions: list[dict[str, Any]] = []
 
     # -- the run -------------------------------------------------------------------------------
     def run(self, resume: bool = False) -> dict[str, float]:
@@ -211,6 +214,8 @@ class Trainer:
             "steps": self.step,
             "processes": self.processes.count,
             "hours": round(self.seconds / 3600, 3),
+            "seed": self.config.seed,
+            "environment": self._sessions,
             "config": self.config.model_dump(mode="json"),
         }
         return self.task.export(self.folder / "model", self.best_network, training)
@@ -227,6 +232,7 @@ class Trainer:
         if self.processes.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
             atomic_write_text(self.folder / CONFIG, self.config.model_dump_json(indent=2) + "\n")
+            self._sessions = note_environment(self.folder, str(self.task.device), self.step)
 
     def _parts(self) -> dict[str, Any]:
         """Everything with a state of its own, by its name in the checkpoint."""
@@ -266,9 +272,10 @@ def _repeatable(wanted: bool) -> Iterator[None]:
     """Algorithms that give the same bits each time, as far as torch has them, when wanted."""
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    # every step has the same shapes, so that trying cuDNN's algorithms once pays
+    torch.backends.cudnn.benchmark = not wanted
     if wanted:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:

@@ -29,9 +29,12 @@ from xrecon.training.config import TrainConfig
 from xrecon.training.labels import file_classes, label_center
 from xrecon.training.store import source_digest
 from xrecon.training.subjects import MANIFEST_NAME, Subject
+from xrecon.training.variants import planned
 from xrecon.volume import InputError, Quantity, Volume
 
 MIN_LUNG_ML = 50.0
+# Settings that say how the variants are made.
+_VARIANTS = ("pneumothorax_range", "pneumothorax_effusion")
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,18 @@ class PreparedSubjects(Sequence[Prepared]):
 def _settings(subject: Subject, config: TrainConfig) -> dict[str, Any]:
     """What a stored subject was made from: other content under the same name is another CT."""
     settings = {
-        "version": 3,
+        "version": 4,
         "source": subject.sha256 or source_digest(subject.path),
         "side": config.grid.source_side,
         "spacing": config.grid.source_spacing_mm,
         "variants": config.pneumothorax_variants,
         "completed": config.complete_bodies,
     }
+    # named when they differ from what was usual, so that what was stored before can still be used
+    usual = {name: TrainConfig.model_fields[name].default for name in _VARIANTS}
+    changed = {name: getattr(config, name) for name in _VARIANTS if getattr(config, name) != usual[name]}
+    if config.pneumothorax_variants:
+        settings |= changed
     if _from_files(config):
         labels = source_digest(subject.labels) if subject.labels else ""
         # pairs, since their order counts: it is that of the classes
@@ -195,13 +203,13 @@ def _with_pneumothorax(subject: Subject, cube: Volume, config: TrainConfig) -> l
             f"expected both lungs to learn from in {subject.path}, found {sides or 'none'}: leave the CT out "
             f"with the split 'exclude' in {MANIFEST_NAME}"
         )
-    first_side = zlib.crc32(subject.name.encode())
-    for number in range(config.pneumothorax_variants if sides else 0):
-        # sizes spread from small to large; sides alternate, starting by the subject's name
-        fraction = 0.1 + 0.5 * (number + 0.5) / config.pneumothorax_variants
-        position = ("supine", "erect")[number % 2]
-        side_name = sides[(number + first_side) % len(sides)]
-        variants.append(add_pneumothorax(cube, lungs, side_name, fraction, position=position, seed=number))
+    count, sizes = config.pneumothorax_variants, config.pneumothorax_range
+    for options in planned(subject.name, sides, count, sizes, config.pneumothorax_effusion):
+        try:
+            variants.append(add_pneumothorax(cube, lungs, **options))
+        except InputError:  # a share of fluid or air that this lung has no room for
+            plain = {k: options[k] for k in ("side", "fraction", "position", "seed")}
+            variants.append(add_pneumothorax(cube, lungs, **plain))
     return variants
 
 

@@ -1,6 +1,6 @@
 """Starting values of training runs by name: what each differs in from the defaults of `TrainConfig`.
 
-Imports nothing of xrecon but the recipes of other papers, so that `training.config` can read them.
+Imports nothing of xrecon but more recipes, so that `training.config` can read them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xrecon.training.recipes_default import DEFAULT_RECIPES
 from xrecon.training.recipes_papers import PAPER_RECIPES
 
 _LIFTING = {
@@ -80,4 +81,5 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "pixel-inr": _PIXEL_INR,
     "lungs": _LUNGS,
     **PAPER_RECIPES,
+    **DEFAULT_RECIPES,
 }

@@ -368,6 +368,7 @@ def training_data(subject: Subject) -> TrainingData:
         subject=subject.name,
         attribution=subject.attribution or "not stated",
         licence=subject.licence or "not stated",
+        sha256=subject.origin_sha256 or subject.sha256,
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import multiprocessing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from xrecon.nets.device import choose_device
@@ -28,7 +32,7 @@ from xrecon.training.reconstruction import (
 from xrecon.training.status import RunStatus, StopRequested
 from xrecon.training.store import MANIFEST, open_store
 from xrecon.training.stored import StoredPairs, make_pair, stored_subjects
-from xrecon.training.subjects import Subject, find_subjects, split_subjects
+from xrecon.training.subjects import Subject, find_subjects, hold_out, split_subjects
 from xrecon.volume import InputError
 
 PREPARED_NAME = "prepared"
@@ -44,14 +48,20 @@ def train(
     progress: Progress | None = None,
     warnings: list[str] | None = None,
     prepared: Path | None = None,
+    *,
+    test: Sequence[str] = (),
+    table: Path | None = None,
 ) -> dict[str, float]:
     """Trains on the CTs (or the store) of `data` in the run folder `output`; returns validation metrics.
 
     The exported model is `output/model`. What was left out and why is appended to `warnings`. prepared:
-    a folder of prepared CTs that runs on one grid may share; one in `output` when there is none. Under
-    `torchrun` every process calls this; the first one writes, the others return {}. Raises InputError
-    for unusable data or settings and for a folder that already holds another run; StopRequested when a
-    file `stop` in the folder asked the run to end (`training.status`).
+    a folder of prepared CTs that runs on one grid may share; one in `output` when there is none. test:
+    names of CTs that are held out with all others of their patients, beside those that a table holds out;
+    they are only identified, never prepared, trained on or validated on. table: a subjects.csv that lies
+    elsewhere (`subjects.find_subjects`). Under `torchrun` every process calls this; the first one writes,
+    the others return {}. Raises InputError for unusable data or settings and for a folder that already
+    holds another run; StopRequested when a file `stop` in the folder asked the run to end
+    (`training.status`).
     """
     data, output = Path(data), Path(output)
     warnings = [] if warnings is None else warnings
@@ -65,7 +75,11 @@ def train(
         first = RunStatus(output) if processes.is_first else None
         with first or nullcontext():
             say, stop = _connected(first, progress)
-            manifest = _manifest(data, output, prepared, config, warnings, say, stop) if first else None
+            if first:
+                places = _Places(data, output, prepared, test, table)
+                manifest = _manifest(places, config, warnings, say, stop)
+            else:
+                manifest = None
             manifest = processes.from_first(manifest)
             on_device = config.model_copy(update={"precision": precision})
             task = make_task(data, prepared, manifest, on_device, device.name)
@@ -174,33 +188,43 @@ def make_task(data: Path, prepared: Path, manifest: Manifest, config: TrainConfi
 
 
 # -- the data ------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Places:
+    """Where the CTs of a run are, where the run is, and who is held out; see `train`."""
+
+    data: Path
+    output: Path
+    prepared: Path
+    test: Sequence[str]
+    table: Path | None
+
+
 def _manifest(
-    data: Path,
-    output: Path,
-    prepared: Path,
+    places: _Places,
     config: TrainConfig,
     warnings: list[str],
     say: Progress,
     stop: Callable[[], bool],
 ) -> Manifest:
     """Who is trained on, who is validated on, and who is left out: written before training starts."""
+    data, output = places.data, places.output
     say("prepare", 0.0, f"looking for CTs in {data}")
     notes: list[str] = []
     if is_store(data):
+        if places.table:
+            raise InputError(f"expected a folder of CTs for the table {places.table}, got the store {data}")
         found, check = _from_store(data, config, notes)
     else:
-        found = find_subjects(data, notes)
-
-        def check(subject: Subject) -> object:
-            return prepare_subject(subject, config, prepared)
-
-    subjects = identify(found, output, notes)
+        found = find_subjects(data, notes, places.table)
+        check = partial(prepare_subject, config=config, folder=places.prepared)
+    # identified first: a copy of a held-out CT under another name is that patient's, too
+    subjects = hold_out(identify(found, output, notes), places.test)
     for note in notes:
         say("prepare", 0.0, note)
     manifest = Manifest(subjects, split_subjects(subjects, config), notes=notes)
     if (output / CHECKPOINT).exists():
         require_same_data(output, manifest)
-    _check_all(manifest, check, say, stop)
+    _check_all(manifest, check, say, stop, 1 if is_store(data) else config.preparation_processes)
     if not manifest.chosen("train"):
         reasons = "; ".join(list(manifest.left_out.values())[:NAMED])
         raise InputError(f"expected at least one CT that can be trained on in {data}, got none: {reasons}")
@@ -223,19 +247,52 @@ def _from_store(
 
 
 def _check_all(
-    manifest: Manifest, check: Callable[[Subject], object], say: Progress, stop: Callable[[], bool]
+    manifest: Manifest,
+    check: Callable[[Subject], object],
+    say: Progress,
+    stop: Callable[[], bool],
+    processes: int = 1,
 ) -> None:
-    """Reads and prepares what training will see; test patients are not touched."""
+    """Reads and prepares what training will see; test patients are not touched.
+
+    processes: how many work at once, when `check` can be sent to another process.
+    """
     wanted = [s for split in ("train", "validation") for s in manifest.chosen(split)]
-    for number, subject in enumerate(wanted):
-        if stop():
+    say("prepare", 0.0, f"preparing {len(wanted)} CTs")
+    done = _checked(wanted, check, processes)
+    for number, (subject, problem) in enumerate(done, start=1):
+        if problem:  # one CT that cannot be used must not stop the others
+            manifest.left_out[subject.name] = problem
+        told = f"left out {subject.name}: {problem}" if problem else f"prepared {subject.name}"
+        say("prepare", number / len(wanted), told)
+        if stop() and number < len(wanted):
+            done.close()
             raise StopRequested(f"stopped while CTs were prepared, {number} of {len(wanted)} are done")
-        say("prepare", number / len(wanted), f"preparing {subject.name}")
-        try:
-            check(subject)
-        except InputError as error:  # one CT that cannot be used must not stop the others
-            manifest.left_out[subject.name] = str(error)
-            say("prepare", number / len(wanted), f"left out {subject.name}: {error}")
+
+
+def _checked(
+    subjects: Sequence[Subject], check: Callable[[Subject], object], processes: int
+) -> Generator[tuple[Subject, str], None, None]:
+    """Each subject as it is done, and what is wrong with it; "" for nothing."""
+    if processes < 2 or len(subjects) < 2:
+        yield from ((subject, _problem(check, subject)) for subject in subjects)
+        return
+    # spawned: torch's threads do not survive a fork
+    pool = ProcessPoolExecutor(min(processes, len(subjects)), multiprocessing.get_context("spawn"))
+    try:
+        waiting = {pool.submit(_problem, check, subject): subject for subject in subjects}
+        yield from ((waiting[future], future.result()) for future in as_completed(waiting))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _problem(check: Callable[[Subject], object], subject: Subject) -> str:
+    """Why a subject cannot be used, "" when it can; what was prepared of it is in its file."""
+    try:
+        check(subject)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _silent(stage: str, fraction: float, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,21 +41,26 @@ class Subject:
     labels: Path | None = None
 
 
-def find_subjects(folder: Path, notes: list[str] | None = None) -> list[Subject]:
+def find_subjects(
+    folder: Path, notes: list[str] | None = None, table: Path | None = None
+) -> list[Subject]:
     """The CTs of a folder, sorted by name.
 
     With a `subjects.csv` (columns path, and optionally name, patient, split, attribution, licence,
     labels) exactly those; else every volume file and every sub-folder with DICOM files (at any depth; the
     largest CT series counts) whose numbers look like HU, each taken as a patient of its own. What is not
-    used, and why, is appended to `notes`.
+    used, and why, is appended to `notes`. table: such a file that lies elsewhere, for CTs that come
+    without or in a folder that cannot be written; its paths are relative to `folder`.
     Raises InputError when there is none, or two have one name.
     """
     folder = Path(folder)
     notes = [] if notes is None else notes
     if not folder.is_dir():
         raise InputError(f"expected a folder of CTs, got {folder}")
-    manifest = folder / MANIFEST_NAME
-    found = _from_manifest(manifest) if manifest.is_file() else _from_files(folder, notes)
+    manifest = table or folder / MANIFEST_NAME
+    if table and not table.is_file():
+        raise InputError(f"expected a table of CTs like {MANIFEST_NAME}, found no file {table}")
+    found = _from_manifest(manifest, folder) if manifest.is_file() else _from_files(folder, notes)
     if not found:
         raise InputError(f"expected CTs ({', '.join(SUFFIXES)} or DICOM folders) in {folder}, found none")
     _require_distinct(found)
@@ -71,11 +76,11 @@ def subject_name(path: Path) -> str:
     return name
 
 
-def _from_manifest(manifest: Path) -> list[Subject]:
+def _from_manifest(manifest: Path, folder: Path) -> list[Subject]:
     subjects = []
     for number, row in enumerate(read_rows(manifest), start=2):
         where = f"{manifest} line {number}"
-        path = manifest.parent / (row.get("path") or "")
+        path = folder / (row.get("path") or "")
         if not row.get("path") or not path.exists():
             raise InputError(f"expected an existing file in column 'path' of {where}, got {path}")
         split = (row.get("split") or "").strip()
@@ -87,7 +92,7 @@ def _from_manifest(manifest: Path) -> list[Subject]:
         if Path(name).name != name or name in (".", ".."):
             raise InputError(f"expected a name without folders in {where}, got {name!r}")
         extra = {k: row.get(k) or "" for k in ("attribution", "licence")}
-        labels = manifest.parent / row["labels"] if row.get("labels") else None
+        labels = folder / row["labels"] if row.get("labels") else None
         if labels is not None and not labels.is_file():
             raise InputError(f"expected an existing file in column 'labels' of {where}, got {labels}")
         subjects.append(Subject(name, path, row.get("patient") or name, split, **extra, labels=labels))
@@ -144,6 +149,18 @@ def not_a_ct(array: np.ndarray) -> str:
         return ""
     offset = ": CT numbers with an offset?" if low >= -200 and high > 1000 else ""
     return f"holds {low:g} to {high:g}, which is no chest CT in HU{offset}"
+
+
+def hold_out(subjects: Sequence[Subject], test: Sequence[str]) -> list[Subject]:
+    """The subjects, all CTs of the patients of the named ones in the split "test", whatever it was before.
+
+    Raises InputError for names that are not there.
+    """
+    unknown = sorted(set(test) - {s.name for s in subjects})
+    if unknown:
+        raise InputError(f"expected test CTs out of {[s.name for s in subjects]}, got {unknown}")
+    patients = {s.patient for s in subjects if s.name in test}
+    return [replace(s, split="test") if s.patient in patients else s for s in subjects]
 
 
 def split_subjects(subjects: Sequence[Subject], config: TrainConfig) -> dict[str, list[str]]:

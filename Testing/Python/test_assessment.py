@@ -1,0 +1,377 @@
+"""`xrecon evaluate` on models and CTs: figures, controls, what is stored, the cards, the README's table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from PIL import Image
+from torch import nn
+from trunk import trunk
+from xrecon.assessment import run as run_module
+from xrecon.assessment.card_page import render_card
+from xrecon.assessment.command import evaluate_models
+from xrecon.assessment.page import MOST_BYTES
+from xrecon.assessment.readme import BEGIN, END, figures_table, split, update
+from xrecon.assessment.record import CARD_PAGE, PICTURE
+from xrecon.assessment.targets import targets
+from xrecon.assessment.trust import trust_text
+from xrecon.evaluation.metrics import psnr
+from xrecon.io.image import read_volume, write_volume
+from xrecon.nets.card import LabelOutput, TrainingData, VolumeInput
+from xrecon.nets.registry import (
+    CARD_NAME,
+    bundled_models,
+    load_card,
+    model_folder,
+    record_quality,
+    register_model,
+    save_model,
+)
+from xrecon.outcome import Outcome
+from xrecon.pipelines import mean_training_volume
+from xrecon.pneumothorax.lungs import classical_lungs
+from xrecon.preprocess.ct import lung_center, remove_table, resample
+from xrecon.training.store import source_digest
+from xrecon.volume import InputError
+
+TABLE = (
+    ("path", "name", "patient", "split", "attribution", "licence"),
+    ("a.nrrd", "a", "a", "test", "Nobody, A Phantom", "CC0"),
+    ("b.nrrd", "b", "b", "test", "Nobody, B Phantom", "CC0"),
+    ("c.nrrd", "c", "c", "train", "Nobody, C Phantom", "CC0"),
+    ("d.nrrd", "d", "d", "train", "Nobody, D Phantom", "CC0"),
+)
+SIZES = (0.4,)
+
+
+@register_model("test-halves")
+class Halves(nn.Module):
+    """The half of a cube on the patient's right is right lung, the first voxel left lung."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(1))
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        scores = torch.zeros(volume.shape[0], 3, *volume.shape[2:])
+        scores[:, 0] = 0.5
+        scores[:, 1, :, :, : volume.shape[-1] // 2] = 1.0
+        scores[:, 2, 0, 0, 0] = 2.0
+        return scores * self.scale
+
+
+def save_halves(folder: Path) -> Path:
+    """A model folder of that network."""
+    card = tiny_models.card("test-halves", {}).model_copy(
+        update={
+            "input": VolumeInput(side=16, spacing_mm=22.4, hu_window=(-1024.0, 1476.0)),
+            "output": LabelOutput(labels=["background", "right lung", "left lung"]),
+        }
+    )
+    save_model(folder, Halves(), card)
+    return folder
+
+
+def silent(*_: object) -> None:
+    """Progress for nobody."""
+
+
+@pytest.fixture(scope="module")
+def cts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two CTs to test on and two that the models were trained on."""
+    folder = tmp_path_factory.mktemp("cts")
+    for seed, name in enumerate("abcd"):
+        write_volume(trunk(seed), folder / f"{name}.nrrd")
+    with (folder / "subjects.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(TABLE)
+    return folder
+
+
+def trained_on(folder: Path, *names: str, **training: object) -> Path:
+    """The model's card says that these CTs trained it."""
+    card = load_card(folder)
+    data = [TrainingData(subject=n, attribution=f"Nobody, {n}", licence="CC0") for n in names]
+    changed = card.model_copy(update={"training_data": data, "training": training})
+    (folder / CARD_NAME).write_text(json.dumps(changed.model_dump(mode="json")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One that looks at its radiographs, and one that says its mean volume."""
+    folder = tmp_path_factory.mktemp("models")
+    looks = trained_on(tiny_models.save_backprojection(folder / "looks"), "c", "d")
+    return [looks, trained_on(tiny_models.save_untrained(folder / "untrained"))]
+
+
+def evaluated(models: list[Path], cts: Path, output: Path, **changes: object) -> Outcome:
+    options = {"lungs": "classical", "fractions": SIZES, **changes}
+    names = [str(m) for m in models]
+    return evaluate_models(names, cts, output, options.pop("subjects", ()), "cpu", silent, **options)
+
+
+@pytest.fixture(scope="module")
+def ran(models: list[Path], cts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """Both models evaluated and recorded."""
+    output = tmp_path_factory.mktemp("scores")
+    return output, evaluated(models, cts, output, recorded=True)
+
+
+def rows_of(outcome: Outcome, number: int) -> dict[str, dict]:
+    """The rows of a model by case."""
+    return {row["case"]: row for row in outcome.numbers["models"][number]["cases"]}
+
+
+# -- figures and controls ------------------------------------------------------------------------
+def test_the_split_says_who_is_tested_and_each_ct_gives_its_cases(ran: tuple[Path, Outcome]):
+    output, outcome = ran
+    cases = [f"{name}{air}" for name in "ab" for air in ("", "+air40")]
+    assert list(rows_of(outcome, 0)) == list(rows_of(outcome, 1)) == cases
+    for name in ("evaluation.csv", "evaluation.md", "evaluation.json", "evaluation.html", "plot-1.png"):
+        assert (output / name).stat().st_size > 100, name
+    assert len(list(csv.DictReader((output / "evaluation.csv").open()))) == 8
+
+
+def test_figures_are_those_of_the_stored_volumes_against_the_ct(
+    ran: tuple[Path, Outcome], models: list[Path]
+):
+    """PSNR of model, mean volume and exchanged radiographs, each made again by hand."""
+    output, outcome = ran
+    row, other = rows_of(outcome, 0)["a"], rows_of(outcome, 1)["a"]
+    place = f"{load_card(models[0]).name}-{load_card(models[0]).sha256[:12]}"
+    own, exchanged = (read_volume(output / "results" / place / f"{n}.nrrd") for n in "ab")
+    truth = resample(trunk(0), own.shape, own.spacing, own.center)
+
+    def unit(array: np.ndarray) -> np.ndarray:
+        return np.clip(array.astype(np.float64), -1024, 1476)
+
+    for name, array in (("psnr", own.array), ("psnr_exchanged", exchanged.array)):
+        wanted = psnr(unit(array), unit(truth.array), data_range=2500)
+        assert row[name] == pytest.approx(wanted, abs=0.02), name  # the truth is stored as whole HU
+    mean = mean_training_volume(models[1])
+    wanted = psnr(unit(mean.array), unit(truth.array), data_range=2500)
+    assert other["psnr_mean_volume"] == pytest.approx(wanted, abs=0.02)
+    # says the same whatever it is shown
+    assert other["psnr"] == pytest.approx(other["psnr_exchanged"], abs=1e-6)
+
+
+def test_the_nearest_subject_is_out_of_the_training_cts_alone(ran: tuple[Path, Outcome]):
+    _, outcome = ran
+    looks, untrained = outcome.numbers["models"]
+    assert looks["nearest_subject_of"] == ["c", "d"] and untrained["nearest_subject_of"] == []
+    assert np.isfinite(rows_of(outcome, 0)["a"]["psnr_nearest_subject"])
+    assert "psnr_nearest_subject" not in rows_of(outcome, 1)["a"]
+
+
+def test_air_is_compared_with_what_was_put_in(ran: tuple[Path, Outcome]):
+    _, outcome = ran
+    rows = rows_of(outcome, 0)
+    true = rows["a+air40"]["occupancy_true_percent"]
+    assert 0.35 * 40 < true < 0.65 * 40  # of both lungs, of which one has the air
+    assert rows["a"]["occupancy_true_percent"] is None
+    assert outcome.numbers["models"][0]["summary"]["patients"] == 2
+
+
+def test_what_was_measured_is_not_measured_again(
+    ran: tuple[Path, Outcome], models: list[Path], cts: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output, outcome = ran
+    place = next(iter((output / "results").iterdir()))
+    assert evaluated(models[:1], cts, output).numbers["models"][0] == outcome.numbers["models"][0]
+    asked = []
+
+    def assess(model: str, case: object, *_: object) -> None:
+        asked.append(case.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "assess", assess)
+    evaluated(models[:1], cts, output)  # all is there
+    damaged = output / "results" / place.name / "b.json"
+    stored = damaged.read_text()
+    damaged.write_text(stored[: len(stored) // 2])
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            evaluated([next(m for m in models if load_card(m).name in place.name)], cts, output)
+    finally:
+        damaged.write_text(stored)
+    assert asked == ["b"]
+
+
+def test_lung_models_stand_beside_reconstruction_models(
+    cts: Path, models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a lung network is measured by takes long; here only what becomes of its figures."""
+    figures = {"dice_right": 0.97, "dice_left": 0.5, "right_30_air_kept": 0.9}
+    monkeypatch.setattr("xrecon.scoring_lungs.score_lungs", lambda *_: figures)
+    outcome = evaluated([models[1], Path("lungs-unet")], cts, tmp_path, subjects=["a"], fractions=())
+    assert {**rows_of(outcome, 1)["a"], **figures} == rows_of(outcome, 1)["a"]
+    assert "| segmentation | lungs-unet |" in outcome.text and "| reconstruction |" in outcome.text
+    assert "| dice left | 0.500 |" in outcome.text
+
+
+def test_networks_on_whole_cts_are_compared_with_the_classical_lungs(cts: Path, tmp_path: Path):
+    """A network that calls every voxel of the right half right lung: its Dice is known from the CT."""
+    ct = remove_table(trunk(0))
+    lungs, cube = classical_lungs(ct), ((16,) * 3, (22.4,) * 3, lung_center(ct))
+    truth = resample(lungs, *cube, fill=0, order=0).array
+    right = np.zeros(truth.shape, bool)
+    right[:, :, :8], right[0, 0, 0] = True, False
+    wanted = 2 * (right & (truth == 1)).sum() / (right.sum() + (truth == 1).sum())
+    row = rows_of(evaluated([save_halves(tmp_path / "m")], cts, tmp_path / "o", subjects=["a"]), 0)["a"]
+    assert row["dice_right_lung"] == pytest.approx(wanted) and row["dice_left_lung"] < 0.1
+
+
+# -- what is refused -----------------------------------------------------------------------------
+def test_a_card_gets_no_figures_of_cts_that_the_model_has_seen(
+    cts: Path, models: list[Path], tmp_path: Path
+):
+    before = load_card(models[0])
+    with pytest.raises(InputError, match="got c, on which"):
+        evaluated(models[:1], cts, tmp_path, subjects=["c"], recorded=True)
+    copied = trained_on(tiny_models.save_backprojection(tmp_path / "model"), "renamed")
+    card = load_card(copied)
+    known = [card.training_data[0].model_copy(update={"sha256": source_digest(cts / "a.nrrd")})]
+    content = card.model_copy(update={"training_data": known}).model_dump(mode="json")
+    (copied / CARD_NAME).write_text(json.dumps(content))
+    with pytest.raises(InputError, match="got a, on which"):  # by content, whatever it was called
+        evaluated([copied], cts, tmp_path / "o", recorded=True)
+    assert load_card(models[0]) == before
+    told = evaluated(models[:1], cts, tmp_path / "p", subjects=["c"], fractions=()).warnings
+    assert any("no test of" in line and "has seen c" in line for line in told)
+
+
+def test_a_ct_that_cannot_be_used_stops_no_other(cts: Path, models: list[Path], tmp_path: Path):
+    folder = tmp_path / "cts"
+    folder.mkdir()
+    write_volume(trunk(0), folder / "good.nrrd")
+    empty = trunk(1).with_array(np.full(trunk(1).shape, -1000, np.int16))
+    empty.array[0, 0, 0] = 50
+    write_volume(empty, folder / "empty.nrrd")
+    outcome = evaluated(models[1:], folder, tmp_path / "o", fractions=(0.4,))
+    assert set(rows_of(outcome, 0)) == {"good", "good+air40"}
+    assert any("left out empty: " in line and "lung" in line for line in outcome.warnings)
+
+
+# -- cards ---------------------------------------------------------------------------------------
+def test_the_card_holds_figures_data_and_conditions(ran: tuple[Path, Outcome], models: list[Path]):
+    _, outcome = ran
+    test = load_card(models[0]).quality["test"]
+    rows = rows_of(outcome, 0)
+    assert [row["subject"] for row in test["subjects"]] == ["a", "b"]
+    assert test["mean"]["psnr"] == pytest.approx((rows["a"]["psnr"] + rows["b"]["psnr"]) / 2, rel=1e-5)
+    low, high = test["intervals"]["psnr"]
+    assert low < test["mean"]["psnr"] < high
+    assert [(d["subject"], d["licence"]) for d in test["data"]] == [("a", "CC0"), ("b", "CC0")]
+    assert test["controls"] == {"nearest_subject_of": ["c", "d"]}
+    assert [c["case"] for c in test["pneumothorax"]["cases"]] == ["a+air40", "b+air40"]
+    worst = min(rows[name]["psnr"] for name in "ab")
+    assert test["worst_case"]["value"] == pytest.approx(worst, rel=1e-5)
+    assert test["made_with"]["packages"]["torch"] and test["made_with"]["device"] == "cpu"
+
+
+def test_the_page_of_a_card_is_made_from_the_card(ran: tuple[Path, Outcome], models: list[Path]):
+    for folder in models:
+        page = (folder / CARD_PAGE).read_text()
+        assert page == render_card(load_card(folder))
+        assert f"![What the model made of it]({PICTURE})" in page
+        assert (folder / PICTURE).stat().st_size < MOST_BYTES < 150_000
+        assert min(Image.open(folder / PICTURE).size) > 200
+    page = (models[0] / CARD_PAGE).read_text()
+    mean = load_card(models[0]).quality["test"]["mean"]
+    assert f"| PSNR (dB) | {mean['psnr']:.2f} |" in page
+    for text in ("Nobody, c", "CC0", "Intended use", "tests", "radiographs exchanged", "a+air40"):
+        assert text in page, text
+
+
+def test_a_page_tells_training_and_what_is_not_known():
+    card = load_card("lifting-64")
+    page = render_card(card)
+    assert "| steps | 2600 |" in page and "Armato SG III" in page and "smooth displacement" in page
+    bare = card.model_copy(update={"quality": {}, "training": {}})
+    assert "Not measured on held-out CTs." in render_card(bare) and "not recorded" in render_card(bare)
+
+
+def test_trust_is_told_as_far_as_it_was_measured():
+    lesions = {
+        "rule": "found", "cases": ["a"],
+        "classes": [{"name": "nodule", "smallest_preserved_mm": None, "sizes": [
+            {"diameter_mm": 10.0, "places": 4, "sensitivity": 0.5, "control_rate": 0.05,
+             "recovered_contrast": 0.12},
+            {"diameter_mm": 20.0, "places": 0, "sensitivity": None, "control_rate": None,
+             "recovered_contrast": None},
+        ]}],
+    }  # fmt: skip
+    figures = {
+        "subjects": ["v"],
+        "reprojection": {"own": 0.05, "other": 0.5, "separation": 1.0},
+        "test": {"subjects": ["t"], "uncertainty": {"coverage": {"95": 0.93}}, "lesions": lesions},
+    }
+    text = "\n".join(trust_text(figures))
+    assert "Constants measured on v; checked on t." in text and "95 %: 93%" in text
+    assert "| nodule | 50% (5%), 12% | - | no size tested |" in text
+    assert list(trust_text({})) == ["Constants measured on no CT; checked on no CT."]
+    page = render_card(load_card("lifting-64").model_copy(update={"quality": {"trust": figures}}))
+    assert "## How far to trust it" in page and "no size tested" in page
+
+
+# -- the bundled models --------------------------------------------------------------------------
+@pytest.mark.parametrize("name", bundled_models())
+def test_bundled_pages_and_pictures_are_those_of_the_cards(name: str):
+    """After a change of a card: `xrecon.assessment.record.write_card_page`."""
+    card, folder = load_card(name), model_folder(name)
+    assert (folder / CARD_PAGE).read_text(encoding="utf-8") == render_card(card)
+    pictures = list(folder.glob("*.png"))
+    assert sum(path.stat().st_size for path in pictures) < 150_000
+    worst = (card.quality.get("test") or {}).get("worst_case") or {}
+    assert [path.name for path in pictures] == [worst[key] for key in ("picture",) if key in worst]
+
+
+def test_the_readme_gives_the_figures_of_the_cards(repository: Path):
+    """After a change of a card or of the table: `make figures`."""
+    _, table, _ = split((repository / "README.md").read_text(encoding="utf-8"))
+    assert table == figures_table([load_card(name) for name in bundled_models()])
+    mean = load_card("lifting-64").quality["test"]["mean"]
+    assert f"| {mean['psnr']:.2f} |" in table and "lungs-unet" in table
+
+
+def test_the_table_is_put_between_its_marks(tmp_path: Path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    update(readme)
+    before, table, after = split(readme.read_text())
+    assert (before, after) == ("before\n", "\nafter\n") and "old" not in table and "lifting-64" in table
+    for wrong in ("nothing", f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}"):
+        with pytest.raises(InputError, match="figures of the bundled models"):
+            split(wrong)
+
+
+def test_a_missed_target_is_stated_with_its_figure():
+    card = load_card("lifting-64")
+    mean = {"psnr": 22.9, "ssim": 0.7, "psnr_mean_volume": 18.3, "psnr_nearest_subject": 22.9}
+    mean |= {"reference_right_lung_dice": 0.91, "reference_left_lung_dice": 0.89}
+    air = {"cases": [], "correlations": {"occupancy_r": 0.5}}
+    measured = {"test": {"mean": mean, "subjects": [], "pneumothorax": air}}
+    card = card.model_copy(update={"quality": measured})
+    met = {t.name: t.met for t in targets(card)}
+    assert met == {
+        "PSNR (dB)": False,
+        "PSNR above the mean training volume (dB)": True,
+        "PSNR above the nearest training subject (dB)": False,  # as good is not above
+        "SSIM": True,
+        "right lung Dice": True,
+        "left lung Dice": False,
+        "occupancy of synthetic pneumothorax, r": False,
+    }
+    assert "| PSNR (dB) | at least 23 | 22.9 | **no** |" in render_card(card)
+    assert targets(load_card("lungs-unet")) == []
+
+
+def test_a_card_keeps_what_others_wrote(models: list[Path], ran: tuple[Path, Outcome]):
+    card = record_quality(models[1], "trust", {"subjects": ["v"]})
+    assert card.quality["test"]["mean"] and card.quality["trust"] == {"subjects": ["v"]}

@@ -1,0 +1,179 @@
+"""How far a model can be trusted: measured for its card, then told with each of its results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+from cli_inputs import body, error_line, xrecon
+from xrecon import cli
+from xrecon.io.image import read_volume, write_volume
+from xrecon.nets.registry import load_card
+from xrecon.physics.drr import render_drrs
+from xrecon.physics.geometry import ViewGeometry
+from xrecon.pipelines import reconstruct
+from xrecon.preprocess.ct import lung_center, remove_table, resample
+from xrecon.trust.augmentation import changed_inputs
+from xrecon.trust.stages import UNCALIBRATED
+from xrecon.trust.words import trust_lines
+from xrecon.trust_measurement import check_trust, measure_trust
+from xrecon.volume import InputError, Quantity, Radiograph, Volume
+
+SIDE, SPACING = 24, 15.0
+
+
+def mirrored(volume: Volume) -> Volume:
+    """Another person: sides exchanged, wider."""
+    spacing = (*volume.spacing[:2], 1.1 * volume.spacing[2])
+    return Volume(volume.array[:, :, ::-1].copy(), spacing, volume.origin)
+
+
+@pytest.fixture(scope="module")
+def cts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cts")
+    write_volume(body(), folder / "one.nrrd")
+    write_volume(mirrored(body()), folder / "two.nrrd")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Always answers with the first person."""
+    prepared = remove_table(body())
+    center = lung_center(prepared)
+    truth = resample(prepared, (SIDE,) * 3, (SPACING,) * 3, center)
+    return tiny_models.save_memory(tmp_path_factory.mktemp("model"), truth)
+
+
+def pictures(**options: object) -> list[Radiograph]:
+    center = tuple(lung_center(body()))
+    views = [ViewGeometry.preset(v, shape=(60, 56), isocenter=center, **options) for v in tiny_models.VIEWS]
+    return render_drrs(body(), views)
+
+
+@pytest.fixture(scope="module")
+def recorded(cts: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The command's `trust.json`; the figures are in the model's card from now on."""
+    output = tmp_path_factory.mktemp("trust") / "out"
+    run = ["trust", "--model", model, "--data", cts, "--output", output, "--calibrate", "one"]
+    assert cli.run([str(a) for a in [*run, "--others", "two", "--record", "--progress", "none"]]) == 0
+    return json.loads((output / "trust.json").read_text())
+
+
+def test_a_result_without_figures_says_so(cts: Path, tmp_path: Path):
+    plain = tiny_models.save_backprojection(tmp_path / "plain")
+    result = reconstruct(pictures(), plain, "cpu")
+    trust = result.to_dict()["trust"]
+    assert trust["reprojection"]["score"] is None and trust["reprojection"]["distance"] > 0
+    assert trust["uncertainty"] == {} and result.uncertainty is None
+    assert trust["refinement"] == {"applied": False, "reason": "not asked for"}
+    assert result.ray_support.views.same_grid(result.volume)
+    assert trust["ray_support"]["share_of_voxels_by_views"]["2"] > 0.5
+    lines = trust_lines(trust)
+    assert "not calibrated" in lines[0] and "% of the volume's numbers are not determined" in lines[1]
+    assert "Not measured for this model" in lines[-1]
+    spread = reconstruct(pictures(), plain, "cpu", uncertainty_samples=3)
+    assert spread.uncertainty.array.max() > 1.0 and spread.uncertainty.same_grid(spread.volume)
+    told = spread.trust["uncertainty"]
+    assert (told["source"], told["calibrated"], told["samples"]) == ("augmentation", False, 3)
+    assert told["meaning"] == UNCALIBRATED
+    np.testing.assert_array_equal(spread.volume.array, result.volume.array)
+
+
+def test_changed_inputs_are_nearly_the_inputs(rng: np.random.Generator):
+    given = pictures()
+    changed = changed_inputs(given, rng)
+    for before, after in zip(given, changed, strict=True):
+        assert np.corrcoef(before.array.ravel(), after.array.ravel())[0, 1] > 0.98
+        moved = np.linalg.norm(np.array(after.geometry.isocenter) - before.geometry.isocenter)
+        assert 0.0 < moved < 20.0 and not after.geometry.is_close(before.geometry)
+
+
+def test_the_card_gets_what_results_then_tell(recorded: dict, model: Path):
+    figures = load_card(model).quality["trust"]
+    assert figures == recorded["trust"]
+    assert figures["subjects"] == ["one"] and figures["others"] == ["two"]
+    assert figures["reprojection"]["own"] < 0.05 < figures["reprojection"]["other"]
+    assert figures["reprojection"]["separation"] == 1.0
+    held = figures["uncertainty"]
+    assert held["coverage"]["95"] == pytest.approx(0.95, abs=0.05) and len(held["curve"]) > 5
+    assert {k["name"] for k in figures["lesions"]["classes"]} >= {"solid nodule in the lung"}
+    # whatever is planted, it gives the same volume
+    assert all(kind["smallest_preserved_mm"] is None for kind in figures["lesions"]["classes"])
+
+    result = reconstruct(pictures(), model, "cpu")
+    trust = result.trust
+    assert abs(trust["reprojection"]["score"]) < 0.1
+    assert trust["uncertainty"]["calibrated"] and trust["uncertainty"]["samples"] == held["samples"]
+    assert result.uncertainty.meta["error_correlation_mm"] == f"{held['correlation_mm']:.1f}"
+    lines = "\n".join(trust_lines(trust))
+    assert "about as well" in lines and "Likely missing: solid nodule in the lung" in lines
+
+
+def test_the_figures_are_checked_on_someone_else(recorded: dict, model: Path):
+    checked = check_trust(model, [("two", mirrored(body()))], "cpu", lesions=False)
+    assert checked["scores"]["own"]["two"] > 0.5  # the model gives another patient
+    assert set(checked["uncertainty"]["coverage"]) == {"50", "80", "95"}
+    assert checked["uncertainty"]["coverage"]["95"] < 0.9
+    assert "lesions" not in checked and len(checked["refinement"]["subjects"]) == 1
+
+
+def test_reconstruct_and_segment_carry_uncertainty(
+    recorded: dict, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    from xrecon.io.radiograph import write_radiograph
+
+    for name, radiograph in zip(("pa", "lateral"), pictures(), strict=True):
+        write_radiograph(radiograph, tmp_path / f"{name}.nrrd")
+    output = tmp_path / "out"
+    run = ["reconstruct", "--pa", tmp_path / "pa.nrrd", "--lateral", tmp_path / "lateral.nrrd"]
+    code, out, err = xrecon(
+        capfd, *run, "--model", model, "--output", output, "--refine", "--progress", "plain"
+    )
+    assert code == 0, err
+    assert "Reprojection score: " in out and "Refine" in out
+    numbers = json.loads((output / "reconstruction.json").read_text())
+    assert numbers["trust"]["refinement"]["reason"] and numbers["trust"]["ray_support"]["rays"] > 0
+    assert "How far it can be trusted" in (output / "report.html").read_text()
+    beams = read_volume(output / "ray_support.nrrd", Quantity.LABEL)
+    assert set(np.unique(beams.array)) <= {0, 1, 2}
+    ct = read_volume(output / "reconstruction.nrrd")
+    thresholds = ct.with_array(np.zeros(ct.shape, np.uint8), Quantity.LABEL)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in ct.shape], indexing="ij"), -1)[..., ::-1]
+    x = ct.index_to_world(index)
+    inside = (ct.array < -500) & (np.abs(x[..., 1] - ct.center[1]) < 60)
+    thresholds.array[inside] = np.where(x[..., 0] < ct.center[0], 1, 2)[inside]
+    write_volume(thresholds, tmp_path / "lungs.nrrd")
+    segment = ["segment", "--ct", output / "reconstruction.nrrd", "--lungs", tmp_path / "lungs.nrrd"]
+    code, _, err = xrecon(
+        capfd, *segment, "--uncertainty", output / "uncertainty.nrrd", "--output", tmp_path / "s",
+        "--progress", "none",
+    )  # fmt: skip
+    assert code == 0, err
+    measures = json.loads((tmp_path / "s" / "segmentation.json").read_text())["measures"]
+    lung = measures["right"]["lung_volume"]
+    assert "95 % interval from 12 volumes" in lung["note"]
+    assert lung["low"] <= lung["value"] <= lung["high"]
+
+
+def test_what_cannot_be_measured_is_refused(
+    cts: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    with pytest.raises(InputError, match="at least two people"):
+        measure_trust(model, [("one", body())], device="cpu", lesions=False)
+    with pytest.raises(InputError, match="CTs to measure on, got none"):
+        measure_trust(model, [], device="cpu")
+    plain = tiny_models.save_backprojection(tmp_path / "plain")
+    with pytest.raises(InputError, match="given its trust figures"):
+        check_trust(plain, [("one", body())], "cpu")
+    with pytest.raises(InputError, match="makes a volume from radiographs"):
+        measure_trust("lungs-unet", [("one", body())])
+    run = ["trust", "--model", plain, "--data", cts, "--output", tmp_path / "o"]
+    code, _, err = xrecon(capfd, *run, "--calibrate", "three")
+    assert code == cli.BAD_INPUT and "three: unknown or trained on" in error_line(err)
+    code, _, err = xrecon(capfd, *run)
+    assert code == cli.BAD_INPUT and "to calibrate on or to test on" in error_line(err)
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,100 @@
+"""Refinement of a reconstruction: kept where it helps, undone with the reason where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from xrecon.evaluation.metrics import psnr
+from xrecon.physics.drr import render_drrs
+from xrecon.physics.geometry import ViewGeometry
+from xrecon.trust.refinement import refine
+from xrecon.volume import InputError, Quantity, Radiograph, Volume
+
+SIDE, SPACING = 24, 15.0
+
+
+@pytest.fixture(scope="module")
+def truth() -> Volume:
+    z, y, x = np.meshgrid(*[(np.arange(SIDE) - 11.5) / 12.0] * 3, indexing="ij")
+    hu = np.full((SIDE,) * 3, -1000.0, dtype=np.float32)
+    hu[(z / 0.95) ** 4 + (y / 0.6) ** 2 + (x / 0.8) ** 2 < 1] = 0.0  # ends within, as no chest does
+    hu[(z / 0.6) ** 2 + (y / 0.35) ** 2 + ((x + 0.35) / 0.25) ** 2 < 1] = -800.0
+    hu[(z / 0.5) ** 2 + (y / 0.3) ** 2 + ((x - 0.35) / 0.2) ** 2 < 1] = -750.0
+    hu[14:17, 8:11, 15:18] = 400.0
+    return Volume(hu, (SPACING,) * 3, (-172.5,) * 3)
+
+
+@pytest.fixture(scope="module")
+def inputs(truth: Volume) -> list[Radiograph]:
+    names, detector = ("PA", "LEFT LATERAL"), {"shape": (40, 40), "pixel_spacing": (11.0, 11.0)}
+    return render_drrs(truth, [ViewGeometry.preset(name, **detector) for name in names])
+
+
+@pytest.fixture(scope="module")
+def estimate(truth: Volume) -> Volume:
+    """The truth without its dense block and with other lungs: what a network may give."""
+    hu = truth.array.copy()
+    hu[14:17, 8:11, 15:18] = 0.0
+    hu[hu == -800.0] = -450.0
+    hu[hu == -750.0] = -950.0
+    return truth.with_array(hu)
+
+
+def test_a_wrong_volume_comes_nearer_to_the_truth(truth: Volume, inputs: list, estimate: Volume):
+    refined = refine(estimate, inputs)
+    record = refined.record
+    assert record["applied"] and record["iterations"] >= 2
+    assert record["relative_residual"]["after"] < 0.4 * record["relative_residual"]["before"]
+    assert record["held_out_residual"]["after"] < 0.6 * record["held_out_residual"]["before"]
+    before, after = (psnr(v.array, truth.array, data_range=2500.0) for v in (estimate, refined.volume))
+    assert after > before + 1.0
+    assert refined.volume.same_grid(estimate) and "moved towards" in refined.volume.meta["refinement"]
+
+
+def test_radiographs_that_contradict_the_volume_leave_it_alone(inputs: list, estimate: Volume):
+    noise = np.abs(np.random.default_rng(0).normal(0.0, 6.0, (40, 40)))
+    wrong = [replace(r, array=r.array + noise * (r.array > 0.5)) for r in inputs]
+    refined = refine(estimate, wrong)
+    assert not refined.record["applied"] and refined.record["reason"]
+    np.testing.assert_array_equal(refined.volume.array, estimate.array)
+
+
+def test_a_volume_that_explains_its_radiographs_is_not_touched(truth: Volume, inputs: list):
+    record = refine(truth, inputs).record
+    assert not record["applied"] and "as far as the voxel size allows" in record["reason"]
+
+
+def test_pictures_without_scale_and_models_it_does_not_help_are_left(inputs: list, estimate: Volume):
+    shown = [replace(r, quantity=Quantity.DISPLAY) for r in inputs]
+    assert "without an absolute scale: PA, LEFT LATERAL" in refine(estimate, shown).record["reason"]
+    record = refine(estimate, inputs, measured={"psnr_gain_db": -0.1}).record
+    assert not record["applied"] and "did not help this model" in record["reason"]
+
+
+def test_poses_can_be_refined_before(inputs: list, estimate: Volume):
+    shifted = [
+        replace(r, geometry=r.geometry.moved(np.eye(3), (0.0, 0.0, 25.0))) for r in inputs
+    ]
+    asked = []
+
+    def right_poses(volume: Volume, views: list) -> list[ViewGeometry]:
+        asked.append((volume, views))
+        return [r.geometry for r in inputs]
+
+    refined = refine(estimate, shifted, pose_refinement=right_poses)
+    assert len(asked) == 1 and refined.record["pose_refined"] and refined.record["applied"]
+    assert refined.inputs[0].geometry.is_close(inputs[0].geometry)
+    plain = refine(estimate, inputs)
+    np.testing.assert_allclose(refined.volume.array, plain.volume.array, atol=0.01)
+
+
+def test_deviations_say_where_it_may_move(inputs: list, estimate: Volume):
+    spread = np.zeros(estimate.shape, dtype=np.float32)
+    spread[:, :, 12:] = 100.0
+    refined = refine(estimate, inputs, estimate.with_array(spread))
+    np.testing.assert_allclose(refined.volume.array[:, :, :12], estimate.array[:, :, :12], atol=0.05)
+    other = Volume(spread[1:], estimate.spacing, estimate.origin)
+    with pytest.raises(InputError, match="deviations on the grid"):
+        refine(estimate, inputs, other)

@@ -1,0 +1,47 @@
+"""How far a synthetic CT can be trusted, voxel by voxel, as volume nodes beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import slicer
+from slicer.i18n import tr as _
+from xrecon.io.image import read_volume
+from xrecon.volume import Quantity
+
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, setProvenance, volumeToNode
+from XReconSlicerLib.scene import markSynthetic, placeBeside
+
+# Role of the job's file -> what the numbers are; the values of 0 are told in the descriptions.
+TITLES = {
+    "ray_support": _("{name}: number of beams"),
+    "crossing_angle": _("{name}: crossing angle of the beams (degrees)"),
+    "uncertainty": _("{name}: expected error (HU)"),
+}
+DESCRIPTIONS = {
+    "ray_support": _("How many radiographs' beams hold each voxel. 0: no radiograph shows it."),
+    "crossing_angle": _("Largest angle between two beams in each voxel, degrees; 0 with fewer than two."),
+    "uncertainty": _("Standard deviation of the error to expect of each voxel, HU."),
+}
+
+
+def loadTrustMaps(files: Mapping[str, str], ctNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """The maps of a finished reconstruction in the study of its CT.
+
+    :param files: the job's files by role. Nodes of an earlier run into the same CT are overwritten, and
+        removed where there is no such file now.
+    """
+    for role, title in TITLES.items():
+        node = ctNode.GetNodeReference(ATTRIBUTE_PREFIX + role)
+        if role not in files:
+            if node is not None:
+                slicer.mrmlScene.RemoveNode(node)
+            continue
+        # counts, degrees and deviations are no CT numbers: no node must offer them as such
+        volume = read_volume(files[role], Quantity.LABEL if role == "ray_support" else Quantity.HU)
+        volume = volume.with_array(volume.array, Quantity.LABEL)
+        node = volumeToNode(volume, title.format(name=ctNode.GetName()), node)
+        ctNode.SetNodeReferenceID(ATTRIBUTE_PREFIX + role, node.GetID())
+        markSynthetic(node, DESCRIPTIONS[role])
+        setProvenance(node, {"role": role})
+        placeBeside(node, ctNode)

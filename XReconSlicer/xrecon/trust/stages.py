@@ -1,0 +1,151 @@
+"""The stages of a reconstruction that say how far it can be trusted, in the order in which they run.
+
+    uncertainty      how large the error of each voxel is expected to be
+    refined          the volume moved towards the radiographs, where that helps
+    evidence         agreement on a calibrated scale, beams, lesions that the model loses
+
+Each takes the model's card, whose `quality["trust"]` holds what was measured on subjects that the model
+was not trained on (`trust_measurement`). Without such figures a stage works and says "not calibrated".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xrecon.evaluation.lesion_preservation import lesion_lines
+from xrecon.evaluation.reprojection_calibration import ReprojectionCalibration, summarize
+from xrecon.evaluation.uncertainty_calibration import UncertaintyCalibration
+from xrecon.physics.ray_support import RaySupport, ray_support
+from xrecon.trust.intervals import CORRELATION
+from xrecon.trust.refinement import PoseRefinement, Refined, refine
+from xrecon.volume import Radiograph, Volume
+
+if TYPE_CHECKING:
+    from xrecon.nets.card import ModelCard
+
+ProgressCallback = Callable[[str, float, str], None]
+PREDICTED, AUGMENTATION = "predicted", "augmentation"
+TRUST = "trust"
+SOURCES = {
+    PREDICTED: "predicted by the network",
+    AUGMENTATION: "spread of the network's outputs under small changes of pose, grey scale and noise",
+}
+UNCALIBRATED = "not calibrated on subjects new to the model: it orders voxels at best, and is no error in HU"
+
+
+def figures_of(card: ModelCard) -> Mapping[str, Any]:
+    """What a card says of trust; empty when it says nothing."""
+    found = card.quality.get(TRUST)
+    return found if isinstance(found, Mapping) else {}
+
+
+# -- uncertainty -----------------------------------------------------------------------------------
+def uncertainty(
+    output: np.ndarray,
+    volume: Volume,
+    card: ModelCard,
+    model: str | Path,
+    inputs: Sequence[Radiograph],
+    isocenter: np.ndarray,
+    device: str,
+    samples: int | None,
+    say: ProgressCallback,
+) -> tuple[Volume | None, dict[str, Any]]:
+    """The standard deviation of each voxel's error in HU on the grid of `volume`, and what it rests on.
+
+    output: the network's, (channel, z, y, x). samples: how often the network runs again where it predicts
+    no error; None: as often as the card's calibration asks for, so not at all without one.
+    None where nothing is known.
+    """
+    calibration = UncertaintyCalibration.from_dict(figures_of(card).get("uncertainty"))
+    source = predicts_error(output, card)
+    if source != PREDICTED:
+        if samples is None:
+            samples = calibration.samples if calibration and calibration.source == AUGMENTATION else 0
+        if samples < 1:
+            return None, {}
+    raw = raw_deviation(output, card, model, inputs, isocenter, device, samples or 0, say)
+    if calibration is not None and calibration.source != source:
+        calibration = None  # it was measured for another kind of deviation
+    facts: dict[str, Any] = {"source": source, "is": SOURCES[source], "calibrated": calibration is not None}
+    if source == AUGMENTATION:
+        facts["samples"] = samples
+    if calibration is None:
+        facts["meaning"] = UNCALIBRATED
+    else:
+        raw = calibration.sigma(raw)
+        facts |= {**calibration.to_dict(), "samples": samples or 0, "meaning": _intervals(calibration)}
+    meta = {"statistic": "standard deviation of the error, HU", "uncertainty": SOURCES[source]}
+    if calibration is not None:
+        meta[CORRELATION] = f"{calibration.correlation_mm:.1f}"
+    return volume.with_array(raw.astype(np.float32), **meta), facts
+
+
+def predicts_error(output: np.ndarray, card: ModelCard) -> str:
+    """ "predicted" for a network whose second channel is an error, else "augmentation"."""
+    return PREDICTED if len(output) > 1 and not card.output.labels else AUGMENTATION
+
+
+def raw_deviation(
+    output: np.ndarray,
+    card: ModelCard,
+    model: str | Path,
+    inputs: Sequence[Radiograph],
+    isocenter: np.ndarray,
+    device: str,
+    samples: int,
+    say: ProgressCallback,
+) -> np.ndarray:
+    """The deviation in HU (z, y, x) before any calibration, of the source that the network allows."""
+    from xrecon.trust.augmentation import output_spread
+
+    low, high = card.output.hu_window
+    if predicts_error(output, card) == PREDICTED:
+        return np.exp(0.5 * output[1]) * (high - low)
+    say("uncertainty", 0.0, f"{samples} runs with changed inputs")
+    return output_spread(model, inputs, isocenter, output[0], device, samples) * (high - low)
+
+
+def _intervals(calibration: UncertaintyCalibration) -> str:
+    told = ", ".join(f"{level} % within {k:.2f}" for level, k in calibration.multipliers.items())
+    return f"on subjects new to the model, of the errors of voxels were {told} of these deviations"
+
+
+# -- refinement ------------------------------------------------------------------------------------
+def refined(
+    volume: Volume,
+    inputs: Sequence[Radiograph],
+    card: ModelCard,
+    wanted: bool,
+    say: ProgressCallback,
+    pose_refinement: PoseRefinement | None = None,
+) -> Refined:
+    """The volume moved towards its radiographs if that is wanted and helps; else as it is."""
+    if not wanted:
+        return Refined(volume, list(inputs), {"applied": False, "reason": "not asked for"})
+    say("refine", 0.0, "towards the radiographs")
+    measured = figures_of(card).get("refinement")
+    return refine(volume, inputs, measured=measured, pose_refinement=pose_refinement, progress=say)
+
+
+# -- evidence --------------------------------------------------------------------------------------
+def support(volume: Volume, radiographs: Sequence[Radiograph], inputs: Sequence[Radiograph]) -> RaySupport:
+    """Which voxels the radiographs' beams hold, as far as the network's detector shows them."""
+    return ray_support(volume, [(r.geometry, i.geometry) for r, i in zip(radiographs, inputs, strict=True)])
+
+
+def evidence(
+    scores: Mapping[str, Mapping[str, float]], card: ModelCard, beams: RaySupport
+) -> dict[str, Any]:
+    """For JSON: "reprojection", "ray_support" and "lesions" of a result."""
+    figures = figures_of(card)
+    calibration = ReprojectionCalibration.from_dict(figures.get("reprojection"))
+    return {
+        "reprojection": summarize(scores, calibration),
+        "ray_support": beams.to_dict(),
+        "lesions": lesion_lines(figures.get("lesions")),
+    }
