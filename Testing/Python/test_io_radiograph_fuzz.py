@@ -28,6 +28,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz") / "radiograph.dcm"
 
 
+@pytest.mark.timeout(600 + CASES)
 @settings(
     max_examples=CASES, deadline=None, database=None, derandomize=CASES <= 150,
     suppress_health_check=list(HealthCheck),

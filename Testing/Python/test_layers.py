@@ -60,9 +60,10 @@ MAY_IMPORT = {
     "reconstruction_report": _MIDDLE | {"__init__", "pipelines", "trust"},
     "export": _MIDDLE | {"outcome", "pipelines"},
     "cli_export": {"progress", "options", "outcome", "export"},
+    "given_radiographs": _LOW,
     "commands": _MIDDLE | {
-        "export", "pipelines", "checked", "training", "progress", "outcome", "segmentation_report",
-        "reconstruction_report", "trust",
+        "export", "given_radiographs", "pipelines", "checked", "training", "progress", "outcome",
+        "segmentation_report", "reconstruction_report", "trust",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
     "scoring": _MIDDLE | {"pipelines", "progress", "outcome"},

@@ -7,10 +7,9 @@ made to be shared: no identifiers, no free text of the scanner's operator, no na
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xrecon.volume import Radiograph
@@ -96,10 +95,3 @@ def shareable_name(path: Path) -> str:
 def is_reconstructed(meta: Mapping[str, str]) -> bool:
     """Whether a volume was computed from radiographs."""
     return meta.get("synthetic", "").startswith("reconstructed")
-
-
-def with_checksum(radiograph: Radiograph, path: Path) -> Radiograph:
-    """The radiograph with the SHA-256 of the file it was read from in its `meta`."""
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return replace(radiograph, meta={**radiograph.meta, "sha256": digest})
