@@ -28,8 +28,9 @@ from xrecon.physics.projector import Projector
 from xrecon.physics.rays import moved_frames
 from xrecon.volume import Radiograph, Volume
 
-# Standard deviations of the prior: degrees about (column, row, beam) axis, mm along them.
-PRIOR_DEG, PRIOR_MM = (4.0, 4.0, 4.0), (15.0, 15.0, 80.0)
+# Standard deviations of the prior: degrees about (column, row, beam) axis, mm along them. The turn about the
+# row axis, the patient's long one, is kept smallest: two views together may take any.
+PRIOR_DEG, PRIOR_MM = (4.0, 1.5, 4.0), (15.0, 15.0, 80.0)
 PRIOR_WEIGHT = 1e-3
 # What lies this many standard deviations off is no error of positioning.
 PLAUSIBLE = 3.0
