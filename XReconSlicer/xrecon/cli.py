@@ -32,10 +32,14 @@ from xrecon import (
 from xrecon.options import (
     GEOMETRY,
     MODEL,
+    Calibrate,
     Ct,
     Device,
     DeviceOption,
     Dicom,
+    Force,
+    FrameLateral,
+    FramePa,
     KeepPatient,
     Output,
     ProgressOption,
@@ -43,10 +47,12 @@ from xrecon.options import (
     Refine,
     Settings,
     Side,
+    Skip,
     SourceToDetector,
     SourceToIsocenter,
     Uncertainty,
     UncertaintySamples,
+    Voi,
     parse_settings,
     spread_lists,
 )
@@ -127,8 +133,14 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
+    frame_pa: FramePa = None,
+    frame_lateral: FrameLateral = None,
+    voi: Voi = False,
+    skip: Skip = None,
     refine: Refine = False,
     uncertainty_samples: UncertaintySamples = None,
+    calibrate: Calibrate = None,
+    force: Force = False,
     dicom: Dicom = None,
     keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
@@ -150,13 +162,17 @@ def reconstruct(
         lateral_side=lateral_side.value if lateral_side else None,
         invert_pa=invert_pa,
         invert_lateral=invert_lateral,
+        frame_pa=frame_pa,
+        frame_lateral=frame_lateral,
+        voi=voi,
+        skip=tuple(step.value for step in skip or ()),
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())
         target = commands.dicom_target(dicom, keep_patient)
         done = commands.reconstruct(
             pa, lateral, output, model, device.value, options, report, others, target,
-            refine=refine, uncertainty_samples=uncertainty_samples,
+            refine=refine, uncertainty_samples=uncertainty_samples, force=force, calibrate=calibrate,
         )  # fmt: skip
         tell(report, done)
 
@@ -227,13 +243,13 @@ app.command(
 )(cli_benchmark.benchmark)
 
 
+app.command("export", epilog=_example("xrecon export --ct result/reconstruction.nrrd --output dicom"))(
+    cli_export.export
+)
 app.command("models", epilog=_example("xrecon models --progress json"))(cli_tools.models)
 app.command(
     "trust", epilog=_example("xrecon trust --model run/model --data cts --calibrate patient3 --output trust")
 )(cli_trust.trust)
-app.command("export", epilog=_example("xrecon export --ct result/reconstruction.nrrd --output dicom"))(
-    cli_export.export
-)
 app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
 app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 
