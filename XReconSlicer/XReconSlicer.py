@@ -70,6 +70,8 @@ class XReconSlicerParameterNode:
     view3: ViewParameters
     view4: ViewParameters
     showArrangement: bool = False
+    calibrateGuessed: bool = True
+    forceDoubtful: bool = False
     outputVolume: vtkMRMLScalarVolumeNode
     refine: bool = False
     loadTrustMaps: bool = False
@@ -214,13 +216,20 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         parameters, model, device = self._parameterNode, self.modelBox.reference, self.deviceBox.device
         inputs, sources = self.viewsBox.inputs(parameters), []
-        refine, maps = parameters.refine, parameters.loadTrustMaps
+        maps = parameters.loadTrustMaps
         self.ui.resultLabel.text = ""
         self._showReport(None)
 
         def prepare() -> object:
             sources[:] = reconstruction.sourcesOf(inputs)
-            return reconstruction.reconstructionJob(sources, model, device, refine)
+            return reconstruction.reconstructionJob(
+                sources,
+                model,
+                device,
+                refine=parameters.refine,
+                force=parameters.forceDoubtful,
+                calibrate=parameters.calibrateGuessed,
+            )
 
         def load(result: dict) -> str:
             output = parameters.outputVolume
@@ -275,6 +284,8 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         output: vtkMRMLScalarVolumeNode | None = None,
         refine: bool = False,
+        force: bool = False,
+        calibrate: bool = True,
     ) -> vtkMRMLScalarVolumeNode:
         """Computes the synthetic CT and waits for it.
 
@@ -284,12 +295,14 @@ class XReconSlicerLogic(ScriptedLoadableModuleLogic):
         :param device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
         :param output: node to overwrite; a new one when None.
         :param refine: move the volume towards the radiographs where that can be shown to help.
+        :param force: go on where a picture surely is not the view that it is said to be.
+        :param calibrate: correct a guessed geometry by the pictures.
         :return: volume node in HU.
         :raises xrecon.volume.InputError: when something given cannot be used.
         """
         from XReconSlicerLib.reconstruction import reconstruct
 
-        return reconstruct(radiographs, model, device, output, refine)
+        return reconstruct(radiographs, model, device, output, refine, force, calibrate)
 
     def exportDicom(
         self,

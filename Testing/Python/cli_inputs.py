@@ -55,7 +55,11 @@ def write_inputs(folder: Path) -> Path:
 
 
 def reconstruct_arguments(files: Path, output: Path, **changes: object) -> list[object]:
-    """`xrecon reconstruct` on the inputs of `write_inputs`, with other options where given."""
+    """`xrecon reconstruct` on the inputs of `write_inputs`, with other options where given.
+
+    Forced, since a cartoon of a chest is none to the view classifier.
+    """
     inputs = {"pa": files / "pa.dcm", "lateral": files / "lateral.dcm", "model": files / "model"}
     options = {**inputs, "output": output, **changes}
-    return ["reconstruct", *(part for name, value in options.items() for part in (f"--{name}", value))]
+    given = [part for name, value in options.items() for part in (f"--{name}", value)]
+    return ["reconstruct", "--force", *given]

@@ -33,6 +33,7 @@ TINY: dict[str, dict[str, Any]] = {
     "psr": {"side": SIDE, "width": 8},
     "sit": {"side": SIDE, "width": 8},
     "unet3d": {"widths": (4, 4, 8)},
+    "view-classifier": {"side": SIDE, "widths": (4, 6)},
     "x-ctrsnet": {
         "side": SIDE,
         "features": 2,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import nn
 from trunk import trunk
 from xrecon.assessment import run as run_module
 from xrecon.assessment.card_page import render_card
-from xrecon.assessment.command import evaluate_models
+from xrecon.assessment.command import _models, evaluate_models
 from xrecon.assessment.page import MOST_BYTES
 from xrecon.assessment.readme import BEGIN, END, figures_table, split, update
 from xrecon.assessment.record import CARD_PAGE, PICTURE
@@ -225,6 +227,20 @@ def test_networks_on_whole_cts_are_compared_with_the_classical_lungs(cts: Path, 
     wanted = 2 * (right & (truth == 1)).sum() / (right.sum() + (truth == 1).sum())
     row = rows_of(evaluated([save_halves(tmp_path / "m")], cts, tmp_path / "o", subjects=["a"]), 0)["a"]
     assert row["dice_right_lung"] == pytest.approx(wanted) and row["dice_left_lung"] < 0.1
+
+
+def test_runs_of_one_recipe_are_told_apart_by_their_folders(tmp_path: Path):
+    for run, side in (("one", 16), ("two", 24)):
+        tiny_models.save_backprojection(tmp_path / run / "model", side)
+    card = json.loads((tmp_path / "two" / "model" / CARD_NAME).read_text())
+    weights = hashlib.sha256(b"others").hexdigest()
+    (tmp_path / "two" / "model" / CARD_NAME).write_text(json.dumps({**card, "sha256": weights}))
+    names = [str(tmp_path / run / "model") for run in ("one", "two")]
+    assert [m.label for m in _models(names)] == ["one/model", "two/model"]
+    assert [m.label for m in _models([*names[:1], *names[:1]])] == ["tiny-test-backprojection"]
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    with pytest.raises(InputError, match="of one content"):
+        _models([names[0], str(tmp_path / "copy" / "model")])
 
 
 # -- what is refused -----------------------------------------------------------------------------

@@ -44,6 +44,9 @@ MAY_IMPORT = {
     # stages of a reconstruction that say how far it can be trusted
     "trust": _MIDDLE - {"io"} | {"inference"},
     "pipelines": _MIDDLE - {"io"} | {"inference", "trust"},
+    # a reconstruction, calibrated by the pictures, and with all its guards
+    "calibrated": _MIDDLE - {"io"} | {"pipelines"},
+    "checked": _MIDDLE - {"io"} | {"pipelines", "calibrated"},
     "training": (_MIDDLE | {"__init__"}) - {"pneumothorax.segment"},
     # trained models and methods without training under one call
     "methods": _MIDDLE | {"pipelines"},
@@ -59,8 +62,8 @@ MAY_IMPORT = {
     "cli_export": {"progress", "options", "outcome", "export"},
     "given_radiographs": _LOW,
     "commands": _MIDDLE | {
-        "export", "given_radiographs", "pipelines", "training", "progress", "outcome", "segmentation_report",
-        "reconstruction_report", "trust",
+        "export", "given_radiographs", "pipelines", "checked", "training", "progress", "outcome",
+        "segmentation_report", "reconstruction_report", "trust",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
     "scoring": _MIDDLE | {"pipelines", "progress", "outcome"},
@@ -79,7 +82,7 @@ MAY_IMPORT = {
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
     "cli_tools": {"progress", "options", "outcome", "pipelines", "tools", "commands"},
-    "cli_trust": {"progress", "options", "outcome", "trust_measurement"},
+    "cli_trust": {"progress", "options", "outcome", "trust_measurement", "assessment"},
     "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
     "cli_train": {"progress", "options", "outcome", "commands"},
     "cli_evaluate": {"progress", "options", "outcome", "scoring", "assessment"},
@@ -91,8 +94,8 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 SLICER_MAY_IMPORT = {
-    "__init__", "volume", "provenance", "io", "pipelines", "training.config", "training.status",
-    "physics.geometry", "preprocess.appearance", "nets.lungmask_published", "trust.words",
+    "__init__", "volume", "provenance", "io", "pipelines", "checked", "training.config",
+    "training.status", "physics.geometry", "preprocess.appearance", "nets.lungmask_published", "trust.words",
 }  # fmt: skip
 HEAVY = {"torch", "monai", "skimage", "scipy", "SimpleITK", "pydicom", "cc3d", "edt", "safetensors"}
 # Imports under this condition serve annotations and load nothing.

@@ -13,7 +13,7 @@ from xrecon.volume import InputError
 RECONSTRUCTORS = [name for name in NAMES if is_reconstructor(name)]
 EXPECTED = {
     "any-view", "bx2s-net", "e2e", "ear", "lifting", "lungs-unet", "mulsisnet", "pixel-inr", "psr", "sit",
-    "unet3d", "x-ctrsnet", "x-recon", "x-recon-discriminator", "x2ct-cnn", "x2ct-gan",
+    "unet3d", "view-classifier", "x-ctrsnet", "x-recon", "x-recon-discriminator", "x2ct-cnn", "x2ct-gan",
 }  # fmt: skip
 
 

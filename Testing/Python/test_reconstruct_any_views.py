@@ -124,7 +124,7 @@ def test_the_command_line_takes_further_radiographs_and_writes_the_uncertainty(
         paths.append(str(tmp_path / f"view{number}.nrrd"))
         write_radiograph(pictures[name], Path(paths[-1]))
     out = tmp_path / "out"
-    command = ["reconstruct", "--pa", paths[0], "--radiographs", *paths[1:], "--model", str(model)]
+    command = ["reconstruct", "--force", "--pa", paths[0], "--radiographs", *paths[1:], "--model", str(model)]
     assert cli.run([*command, "--output", str(out)]) == cli.OK
     summary = json.loads((out / "reconstruction.json").read_text())
     assert summary["inputs"] == {"pa": "view0.nrrd", "others": ["view1.nrrd", "view2.nrrd"]}

@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
-from xrecon.nets.card import LabelOutput, ModelCard, RadiographInput, SliceInput, TrainingData, VolumeOutput
+from xrecon.nets.card import (
+    LabelOutput,
+    ModelCard,
+    PictureInput,
+    RadiographInput,
+    SliceInput,
+    TrainingData,
+    VolumeOutput,
+)
 from xrecon.nets.registry import (
     bundled_models,
     create_model,
@@ -176,7 +184,7 @@ def test_bundled_models_load_and_say_what_they_are():
     for name in names:
         network, card = load_model(name)
         assert card.name == name and card.training_data and card.quality, name
-        assert isinstance(card.input, RadiographInput | SliceInput)
+        assert isinstance(card.input, RadiographInput | SliceInput | PictureInput)
         assert isinstance(card.output, VolumeOutput | LabelOutput)
         size = (model_folder(name) / "weights.safetensors").stat().st_size
         assert size <= (4e6 if isinstance(card.output, LabelOutput) else 12e6)

@@ -221,6 +221,7 @@ def test_a_model_with_classes_gives_a_volume_and_a_segmentation(joint, tmp_path)
         "cpu",
         commands.RadiographOptions(),
         lambda *_: None,
+        force=True,  # a cartoon of a chest is none to the view classifier
     )
     labels, segments = read_segmentation(outcome.files["segmentation"])
     assert [(s.label, s.name) for s in segments] == [(1, "right lung"), (2, "left lung")]

@@ -24,6 +24,8 @@ def widget(openModule: object, model: Path) -> object:
     """The opened panel with the model chosen."""
     widget = openModule("XReconSlicer")
     widget.ui.modelFolderEdit.currentPath = str(model)
+    # a cartoon is no chest to the view classifier, and the model's answer does not hang on the geometry
+    widget._parameterNode.forceDoubtful, widget._parameterNode.calibrateGuessed = True, False
     return widget
 
 

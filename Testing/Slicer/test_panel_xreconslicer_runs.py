@@ -140,7 +140,7 @@ def test_a_chosen_output_keeps_its_name_and_says_synthetic(widget: object, nodes
 def test_the_console_gives_what_the_panel_gives(widget: object, nodes: list, model: Path) -> None:
     apply(widget)
     panel = volumeFromNode(widget._parameterNode.outputVolume)
-    node = widget.logic.reconstruct(*nodes, model=str(model), device="cpu")
+    node = widget.logic.reconstruct(*nodes, model=str(model), device="cpu", force=True)
     console = volumeFromNode(node)
     assert console.same_grid(panel) and np.allclose(console.array, panel.array, atol=1e-3)
     reprojections = [
@@ -150,6 +150,28 @@ def test_the_console_gives_what_the_panel_gives(widget: object, nodes: list, mod
     assert np.allclose(a, b, atol=1e-3)
     with pytest.raises(InputError, match="got slice 0 of 'PA' twice"):
         widget.logic.reconstruct(nodes[0], nodes[0], model=str(model))
+
+
+def test_refinement_and_maps_are_told_and_loaded(widget: object, nodes: list) -> None:
+    slicerhost.click(widget.ui.refineCheckBox)
+    slicerhost.click(widget.ui.trustMapsCheckBox)
+    assert widget._parameterNode.refine and widget._parameterNode.loadTrustMaps
+    apply(widget)
+    assert slicerhost.messages == []
+    told = widget.ui.resultLabel.text
+    assert "Reprojection score: not calibrated." in told and "Refine" in told and "Beams: " in told
+    output = widget._parameterNode.outputVolume
+    beams = output.GetNodeReference("XRecon.ray_support")
+    assert beams.GetName() == f"{output.GetName()}: number of beams"
+    assert volumeFromNode(beams).same_grid(volumeFromNode(output))
+    assert set(np.unique(slicer.util.arrayFromVolume(beams))) <= {0, 1, 2}
+    assert beams.GetVoxelValueUnits() is None  # counts are no Hounsfield units
+    angles = slicer.util.arrayFromVolume(output.GetNodeReference("XRecon.crossing_angle"))
+    assert 80.0 < angles.max() <= 90.0
+    assert output.GetNodeReference("XRecon.uncertainty") is None  # the model's card asks for none
+    slicerhost.click(widget.ui.trustMapsCheckBox)
+    apply(widget)
+    assert output.GetNodeReference("XRecon.ray_support") is None
 
 
 # ---- when something goes wrong ------------------------------------------------------------------

@@ -9,8 +9,8 @@ from slicer.i18n import tr as _
 
 # Stages of `xrecon reconstruct` and their shares of its time.
 RECONSTRUCTION_STAGES = {
-    "read": 0.05, "load": 0.2, "prepare": 0.1, "reconstruct": 0.3, "uncertainty": 0.05, "refine": 0.1,
-    "reproject": 0.1, "write": 0.1,
+    "read": 0.04, "check": 0.03, "load": 0.18, "prepare": 0.1, "reconstruct": 0.25, "uncertainty": 0.05,
+    "refine": 0.1, "reproject": 0.1, "calibrate": 0.05, "write": 0.1,
 }  # fmt: skip
 # Stages of `xrecon segment`.
 SEGMENTATION_STAGES = {"read": 0.03, "lungs": 0.47, "ptx-seg": 0.3, "measure": 0.12, "write": 0.08}

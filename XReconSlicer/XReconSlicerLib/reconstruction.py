@@ -69,16 +69,29 @@ def sourcesOf(inputs: Sequence[RadiographInput | slicer.vtkMRMLVolumeNode]) -> l
 
 
 def reconstructionJob(
-    sources: Sequence[Source], model: str, device: str = "auto", refine: bool = False
+    sources: Sequence[Source],
+    model: str,
+    device: str = "auto",
+    *,
+    refine: bool = False,
+    force: bool = False,
+    calibrate: bool = True,
 ) -> CliJob:
-    """The job `xrecon reconstruct`."""
+    """The job `xrecon reconstruct`.
+
+    :param refine: move the volume towards the radiographs where that can be shown to help.
+    :param force: go on where a picture surely is not the view that it is said to be.
+    :param calibrate: correct a guessed geometry by the pictures.
+    """
 
     def arguments(folder: Path) -> list[object]:
         paths = [folder / f"view_{number}.nrrd" for number in range(1, len(sources) + 1)]
         for (_node, radiograph), path in zip(sources, paths, strict=True):
             write_radiograph(radiograph, path)  # with what is known of view, geometry and their origin
         options = ["--model", model, "--device", device, "--output", folder / "out"]
-        return ["reconstruct", "--radiographs", *paths, *options, *(["--refine"] if refine else [])]
+        options += ["--refine"] if refine else []
+        options += (["--force"] if force else []) + ([] if calibrate else ["--no-calibrate"])
+        return ["reconstruct", "--radiographs", *paths, *options]
 
     return CliJob.prepare(arguments)
 
@@ -181,22 +194,30 @@ def reconstruct(
     device: str = "auto",
     output: slicer.vtkMRMLScalarVolumeNode | None = None,
     refine: bool = False,
+    force: bool = False,
+    calibrate: bool = True,
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The whole way in this process, blocking.
+    """The whole way in this process, blocking; parameters as in `reconstructionJob`.
 
     :raises InputError: when something given cannot be used.
     :raises XReconSlicerLib.install.InstallError: when packages are missing.
     """
     requirePackages()
+    from xrecon.checked import reconstruct_checked
     from xrecon.pipelines import DEFAULT_MODEL
-    from xrecon.pipelines import reconstruct as compute
 
     problem = outputProblem([asInput(each).node for each in radiographs], output)
     if problem:
         raise InputError(problem)  # before anything is computed
     sources = sourcesOf(radiographs)
-    given = [radiograph for _node, radiograph in sources]
-    result = compute(given, model or DEFAULT_MODEL, device, refine=refine)
+    result = reconstruct_checked(
+        [radiograph for _node, radiograph in sources],
+        model or DEFAULT_MODEL,
+        device,
+        force=force,
+        calibrate=None if calibrate else False,
+        refine=refine,
+    ).result
     pictures = {}
     for picture, reprojection in zip(result.inputs, result.reprojections, strict=True):
         short = _short(picture.view)

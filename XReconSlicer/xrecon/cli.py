@@ -32,10 +32,12 @@ from xrecon import (
 from xrecon.options import (
     GEOMETRY,
     MODEL,
+    Calibrate,
     Ct,
     Device,
     DeviceOption,
     Dicom,
+    Force,
     FrameLateral,
     FramePa,
     KeepPatient,
@@ -137,6 +139,8 @@ def reconstruct(
     skip: Skip = None,
     refine: Refine = False,
     uncertainty_samples: UncertaintySamples = None,
+    calibrate: Calibrate = None,
+    force: Force = False,
     dicom: Dicom = None,
     keep_patient: KeepPatient = False,
     device: DeviceOption = Device.AUTO,
@@ -168,7 +172,7 @@ def reconstruct(
         target = commands.dicom_target(dicom, keep_patient)
         done = commands.reconstruct(
             pa, lateral, output, model, device.value, options, report, others, target,
-            refine=refine, uncertainty_samples=uncertainty_samples,
+            refine=refine, uncertainty_samples=uncertainty_samples, force=force, calibrate=calibrate,
         )  # fmt: skip
         tell(report, done)
 

@@ -52,24 +52,29 @@ def reconstruct(
     *,
     refine: bool = False,
     uncertainty_samples: int | None = None,
+    force: bool = False,
+    calibrate: bool | None = None,
 ) -> Outcome:
     """A CT from radiographs, with its reprojections and the inputs as the network saw them.
 
     others: radiographs of further views, for models that take them. dicom: where to write the result as
-    DICOM objects, too. refine, uncertainty_samples: as `pipelines.reconstruct`.
+    DICOM objects, too. The options after it: see `xrecon.checked.reconstruct_checked`.
     """
-    from xrecon import pipelines, reconstruction_report
+    from xrecon import reconstruction_report
+    from xrecon.checked import reconstruct_checked
     from xrecon.io.image import write_volume
     from xrecon.io.radiograph import write_radiograph
-    from xrecon.preprocess.intake import take_in
     from xrecon.trust.words import trust_lines
 
     paths = [path for path in (pa, lateral, *others) if path]
     with output_folder(output) as folder, dicom_export(dicom, paths) as exported:
         progress("read", 0.0, "radiographs")
-        views, notes = take_in(read_views(pa, lateral, options, others), options.skip)
-        result = pipelines.reconstruct(views, model, device, progress, refine, uncertainty_samples)
-        result = replace(result, warnings=[*notes, *result.warnings])
+        views = read_views(pa, lateral, options, others)
+        checked = reconstruct_checked(
+            views, model, device, progress, force=force, skip=options.skip, calibrate=calibrate,
+            refine=refine, uncertainty_samples=uncertainty_samples,
+        )  # fmt: skip
+        result = checked.result
         progress("write", 0.0, str(output))
         files = {"reconstruction": "reconstruction.nrrd"}
         write_volume(result.volume, folder / files["reconstruction"])
@@ -97,8 +102,8 @@ def reconstruct(
             exported.of_reconstruction(result)
         names = _names(pa, lateral, others)
         about = {"format": RECORD_FORMAT, "file": files["reconstruction"]}
-        numbers = {**about, **result.to_dict(), "inputs": names}
-        files["report"] = reconstruction_report.write(result, model, names, folder).name
+        numbers = {**about, **checked.to_dict(), "inputs": names}
+        files["report"] = reconstruction_report.write(result, model, names, folder, checked.tables()).name
         files["summary"] = "reconstruction.json"
         atomic_write_text(folder / files["summary"], json_text({**numbers, "files": files}))
     text = "\n".join(

@@ -124,6 +124,22 @@ KeepPatient = Annotated[
     ),
 ]
 
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Go on where a picture surely is not the view that it is said to be, or far from any."
+    ),
+]
+Calibrate = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrate/--no-calibrate",
+        help="Correct the pose of one view against the other by the pictures, where that explains them "
+        "better. Default: when distances, pixel size or view are not recorded.",
+        rich_help_panel=GEOMETRY,
+    ),
+]
+
 
 _INTAKE = "Grey pictures"
 _FRAME = {"min": 1, "metavar": "N", "rich_help_panel": _INTAKE}

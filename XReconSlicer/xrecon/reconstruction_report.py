@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from xrecon.pipelines import Reconstruction
 
 
-def write(result: Reconstruction, model: str, inputs: Mapping[str, Any], folder: Path) -> Path:
+def write(
+    result: Reconstruction, model: str, inputs: Mapping[str, Any], folder: Path, tables: Sequence[Table] = ()
+) -> Path:
     """Writes `report.html` into the folder.
 
     model: name or folder as it was given. inputs: file names of the radiographs by role, further ones as a
-    list.
+    list. tables: what else was found, after the agreement with the radiographs.
     """
     shown = [(f"{r.view} input", view_line(r)) for r in result.inputs]
     notes = [(f"{r.view} history", "; ".join(r.history)) for r in result.inputs]
@@ -35,7 +37,7 @@ def write(result: Reconstruction, model: str, inputs: Mapping[str, Any], folder:
             "filled in from the people the model was trained on."
         ),
         model=model_facts(model),
-        tables=[agreement_table(result.scores), *trust_table(result.trust)],
+        tables=[agreement_table(result.scores), *trust_table(result.trust), *tables],
         figures=[
             Figure(
                 "The synthetic CT",

@@ -42,6 +42,14 @@ class SliceInput(_Strict):
     hu_window: tuple[float, float]
 
 
+class PictureInput(_Strict):
+    """What a classifier sees of a radiograph: the exposed field, stretched to a square in [0, 1]."""
+
+    kind: Literal["picture"] = "picture"
+    shape: tuple[PositiveInt, PositiveInt]
+    normalization: Literal["percentile"] = "percentile"
+
+
 class VolumeInput(_Strict):
     """What a volume network sees of a CT: a cube along LPS, its HU window scaled to 0 and 1."""
 
@@ -87,7 +95,7 @@ class ModelCard(_Strict):
     description: str
     architecture: str
     options: dict[str, Any] = Field(default_factory=dict)
-    input: RadiographInput | SliceInput | VolumeInput = Field(discriminator="kind")
+    input: RadiographInput | SliceInput | PictureInput | VolumeInput = Field(discriminator="kind")
     output: VolumeOutput | LabelOutput = Field(discriminator="kind")
     sha256: str = ""
     licence: str

@@ -21,7 +21,7 @@ from xrecon.nets.registry import create_model
 
 SIDE = 64  # of the cube, or of slices and volumes, unless the options say otherwise
 # What a network takes, where it is no reconstructor (attribute `kind` of its class).
-RECONSTRUCTOR, SLICES, VOLUMES, CRITIC = "reconstructor", "slices", "volumes", "critic"
+RECONSTRUCTOR, SLICES, PICTURES, VOLUMES, CRITIC = "reconstructor", "slices", "pictures", "volumes", "critic"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def example_inputs(network: nn.Module, device: str = "meta", side: int = SIDE) -
     side: used where the network has none of its own.
     """
     side, kind = getattr(network, "side", side), getattr(network, "kind", RECONSTRUCTOR)
-    if kind == SLICES:
+    if kind in (SLICES, PICTURES):
         return (torch.rand(1, 1, side, side, device=device),)
     volume = torch.rand(1, 1, side, side, side, device=device) if kind != RECONSTRUCTOR else None
     if kind == VOLUMES:
@@ -100,7 +100,7 @@ def count_call(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[in
 def _described(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> str:
     sizes = "x".join(map(str, inputs[0].shape[2:]))
     kind = getattr(network, "kind", RECONSTRUCTOR)
-    if kind == RECONSTRUCTOR:
+    if kind in (RECONSTRUCTOR, PICTURES):
         return f"{inputs[0].shape[1]} pictures of {sizes}"
     return f"a slice of {sizes}" if kind == SLICES else f"a volume of {sizes}"
 

@@ -42,6 +42,7 @@ _HOMES = {
     "psr": "xrecon.nets.psr",
     "sit": "xrecon.nets.sit",
     "unet3d": "xrecon.nets.unet3d",
+    "view-classifier": "xrecon.nets.view_classifier",
     "x-ctrsnet": "xrecon.nets.xctrsnet",
     "x2ct-cnn": "xrecon.nets.x2ct",
     "x2ct-gan": "xrecon.nets.x2ct",

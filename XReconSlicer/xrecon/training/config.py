@@ -224,8 +224,9 @@ class OptimizerConfig(_Strict):
 class TrainConfig(_Strict):
     """A whole run. One epoch shows every training subject once; `steps`, when given, counts instead."""
 
-    task: Literal["reconstruction", "lungs", "segmentation"] = Field(
-        "reconstruction", description="lungs: on axial slices; segmentation: classes of whole CTs"
+    task: Literal["reconstruction", "lungs", "segmentation", "views"] = Field(
+        "reconstruction",
+        description="lungs: on axial slices; segmentation: classes of whole CTs; views: which view it is",
     )
     architecture: str = "x-recon"
     options: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the architecture")

@@ -73,6 +73,24 @@ _LUNGS = {
         "gradient_clip": 1.0,
     },
 }
+# Pictures of 128 pixels from DRRs that are rendered once: minutes on one core.
+_VIEW_CLASSIFIER = {
+    "task": "views",
+    "architecture": "view-classifier",
+    "name": "view-classifier",
+    "steps": 300,
+    "batch": 32,
+    "complete_bodies": True,
+    "grid": {"side": 64, "spacing_mm": 7.2, "source_side": 128, "source_spacing_mm": 3.6},
+    "optimizer": {
+        "learning_rate": 3e-3,
+        "betas": [0.9, 0.99],
+        "weight_decay": 1e-3,
+        "decoupled": True,
+        "schedule": "cosine",
+        "gradient_clip": 1.0,
+    },
+}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "x-recon": {},
     "lifting": _LIFTING,
@@ -80,6 +98,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "any-view-pair": _ANY_VIEW_PAIR,
     "pixel-inr": _PIXEL_INR,
     "lungs": _LUNGS,
+    "view-classifier": _VIEW_CLASSIFIER,
     **PAPER_RECIPES,
     **DEFAULT_RECIPES,
 }

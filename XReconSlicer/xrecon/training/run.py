@@ -137,10 +137,12 @@ def require_network(config: TrainConfig) -> None:
     network or the task cannot have, without making weights."""
     import torch
 
-    if config.task == "lungs" and config.precision == "float64":
-        raise InputError("precision: expected float32 or bfloat16 for the task 'lungs', got 'float64'")
+    if config.task in ("lungs", "views") and config.precision == "float64":
+        raise InputError(
+            f"precision: expected float32 or bfloat16 for the task {config.task!r}, got 'float64'"
+        )
     with torch.device("meta"):
-        if config.task == "lungs":
+        if config.task in ("lungs", "views"):
             network = create_model(config.architecture, **config.options)
         elif config.task == "segmentation":
             from xrecon.training.segmentation import create_segmenter
@@ -179,6 +181,10 @@ def make_task(data: Path, prepared: Path, manifest: Manifest, config: TrainConfi
         from xrecon.training.lungs import LungTask
 
         return LungTask(*subjects, config, device)
+    if config.task == "views":
+        from xrecon.training.view_task import ViewTask
+
+        return ViewTask(*subjects, config, device)
     if config.task == "segmentation":
         from xrecon.training.segmentation import SegmentationTask
 
