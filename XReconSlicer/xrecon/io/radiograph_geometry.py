@@ -152,7 +152,7 @@ def build_geometry(
     else:
         geometry = ViewGeometry.preset(view, **options)
     # without a place of its own the isocentre lies where the middle of the picture does
-    told = "isocenter_lps_mm" in facts or DETECTOR in facts
+    told = "isocenter_lps_mm" in facts or POSITIONER in facts  # a C-arm turns about it
     return geometry, view, tuple(notes), _origins(facts) | ({} if told else {"isocenter.origin": "assumed"})
 
 
