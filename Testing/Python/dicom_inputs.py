@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     CTImageStorage,
@@ -41,6 +41,19 @@ def acquired(path: Path, stored: np.ndarray | None = None, bits: int = 12, **tag
         setattr(dataset, keyword, value)
     save_dataset(dataset, path)
     return stored
+
+
+def ramp() -> np.ndarray:
+    """Stored values that grow along rows and columns, all different and within 12 bits."""
+    return (np.arange(SHAPE[0] * SHAPE[1]).reshape(SHAPE) * 3).astype(np.uint16)
+
+
+def item(**values: object) -> Dataset:
+    """An item of a sequence."""
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
 
 
 def write_ct_series(folder: Path, volume: Volume) -> list[str]:

@@ -231,6 +231,7 @@ def test_arguments_over_sidecar_over_header_over_assumptions(grey: np.ndarray, t
         "source_to_detector_mm.origin": "argument",
         "source_to_isocenter_mm.origin": "sidecar",
         "pixel_spacing_mm.origin": "argument",
+        "isocenter.origin": "assumed",
     }
 
 

@@ -30,7 +30,7 @@ def test_monochrome1_is_inverted_once(
 ) -> None:
     """Whichever program decodes the pixels: ITK inverts MONOCHROME1 by itself when it is let."""
     if decoder == "gdcm":
-        monkeypatch.setattr(dicom_pixels, "_decode", lambda data, _: dicom_pixels.decode_with_gdcm(data))
+        monkeypatch.setattr(dicom_pixels, "_decode", lambda d, _, i: dicom_pixels.decode_with_gdcm(d, i))
     stored = acquired(tmp_path / "a.dcm", PhotometricInterpretation=photometric)
     read = read_radiograph(tmp_path / "a.dcm", invert=invert)
     inverted = photometric == "MONOCHROME1" if invert is None else invert
@@ -148,9 +148,12 @@ def test_all_eight_layouts_come_out_the_same(
     )
 
 
-def test_orientation_without_view_or_against_it_is_left_alone(tmp_path: Path) -> None:
+def test_orientation_without_view_or_against_it(tmp_path: Path) -> None:
+    """Rows that run to the patient's right make a frontal picture, PA or AP: the former is assumed."""
     acquired(tmp_path / "a.dcm", chiral(), PatientOrientation=["R", "F"])
-    assert np.array_equal(read_radiograph(tmp_path / "a.dcm").array, chiral())
+    read = read_radiograph(tmp_path / "a.dcm")
+    assert np.array_equal(read.array, chiral()[:, ::-1])
+    assert (read.view, read.meta["view.origin"]) == ("PA", "assumed")
     assert np.array_equal(read_radiograph(tmp_path / "a.dcm", view="PA").array, chiral()[:, ::-1])
     acquired(tmp_path / "b.dcm", chiral(), PatientOrientation=["A", "F"], ViewPosition="PA")
     read = read_radiograph(tmp_path / "b.dcm")

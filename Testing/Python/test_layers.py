@@ -60,9 +60,10 @@ MAY_IMPORT = {
     "reconstruction_report": _MIDDLE | {"__init__", "pipelines", "trust"},
     "export": _MIDDLE | {"outcome", "pipelines"},
     "cli_export": {"progress", "options", "outcome", "export"},
+    "given_radiographs": _LOW,
     "commands": _MIDDLE | {
-        "export", "pipelines", "checked", "training", "progress", "outcome", "segmentation_report",
-        "reconstruction_report", "trust",
+        "export", "given_radiographs", "pipelines", "checked", "training", "progress", "outcome",
+        "segmentation_report", "reconstruction_report", "trust",
     },  # fmt: skip
     "tools": _MIDDLE | {"outcome"},
     "scoring": _MIDDLE | {"pipelines", "progress", "outcome"},
@@ -81,7 +82,7 @@ MAY_IMPORT = {
     "cli_benchmark": {"progress", "options", "outcome", "benchmark"},
     "cli_drr": {"volume", "progress", "options", "outcome", "drr"},
     "cli_tools": {"progress", "options", "outcome", "pipelines", "tools", "commands"},
-    "cli_trust": {"progress", "options", "outcome", "trust_measurement"},
+    "cli_trust": {"progress", "options", "outcome", "trust_measurement", "assessment"},
     "cli_vertebrae": {"progress", "options", "outcome", "commands", "vertebrae"},
     "cli_train": {"progress", "options", "outcome", "commands"},
     "cli_evaluate": {"progress", "options", "outcome", "scoring", "assessment"},

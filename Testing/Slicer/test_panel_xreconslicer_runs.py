@@ -152,6 +152,28 @@ def test_the_console_gives_what_the_panel_gives(widget: object, nodes: list, mod
         widget.logic.reconstruct(nodes[0], nodes[0], model=str(model))
 
 
+def test_refinement_and_maps_are_told_and_loaded(widget: object, nodes: list) -> None:
+    slicerhost.click(widget.ui.refineCheckBox)
+    slicerhost.click(widget.ui.trustMapsCheckBox)
+    assert widget._parameterNode.refine and widget._parameterNode.loadTrustMaps
+    apply(widget)
+    assert slicerhost.messages == []
+    told = widget.ui.resultLabel.text
+    assert "Reprojection score: not calibrated." in told and "Refine" in told and "Beams: " in told
+    output = widget._parameterNode.outputVolume
+    beams = output.GetNodeReference("XRecon.ray_support")
+    assert beams.GetName() == f"{output.GetName()}: number of beams"
+    assert volumeFromNode(beams).same_grid(volumeFromNode(output))
+    assert set(np.unique(slicer.util.arrayFromVolume(beams))) <= {0, 1, 2}
+    assert beams.GetVoxelValueUnits() is None  # counts are no Hounsfield units
+    angles = slicer.util.arrayFromVolume(output.GetNodeReference("XRecon.crossing_angle"))
+    assert 80.0 < angles.max() <= 90.0
+    assert output.GetNodeReference("XRecon.uncertainty") is None  # the model's card asks for none
+    slicerhost.click(widget.ui.trustMapsCheckBox)
+    apply(widget)
+    assert output.GetNodeReference("XRecon.ray_support") is None
+
+
 # ---- when something goes wrong ------------------------------------------------------------------
 def test_damaged_weights_give_one_sentence_and_leave_nothing(
     widget: object, nodes: list, model: Path, tmp_path: Path

@@ -198,6 +198,8 @@ def _withGeometry(
         beam="cone" if known is None else known.beam,
     )
     meta = {**radiograph.meta, **{f"{key}.origin": origin for key, origin in origins.items()}}
+    if known is None:
+        meta["isocenter.origin"] = "assumed"
     history = (*radiograph.history, *notes)
     return replace(radiograph, geometry=geometry, view=view, meta=meta, history=history)
 

@@ -51,6 +51,7 @@ def reconstruct_checked(
     progress: ProgressCallback | None = None,
     *,
     force: bool = False,
+    skip: Sequence[str] = (),
     calibrate: bool | None = None,
     refine: bool = False,
     uncertainty_samples: int | None = None,
@@ -58,16 +59,19 @@ def reconstruct_checked(
     """A CT in HU from radiographs that were checked before.
 
     force: go on with a warning where a picture surely is another view than it is said to be, turned,
-    inverted or foreign. calibrate: correct the views' relative pose by the pictures; None: where distances,
-    pixel size or view were guessed. refine, uncertainty_samples and the others as in
-    `pipelines.reconstruct`.
+    inverted or foreign. skip: steps of the intake to leave out (`preprocess.intake`). calibrate: correct the
+    views' relative pose by the pictures; None: where distances, pixel size or view were guessed. refine,
+    uncertainty_samples and the others as in `pipelines.reconstruct`.
     Raises InputError for such pictures unless forced, and as `pipelines.reconstruct` does.
     """
     from xrecon.evaluation.view_recognition import check_radiographs
+    from xrecon.preprocess.intake import take_in
 
     if progress:
         progress("check", 0.0, "whether the pictures are the views they are said to be")
     check = check_radiographs(radiographs, force)
+    # after the check, which has to see the grey values as they came
+    radiographs, notes = take_in(radiographs, skip)
     calibration, extra = None, {"refine": refine, "uncertainty_samples": uncertainty_samples}
     if calibrate or (calibrate is None and len(radiographs) > 1 and is_guessed(radiographs)):
         result, calibration = reconstruct_calibrated(radiographs, model, device, progress)
@@ -76,7 +80,7 @@ def reconstruct_checked(
             result = replace(result, warnings=[*result.warnings, *calibration.warnings()])
     else:
         result = reconstruct(radiographs, model, device, progress, **extra)
-    return Checked(replace(result, warnings=[*check.warnings, *result.warnings]), check, calibration)
+    return Checked(replace(result, warnings=[*check.warnings, *notes, *result.warnings]), check, calibration)
 
 
 def _recognition_table(check: InputCheck) -> Table:

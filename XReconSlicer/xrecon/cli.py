@@ -38,6 +38,8 @@ from xrecon.options import (
     DeviceOption,
     Dicom,
     Force,
+    FrameLateral,
+    FramePa,
     KeepPatient,
     Output,
     ProgressOption,
@@ -45,10 +47,12 @@ from xrecon.options import (
     Refine,
     Settings,
     Side,
+    Skip,
     SourceToDetector,
     SourceToIsocenter,
     Uncertainty,
     UncertaintySamples,
+    Voi,
     parse_settings,
     spread_lists,
 )
@@ -129,6 +133,10 @@ def reconstruct(
         bool | None,
         typer.Option("--invert-lateral/--no-invert-lateral", help="The same for the lateral."),
     ] = None,
+    frame_pa: FramePa = None,
+    frame_lateral: FrameLateral = None,
+    voi: Voi = False,
+    skip: Skip = None,
     refine: Refine = False,
     uncertainty_samples: UncertaintySamples = None,
     calibrate: Calibrate = None,
@@ -154,6 +162,10 @@ def reconstruct(
         lateral_side=lateral_side.value if lateral_side else None,
         invert_pa=invert_pa,
         invert_lateral=invert_lateral,
+        frame_pa=frame_pa,
+        frame_lateral=frame_lateral,
+        voi=voi,
+        skip=tuple(step.value for step in skip or ()),
     )
     with Reporter(progress) as report:
         others = tuple(radiographs or ())

@@ -44,4 +44,8 @@ def trust(
         done = measure_files(
             model, data, output, calibrate or (), others or (), test or (), device.value, report, record
         )
+        if record:
+            from xrecon.assessment.record import write_card_page
+
+            write_card_page(model)
         tell(report, done)

@@ -5,16 +5,16 @@ Each writes into a folder, all files or none, and returns an `Outcome`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xrecon.export import DicomTarget, dicom_export, with_dicom
+from xrecon.given_radiographs import RadiographOptions, read_views
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import output_folder
 from xrecon.io.sidecar import RECORD_FORMAT
@@ -22,7 +22,7 @@ from xrecon.outcome import Outcome, ProgressCallback, table_text
 from xrecon.physics.geometry import VIEWS
 from xrecon.progress import json_text
 from xrecon.provenance import shareable_name
-from xrecon.volume import InputError, Quantity, Radiograph
+from xrecon.volume import InputError, Quantity
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
@@ -39,84 +39,6 @@ def dicom_target(folder: Path | None, keep_patient: bool) -> DicomTarget | None:
 
 
 # -- reconstruct ---------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class RadiographOptions:
-    """What the user says about the radiographs; None leaves it to the files."""
-
-    source_to_detector_mm: float | None = None
-    source_to_isocenter_mm: float | None = None
-    pixel_spacing_mm: float | None = None
-    lateral_side: str | None = None
-    invert_pa: bool | None = None
-    invert_lateral: bool | None = None
-
-
-def read_views(
-    pa: Path | None, lateral: Path | None, options: RadiographOptions, others: Sequence[Path] = ()
-) -> list[Radiograph]:
-    """The frontal and the lateral radiograph, as far as given, and `others` of any view.
-
-    A view recorded in the file is believed: InputError when a lateral is given as frontal or the
-    other way round, when two paths name one file, and when there is no radiograph at all.
-    """
-    if pa and lateral and pa.exists() and lateral.exists() and pa.samefile(lateral):
-        raise InputError(f"expected two different radiographs, got {pa} as both --pa and --lateral")
-    side = f"{options.lateral_side.upper()} LATERAL" if options.lateral_side else ""
-    views = []
-    if pa:
-        views.append(_read_view(pa, "frontal", "", "PA", options.invert_pa, options))
-    if lateral:
-        views.append(_read_view(lateral, "lateral", side, "LEFT LATERAL", options.invert_lateral, options))
-    views += [_read_other(path, options) for path in others]
-    if not views:
-        raise InputError("expected radiographs (--pa, --lateral or --radiographs), got none")
-    return views
-
-
-def _read_other(path: Path, options: RadiographOptions) -> Radiograph:
-    from xrecon.io.radiograph import read_radiograph
-
-    radiograph = read_radiograph(path, **_given(options, None))
-    if radiograph.geometry is None:
-        raise InputError(
-            f"expected a radiograph that says how its view stands (view or angles), got {path}: give a "
-            "frontal one with --pa, a lateral one with --lateral"
-        )
-    return _with_checksum(radiograph, path)
-
-
-def _read_view(
-    path: Path, kind: str, wished: str, usual: str, invert: bool | None, options: RadiographOptions
-) -> Radiograph:
-    from xrecon.io.radiograph import read_radiograph
-    from xrecon.preprocess.views import view_kind
-
-    given = _given(options, invert)
-    radiograph = read_radiograph(path, **given)
-    if radiograph.view and view_kind(radiograph.view) != kind:
-        raise InputError(f"expected a {kind} radiograph, but {path} is recorded as {radiograph.view}")
-    if wished or not radiograph.view or radiograph.geometry is None:
-        radiograph = read_radiograph(path, view=wished or radiograph.view, usual_view=usual, **given)
-    return _with_checksum(radiograph, path)
-
-
-def _with_checksum(radiograph: Radiograph, path: Path) -> Radiograph:
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return replace(radiograph, meta={**radiograph.meta, "sha256": digest})
-
-
-def _given(options: RadiographOptions, invert: bool | None) -> dict[str, Any]:
-    """What the user says of every radiograph, as `read_radiograph` takes it."""
-    spacing = options.pixel_spacing_mm
-    return {
-        "invert": invert,
-        "source_to_detector_mm": options.source_to_detector_mm,
-        "source_to_isocenter_mm": options.source_to_isocenter_mm,
-        "pixel_spacing_mm": None if spacing is None else (spacing, spacing),
-    }
-
-
 def reconstruct(
     pa: Path | None,
     lateral: Path | None,
@@ -149,8 +71,8 @@ def reconstruct(
         progress("read", 0.0, "radiographs")
         views = read_views(pa, lateral, options, others)
         checked = reconstruct_checked(
-            views, model, device, progress, force=force, calibrate=calibrate, refine=refine,
-            uncertainty_samples=uncertainty_samples,
+            views, model, device, progress, force=force, skip=options.skip, calibrate=calibrate,
+            refine=refine, uncertainty_samples=uncertainty_samples,
         )  # fmt: skip
         result = checked.result
         progress("write", 0.0, str(output))

@@ -42,6 +42,16 @@ class Side(StrEnum):
     RIGHT = "right"
 
 
+class IntakeStep(StrEnum):
+    """What is done to grey pictures before a network sees them, in this order."""
+
+    MASK = "mask"
+    LINEARISE = "linearise"
+    MATCH = "match"
+    SCALE = "scale"
+    PLACE = "place"
+
+
 class PtxMode(StrEnum):
     """How PTX-Seg works."""
 
@@ -131,10 +141,32 @@ Calibrate = Annotated[
 ]
 
 
+_INTAKE = "Grey pictures"
+_FRAME = {"min": 1, "metavar": "N", "rich_help_panel": _INTAKE}
+FramePa = Annotated[
+    int | None, typer.Option("--frame-pa", help="Which picture, from 1, of a file with several.", **_FRAME)
+]
+FrameLateral = Annotated[
+    int | None, typer.Option("--frame-lateral", help="The same for the lateral.", **_FRAME)
+]
+Voi = Annotated[
+    bool,
+    typer.Option("--voi", help="Apply DICOM's VOI LUT, the curve for the screen.", rich_help_panel=_INTAKE),
+]
+Skip = Annotated[
+    list[IntakeStep] | None,
+    typer.Option(
+        "--skip",
+        help="Leave out steps: mask (borders, markers), linearise, match (to projected CTs), scale (both "
+        "views by the lungs' height), place (field of view on the lungs).",
+        rich_help_panel=_INTAKE,
+    ),
+]
+
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
 LISTS = (
     "--views", "--set", "--subjects", "--lung-model", "--film", "--methods", "--test", "--radiographs",
-    "--model", "--pneumothorax",
+    "--model", "--pneumothorax", "--skip",
 )  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")

@@ -17,6 +17,7 @@ import numpy as np
 from xrecon import __version__
 from xrecon.benchmark.cases import DETECTOR, SIDES, Case, ptx_labels
 from xrecon.benchmark.exact import SUFFIX, exact_air, read_exact, write_exact
+from xrecon.benchmark.methods import weights_digest
 from xrecon.drr.projection import DEFAULT_VIEWS, DrrOptions, project
 from xrecon.evaluation.methods import Cube
 from xrecon.nets.card import ModelCard
@@ -86,7 +87,7 @@ class Wanted:
             "patient": self.subject.patient,
             "grid": grid.name,
             "detector": list(DETECTOR),
-            "lungs": self.lungs,
+            "lungs": [self.lungs, weights_digest(self.lungs) if self.lungs else ""],
         }
 
     def side(self, name: str) -> str:

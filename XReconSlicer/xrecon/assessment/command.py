@@ -18,6 +18,7 @@ from xrecon.assessment.record import (
 from xrecon.assessment.run import Model, Plan, Result, run_model
 from xrecon.assessment.table import air_correlations, intervals, markdown, summary_row
 from xrecon.assessment.trust import record_trust, require_trust
+from xrecon.benchmark.methods import short_name
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.folder import OutputError
 from xrecon.nets.registry import load_card
@@ -67,15 +68,15 @@ def evaluate_models(
         if recorded:
             require_unseen(model.card, plan)
         elif seen := seen_subjects(model.card, plan):
-            notes.append(f"these figures are no test of {model.card.name}: it has seen {', '.join(seen)}")
+            notes.append(f"these figures are no test of {model.label}: it has seen {', '.join(seen)}")
         if trust and model.makes_volumes:
             require_trust(Result(model), found)
     results: list[Result] = []
     for model in chosen_models:
         results.append(run_model(model, plan, _training_cts(model, found, plan), output, progress))
-        notes += [f"{model.card.name}: {note}" for note in dict.fromkeys(results[-1].notes)]
+        notes += [f"{model.label}: {note}" for note in dict.fromkeys(results[-1].notes)]
         if recorded:
-            progress("record", 0.0, model.card.name)
+            progress("record", 0.0, model.label)
             record(results[-1], plan, output, environment(_device_name(device)))
         if trust and model.makes_volumes:
             record_trust(results[-1], plan, found, progress)
@@ -91,7 +92,16 @@ def _device_name(device: str) -> str:
 
 def _models(names: Sequence[str]) -> list[Model]:
     """The models with their cards, each once. Raises InputError for one that is not there or of one name."""
-    models = [Model(name, load_card(name)) for name in dict.fromkeys(names)]
+    cards = {name: load_card(name) for name in names}
+    for name, card in cards.items():
+        if card.input.kind == "picture":
+            raise InputError(f"expected models that reconstruct or segment, got {name}, which does neither")
+    called = [card.name for card in cards.values()]
+    models = [
+        # runs of one recipe have one name
+        Model(name, card, card.name if called.count(card.name) == 1 else short_name(name))
+        for name, card in cards.items()
+    ]
     places: dict[str, str] = {}
     for model in models:
         if places.setdefault(model.place, model.name) != model.name:
@@ -124,14 +134,14 @@ def _training_cts(model: Model, found: Sequence[Subject], plan: Plan) -> list[Su
 
 def _written(output: Path, plan: Plan, results: Sequence[Result], notes: list[str]) -> Outcome:
     text = markdown(results)
-    rows = [{"model": r.model.card.name, **row} for r in results for row in r.rows]
+    rows = [{"model": r.model.label, **row} for r in results for row in r.rows]
     numbers: dict[str, Any] = {
-        "model": ", ".join(r.model.card.name for r in results),
+        "model": ", ".join(r.model.label for r in results),
         # of a single model what its card would say
         **({"mean": means_of_all(results[0])} if len(results) == 1 else {}),
         "models": [
             {
-                "model": result.model.card.name,
+                "model": result.model.label,
                 "model_sha256": result.model.card.sha256,
                 "kind": "reconstruction" if result.model.makes_volumes else "segmentation",
                 "cases": result.rows,

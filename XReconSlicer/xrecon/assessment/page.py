@@ -53,12 +53,12 @@ def write_page(
         path,
         ReportData(
             title="Models on unseen CTs",
-            summary=f"{', '.join(r.model.card.name for r in results)} on "
+            summary=f"{', '.join(r.model.label for r in results)} on "
             f"{', '.join(s.name for s in plan.subjects)}.",
             tables=_tables(results),
             figures=figures,
             warnings=list(notes),
-            provenance={r.model.card.name: r.model.card.sha256 for r in results},
+            provenance={r.model.label: r.model.card.sha256 for r in results},
             versions={"xrecon": __version__},
         ),
     )
@@ -73,7 +73,7 @@ def _chart(
         found = intervals(result) if set(n for _, n in series) & set(figures_of(result).values()) else {}
         if any(name in found for _, name in series):
             values = [(k, found.get(name)) for k, (_, name) in enumerate(series)]
-            rows.append(Dots(result.model.card.name, values))
+            rows.append(Dots(result.model.label, values))
     return dot_chart(rows, [name for name, _ in series], title, unit) if rows else None
 
 
@@ -83,7 +83,7 @@ def _tables(results: Sequence[Result]) -> list[Table]:
         titles = {t: name for result in group for t, name in figures_of(result).items()}
         found = [intervals(result) for result in group]
         columns = [title]
-        columns += [f"{r.model.card.name}: {what}" for r in group for what in ("mean", "low", "high")]
+        columns += [f"{r.model.label}: {what}" for r in group for what in ("mean", "low", "high")]
         rows = []
         for text, name in titles.items():
             cells: list[object] = [text]
@@ -96,9 +96,7 @@ def _tables(results: Sequence[Result]) -> list[Table]:
             air = [row for row in result.rows if row.get("fraction")]
             if air:
                 cells = [[row["case"], *(row.get(name) for name in AIR)] for row in air]
-                tables.append(
-                    Table(f"Synthetic pneumothorax, {result.model.card.name}", ["case", *AIR], cells)
-                )
+                tables.append(Table(f"Synthetic pneumothorax, {result.model.label}", ["case", *AIR], cells))
     return tables
 
 
@@ -115,7 +113,7 @@ def _sheets(folder: Path, plan: Plan, results: Sequence[Result]) -> list[Figure]
             truth = _truth(folder, plan, number, result)
             tiles = tiles or [("truth", truth)]
             volume = read_result_volume(folder, result.model, subject.name)
-            tiles.append((f"{result.model.card.name} (synthetic)", resample_like(volume, truth)))
+            tiles.append((f"{result.model.label} (synthetic)", resample_like(volume, truth)))
         if tiles:
             sheets = [
                 panels.panel([[a], [b]], [title]) for title, (a, b) in ((t, _pair(v)) for t, v in tiles)
@@ -139,17 +137,21 @@ def _pair(volume: Volume) -> tuple[Image.Image, Image.Image]:
 
 # -- the worst case ------------------------------------------------------------------------------
 def worst_case(result: Result) -> dict[str, object]:
-    """The CT on which a model did worst, by PSNR or by its lowest Dice, and that figure."""
+    """The CT on which a model did worst, by PSNR or by its lowest Dice, and that figure; {} without any."""
     names = ["psnr"] if result.model.makes_volumes else [n for n in result.plain[0] if n.startswith("dice_")]
     figures = [(row[name], name, row["subject"]) for row in result.plain for name in names
                if isinstance(row.get(name), (int, float))]  # fmt: skip
+    if not figures:
+        return {}
     value, name, subject = min(figures)
     return {"subject": subject, "figure": name, "value": value}
 
 
 def worst_picture(result: Result, plan: Plan, folder: Path) -> Image.Image | None:
     """What a model made of its worst CT: truth, reconstruction and error, or the lungs that it found."""
-    subject = worst_case(result)["subject"]
+    subject = worst_case(result).get("subject")
+    if subject is None:
+        return None
     number = next(k for k, s in enumerate(plan.subjects) if s.name == subject)
     if result.model.makes_volumes:
         truth = _truth(folder, plan, number, result)

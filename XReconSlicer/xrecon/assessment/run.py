@@ -29,10 +29,11 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Model:
-    """A model by the name it was given, and its card."""
+    """A model by the name it was given, and its card. label: what tables call it."""
 
     name: str
     card: ModelCard
+    label: str
 
     @property
     def makes_volumes(self) -> bool:
@@ -96,14 +97,14 @@ def _reconstructions(
     known = _examples(examples, grid, folder, result, progress)
     nearest = nearest_control(grid, known)
     for number, subject in enumerate(plan.subjects):
-        progress("evaluate", number / len(plan.subjects), f"{model.card.name}: {subject.name}")
+        progress("evaluate", number / len(plan.subjects), f"{model.label}: {subject.name}")
         wanted = Wanted(subject, number, plan.fractions, plan.lungs)
         problem = make_cases(wanted, grid, folder)
         if problem:
             result.notes.append(f"left out {subject.name}: {problem}")
             continue
         for case in load_cases(wanted, grid, folder):
-            key = _key(model, subject, wanted.settings(case.name, grid), result.examples)
+            key = _key(model, subject, wanted.settings(case.name, grid), [s.sha256 for s in examples])
             stored = _read(folder, model, case.name, key)
             if stored is None:
                 row, volume, warnings = assess(model.name, case, plan.device, nearest)
@@ -139,7 +140,7 @@ def _examples(
 def _segmentations(model: Model, plan: Plan, folder: Path, progress: Progress) -> Result:
     result = Result(model)
     for number, subject in enumerate(plan.subjects):
-        progress("evaluate", number / len(plan.subjects), f"{model.card.name}: {subject.name}")
+        progress("evaluate", number / len(plan.subjects), f"{model.label}: {subject.name}")
         key = _key(model, subject, {}, [])
         stored = _read(folder, model, subject.name, key)
         if stored is None:

@@ -50,7 +50,7 @@ def air_correlations(result: Result) -> dict[str, float]:
 def summary_row(result: Result) -> dict[str, Any]:
     """One flat row of a model."""
     row: dict[str, Any] = {
-        "model": result.model.card.name,
+        "model": result.model.label,
         "patients": len({r["patient"] for r in result.rows}),
     }
     for name, interval in intervals(result).items():
@@ -65,7 +65,7 @@ def markdown(results: Sequence[Result]) -> str:
         titles = {t: name for result in group for t, name in figures_of(result).items()}
         found = [intervals(result) for result in group]
         lines = [
-            markdown_line([title, *(r.model.card.name for r in group)]),
+            markdown_line([title, *(r.model.label for r in group)]),
             markdown_line(["---"] * (len(group) + 1)),
         ]
         for text, name in titles.items():
@@ -89,4 +89,4 @@ def groups(results: Sequence[Result]) -> list[tuple[str, list[Result]]]:
 def air_table(result: Result) -> str:
     """The cases with a synthetic pneumothorax as a Markdown table; "" without any."""
     rows = [row for row in result.rows if row.get("fraction")]
-    return air_markdown(rows, result.model.card.name) if rows else ""
+    return air_markdown(rows, result.model.label) if rows else ""

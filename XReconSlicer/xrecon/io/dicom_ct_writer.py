@@ -93,7 +93,8 @@ def _storable(volume: Volume) -> Volume:
     volume.require_finite()
     if max(volume.shape[1:]) > np.iinfo(np.uint16).max:
         raise InputError(f"expected slices of at most 65535 pixels a side, got {volume.shape[1:]}")
-    rounded = np.rint(volume.array)
+    whole = np.issubdtype(volume.array.dtype, np.integer)
+    rounded = volume.array if whole else np.rint(volume.array)
     low, high = float(rounded.min()), float(rounded.max())
     if low < _STORED.min or high > _STORED.max:
         raise InputError(f"expected HU from {_STORED.min} to {_STORED.max}, got {low:g} to {high:g}")

@@ -48,40 +48,51 @@ def apply_modality_lut(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarr
     return apply(stored, dataset)
 
 
-def native_pixels(dataset: pydicom.Dataset) -> np.ndarray:
-    """The stored values of uncompressed pixel data, (row, column)."""
+def apply_voi_lut(values: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Values after the first VOI LUT of the data set: its table, else its window; the same for none."""
+    if is_pydicom_3():
+        from pydicom.pixels import apply_voi_lut as apply
+    else:
+        from pydicom.pixel_data_handlers.util import apply_voi_lut as apply
+    return apply(values, dataset)
+
+
+def native_pixels(dataset: pydicom.Dataset, index: int = 0) -> np.ndarray:
+    """The stored values of frame `index` (from 0) of uncompressed pixel data, (row, column)."""
     if is_pydicom_3():
         from pydicom.pixels import pixel_array
 
-        return pixel_array(dataset, raw=True)
+        return pixel_array(dataset, raw=True, index=index)
     from pydicom.pixel_data_handlers import numpy_handler
 
-    return _reshaped(dataset, numpy_handler.get_pixeldata(dataset))
+    return _reshaped(dataset, numpy_handler.get_pixeldata(dataset), index)
 
 
-def decoded_pixels(dataset: pydicom.Dataset, plugin: str) -> np.ndarray | None:
-    """The stored values of compressed pixel data by pydicom's own or pillow's decoder, (row, column).
+def decoded_pixels(dataset: pydicom.Dataset, plugin: str, index: int = 0) -> np.ndarray | None:
+    """The stored values of frame `index` of compressed pixel data by a decoder of pydicom, (row, column).
 
-    `plugin` is "pydicom" (run-length) or "pillow". None when it does not decode this compression;
-    pydicom 2.4 is trusted with run-length data only. Raises what the decoder raises.
+    `plugin` is "pydicom" (run-length), "pillow" or "pylibjpeg". None when it does not decode this
+    compression; pydicom 2.4 is trusted with run-length data only. Raises what the decoder raises.
     """
     if is_pydicom_3():
         from pydicom.pixels import get_decoder, pixel_array
 
         if plugin not in get_decoder(dataset.file_meta.TransferSyntaxUID).available_plugins:
             return None
-        return pixel_array(dataset, raw=True, decoding_plugin=plugin)
+        return pixel_array(dataset, raw=True, index=index, decoding_plugin=plugin)
     if plugin != "pydicom":
         return None
     from pydicom.pixel_data_handlers import rle_handler
 
-    return _reshaped(dataset, rle_handler.get_pixeldata(dataset))
+    return _reshaped(dataset, rle_handler.get_pixeldata(dataset), index)
 
 
-def _reshaped(dataset: pydicom.Dataset, values: np.ndarray) -> np.ndarray:
-    """(row, column), without the bits above the stored ones, as pydicom 3 gives them."""
+def _reshaped(dataset: pydicom.Dataset, values: np.ndarray, index: int) -> np.ndarray:
+    """(row, column) of frame `index`, without the bits above the stored ones, as pydicom 3 gives them."""
     from pydicom.pixel_data_handlers.util import reshape_pixel_array
 
     unused = 8 * values.dtype.itemsize - int(dataset.BitsStored)
     # Shifted up and back down: the sign of signed values is extended.
-    return (reshape_pixel_array(dataset, values) << unused) >> unused
+    frames = reshape_pixel_array(dataset, values)
+    frame = frames[index] if frames.ndim == 3 else frames
+    return (frame << unused) >> unused

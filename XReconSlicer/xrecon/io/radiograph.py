@@ -8,6 +8,7 @@ Whatever the file, the `Radiograph` that comes out is bright = dense, laid out a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ __all__ = [
     "write_radiograph_png",
 ]
 
+# Entries of `meta` about a picture whose values follow the beam.
+_SIGNAL = ("beam_relation", "no_beam_value")
+
 
 def read_radiograph(
     path: str | Path,
@@ -42,6 +46,8 @@ def read_radiograph(
     source_to_detector_mm: float | None = None,
     source_to_isocenter_mm: float | None = None,
     pixel_spacing_mm: float | tuple[float, float] | None = None,
+    frame: int | None = None,
+    voi: bool = False,
 ) -> Radiograph:
     """A radiograph from a file, with its sidecar `<name>.json` if there is one.
 
@@ -51,6 +57,10 @@ def read_radiograph(
         file (DICOM's photometric interpretation, the sidecar). In any case it is inverted at most
         once, and `history` says so.
     pixel_spacing_mm: distance of pixel centres on the detector, one number or (row, column).
+    frame: number of the picture, from 1, in a file that holds several (a run of XA or RF, a TIFF of
+        several pages, a stack).
+    voi: apply DICOM's VOI LUT, the curve for the screen. Without it the values lie before that curve,
+        nearer to what the detector measured; a LUT that falls counts for the polarity either way.
 
     The array is float32. It holds line integrals or log signals (`quantity`) when the file says so,
     as those written by this module do; else grey values for display. A picture that DICOM's
@@ -59,14 +69,14 @@ def read_radiograph(
     None when neither view nor angles are known.
 
     Raises FileNotFoundError when nothing is there, and InputError for a CT or another modality,
-    several slices or frames, colours, NaN, a constant picture, a damaged or empty file, an
-    unknown view, or values that make no geometry.
+    several slices or frames when none is chosen, colours, NaN, a constant picture, a damaged or empty
+    file, an unknown view, or values that make no geometry.
     """
     path = require_file(path, "a radiograph (DICOM, PNG, TIFF, NRRD, ...)")
     if is_dicom(path):
-        picture = read_dicom_picture(path)
+        picture = read_dicom_picture(path, frame, voi)
     elif file_suffix(path) in PICTURE_SUFFIXES:
-        picture = read_picture(path)
+        picture = read_picture(path, frame)
     else:
         raise InputError(f"expected a radiograph as DICOM or {', '.join(PICTURE_SUFFIXES)}, got {path}")
     picture = apply_sidecar(picture, path)
@@ -84,6 +94,8 @@ def read_radiograph(
 
 
 def _radiograph(picture: Picture, invert: bool | None, path: Path) -> Radiograph:
+    if invert is not None and invert == picture.bright_is_dense:  # against what the file says of the beam
+        picture = replace(picture, meta={k: v for k, v in picture.meta.items() if k not in _SIGNAL})
     array, history = _bright_is_dense(picture, invert, path)
     picture, view_notes = settled(picture.with_array(array))
     picture, notes = to_convention(picture)

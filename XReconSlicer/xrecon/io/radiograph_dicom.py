@@ -1,7 +1,8 @@
 """A radiograph from a DICOM file: pixels, polarity, view and geometry facts from its tags.
 
 Meanings after PS3.3: C.8.11 (DX modules), C.8.7.5 (XA positioner), 10.7 (pixel spacing and its
-calibration), C.7.6.1.1.1 (PatientOrientation).
+calibration), C.7.6.1.1.1 (PatientOrientation). What the pixel values mean stands in
+`radiograph_dicom_values`, which view it is in `radiograph_dicom_view`.
 """
 
 from __future__ import annotations
@@ -9,21 +10,22 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from xrecon.io.dicom_pixels import read_dataset, stored_pixels
-from xrecon.io.pydicom_versions import apply_modality_lut
-from xrecon.io.radiograph_facts import (
-    Fact,
-    Facts,
-    NotARadiographError,
-    Picture,
-    implausible_spacing,
-    standard_view,
+from xrecon.io.dicom_frames import chosen_frame, frame_count, of_frame
+from xrecon.io.dicom_pixels import pixels_and_notes, read_dataset
+from xrecon.io.dicom_tags import Tags
+from xrecon.io.radiograph_dicom_field import without_covered
+from xrecon.io.radiograph_dicom_values import Values, is_for_processing, pixel_values
+from xrecon.io.radiograph_dicom_view import view_fact
+from xrecon.io.radiograph_facts import Facts, NotARadiographError, Picture, implausible_spacing
+from xrecon.io.radiograph_positioner import (
+    DETECTOR,
+    ISOCENTRIC_MODALITIES,
+    POSITIONER,
+    is_isocentric,
+    put_angles,
 )
-from xrecon.io.radiograph_positioner import DETECTOR, ISOCENTRIC_MODALITIES, is_isocentric, put_angles
 from xrecon.io.radiograph_sidecar import apply_description
 from xrecon.volume import InputError, Quantity
 
@@ -46,14 +48,12 @@ PLAUSIBLE_MAGNIFICATION = (1.0, 5.0)
 # the "patient" of the device is the table or the bucky, a hand's breadth before the detector.
 CHEST_MAGNIFICATION = (1.08, 2.0)
 
-# DICOM CID 4010 (DX View), in SNOMED CT and in the older SNOMED-RT codes.
-VIEW_CODES = {
-    "PA": ("272479007", "R-10214", "R-40888"),
-    "AP": ("399348003", "R-10206"),
-    "LEFT LATERAL": ("399173006", "R-10236"),
-    "RIGHT LATERAL": ("399198007", "R-10232"),
-    "LATERAL": ("399067008", "R-102CD"),
-}
+_MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
+_CALIBRATION = "PixelSpacingCalibrationType"
+_PROVENANCE = (
+    "Modality", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID",
+)  # fmt: skip
+
 # CID 4010 in SNOMED CT: written for views between frontal and lateral; read by their angles alone.
 OBLIQUE_CODES = {
     "left anterior oblique": "399135007",
@@ -61,85 +61,79 @@ OBLIQUE_CODES = {
     "left posterior oblique": "399006002",
     "right posterior oblique": "399038007",
 }
-_LATERAL_NAMES = ("LATERAL", "LAT", "L")
 
 
-def read_dicom_picture(path: Path) -> Picture:
+def read_dicom_picture(path: Path, frame: int | None = None, voi: bool = False) -> Picture:
     """The picture in a DICOM file with the facts from its tags.
 
+    frame: which one, from 1, when the file holds several. voi: apply the VOI LUT (see `pixel_values`).
     Files by `write_radiograph_dicom` give back values, geometry, history and provenance as they
     were written, unless other software changed the number of pixels.
 
     Raises InputError when the modality is none of `MODALITIES`, or the pixels are not one grey
-    frame that can be read.
+    frame that can be read, and for several frames without a choice.
     """
     dataset = read_dataset(path)
-    modality = str(dataset.get("Modality", "") or "")
+    notes: list[str] = []
+    modality = _require_radiograph(Tags(dataset), path)
+    count = frame_count(dataset)
+    index = chosen_frame(count, frame, path)
+    dataset = of_frame(dataset, index)
+    tags = Tags(dataset, notes)
+    stored, bit_notes = pixels_and_notes(dataset, path, index + 1)
+    values = pixel_values(tags, stored, voi, str(path))
+    facts = _facts(tags, index)
+    array = without_covered(tags, values.array, notes)
+    which = f", frame {index + 1} of {count}" if count > 1 else ""
+    photometric, allocated = _photometric(tags), int(tags.number("BitsAllocated"))
+    bits = min(int(tags.number("BitsStored") or allocated), allocated)
+    syntax = dataset.file_meta.TransferSyntaxUID.name
+    picture = Picture(
+        array,
+        values.value_range,
+        bright_is_dense=values.bright_is_dense,
+        polarity=values.polarity,
+        orientation=tags.texts("PatientOrientation"),
+        facts=facts,
+        history=(
+            f"read from DICOM ({modality}, {photometric}, {bits} bits, {syntax}{which})",
+            *bit_notes,
+            *values.notes,
+            *notes,
+        ),
+        meta={**_provenance(tags), **_signal(tags, values), **({"frame": str(index + 1)} if which else {})},
+    )
+    return _with_own_description(picture, dataset, path)
+
+
+def _require_radiograph(tags: Tags, path: Path) -> str:
+    """The modality. Raises NotARadiographError for another one's image, or colours."""
+    modality = tags.text("Modality")
     if modality not in MODALITIES:
         hint = ": give it as the CT" if modality == "CT" else ""
         raise NotARadiographError(
             f"expected a radiograph (CR, DX), got an image of modality {modality}{hint}: {path}"
         )
-    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise NotARadiographError(f"expected a grey radiograph, got {photometric} pixels in {path}")
-    array, value_range = _modality_values(dataset, stored_pixels(dataset, path))
-    bright, polarity = _polarity(dataset, photometric)
-    facts, notes = _facts(dataset)
-    bits, syntax = dataset.get("BitsStored", dataset.BitsAllocated), dataset.file_meta.TransferSyntaxUID
-    picture = Picture(
-        array,
-        value_range,
-        bright_is_dense=bright,
-        polarity=polarity,
-        orientation=_texts(dataset.get("PatientOrientation")),
-        facts=facts,
-        history=(f"read from DICOM ({modality}, {photometric}, {bits} bits, {syntax.name})", *notes),
-        meta=_provenance(dataset),
-    )
-    return _with_own_description(picture, dataset, path)
+    if _photometric(tags) not in ("MONOCHROME1", "MONOCHROME2"):
+        raise NotARadiographError(f"expected a grey radiograph, got {_photometric(tags)} pixels in {path}")
+    return modality
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    """A text attribute of any multiplicity as a tuple without empty entries."""
-    values = [value] if isinstance(value, str) or value is None else list(value)
-    return tuple(str(v) for v in values if v)
+def _photometric(tags: Tags) -> str:
+    return tags.text("PhotometricInterpretation").upper() or "MONOCHROME2"
 
 
-def _provenance(dataset: pydicom.Dataset) -> dict[str, str]:
-    names = (
-        "Modality", "SeriesDescription", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID",
-        "SOPInstanceUID",
-    )  # fmt: skip
-    return {name: str(dataset.get(name)) for name in names if dataset.get(name)}
+def _provenance(tags: Tags) -> dict[str, str]:
+    found = {name: ", ".join(tags.texts(name)) for name in _PROVENANCE}
+    return {name: text for name, text in found.items() if text}
 
 
-# -- numbers -----------------------------------------------------------------------------------
-def _modality_values(dataset: pydicom.Dataset, stored: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Values after the Modality LUT, float64, and the range that the stored bits allow."""
-    bits = int(dataset.get("BitsStored", dataset.BitsAllocated))
-    limits = np.array([0.0, 2.0**bits - 1])
-    if stored.dtype.kind == "i":
-        limits -= 2.0 ** (bits - 1)
-    if dataset.get("ModalityLUTSequence"):
-        array = apply_modality_lut(stored, dataset)
-        return array.astype(np.float64), (float(array.min()), float(array.max()))
-    slope = float(dataset.get("RescaleSlope", 1) or 1)
-    intercept = float(dataset.get("RescaleIntercept", 0) or 0)
-    low, high = sorted(limits * slope + intercept)
-    return stored * slope + intercept, (float(low), float(high))
-
-
-def _polarity(dataset: pydicom.Dataset, photometric: str) -> tuple[bool, str]:
-    """Whether bright is dense, and how that is known.
-
-    For presentation: bright on the screen, which is MONOCHROME1's low values. For processing:
-    the sign between stored values and beam intensity counts, where it is given (C.8.11.3.1.2).
-    """
-    sign = dataset.get("PixelIntensityRelationshipSign")
-    if dataset.get("PresentationIntentType") == "FOR PROCESSING" and sign in (1, -1):
-        return sign == -1, f"for processing, PixelIntensityRelationshipSign {sign}"
-    return photometric != "MONOCHROME1", photometric
+def _signal(tags: Tags, values: Values) -> dict[str, str]:
+    """What makes a signal of the values: how they follow the beam, and the value without any beam."""
+    intent = {"intent": "for processing" if is_for_processing(tags) else "for presentation"}
+    if not values.relation:
+        return intent
+    return {**intent, "beam_relation": values.relation, "no_beam_value": f"{values.no_beam:.10g}"}
 
 
 def _with_own_description(picture: Picture, dataset: pydicom.Dataset, path: Path) -> Picture:
@@ -168,47 +162,54 @@ def _with_value_mapping(picture: Picture, dataset: pydicom.Dataset) -> Picture:
     for item in dataset.get("RealWorldValueMappingSequence") or ():
         quantity = measured.get(item.get("LUTLabel"))
         if quantity is not None:
-            slope, intercept = float(item.RealWorldValueSlope), float(item.RealWorldValueIntercept)
+            mapped = Tags(item)
+            slope, intercept = mapped.number("RealWorldValueSlope"), mapped.number("RealWorldValueIntercept")
+            if not slope or intercept is None:
+                continue
             array = picture.array * slope + intercept
             return replace(picture, array=array, quantity=quantity, bright_is_dense=True)
     return picture
 
 
 # -- facts -------------------------------------------------------------------------------------
-def _facts(dataset: pydicom.Dataset) -> tuple[Facts, list[str]]:
-    """View, distances and spacing from the tags, and notes about tags that cannot be used."""
-    facts, notes = Facts("DICOM"), []
-    view = _view(dataset, notes)
+def _facts(tags: Tags, index: int) -> Facts:
+    """View, distances and spacing from the tags of frame `index`; what cannot be used is noted."""
+    facts, notes = Facts("DICOM"), tags.notes
+    _put_distances(facts, tags, notes)
+    _put_spacing(facts, tags, notes)
+    put_angles(facts, tags, notes, index)
+    view = view_fact(tags, notes, guess=POSITIONER not in facts)
     if view is not None:
         facts["view"] = view
-    _put_distances(facts, dataset, notes)
-    _put_spacing(facts, dataset, notes)
-    put_angles(facts, dataset, notes)
-    return facts, notes
+    return facts
 
 
-def _put_distances(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> None:
+def _put_distances(facts: Facts, tags: Tags, notes: list[str]) -> None:
     """Distances and magnification: of a C-arm as recorded, else only those that a chest can have.
 
     DistanceSourceToPatient of a CR or DX file is often that to the table or bucky. So the estimated
     magnification counts first, and the distance only when it makes a magnification of a chest.
     """
-    isocentric = is_isocentric(dataset)
+    isocentric = is_isocentric(tags)
     plausible = PLAUSIBLE_MAGNIFICATION if isocentric else CHEST_MAGNIFICATION
-    detector = _number(dataset, "DistanceSourceToDetector", PLAUSIBLE_MM, notes)
-    patient = _number(dataset, "DistanceSourceToPatient", PLAUSIBLE_MM, notes)
-    magnification = _number(dataset, "EstimatedRadiographicMagnificationFactor", plausible, notes)
-    facts.put("source_to_detector_mm", detector)
-    facts.put("magnification", magnification)
+    detector = _number(tags, "DistanceSourceToDetector", PLAUSIBLE_MM, notes)
+    middle = "DistanceSourceToIsocenter" if isocentric else ""  # of enhanced objects
+    patient = _number(tags, middle, PLAUSIBLE_MM, notes) if middle else None
+    if not patient:
+        middle = "DistanceSourceToPatient"
+        patient = _number(tags, middle, PLAUSIBLE_MM, notes)
+    magnification = _number(tags, _MAGNIFICATION, plausible, notes)
+    facts.put("source_to_detector_mm", detector, "DistanceSourceToDetector")
+    facts.put("magnification", magnification, _MAGNIFICATION)
     if isocentric or not patient:
-        facts.put("source_to_isocenter_mm", patient)
+        facts.put("source_to_isocenter_mm", patient, middle)
         return
     if magnification:
         if not detector:
-            facts.put("source_to_isocenter_mm", patient)
+            facts.put("source_to_isocenter_mm", patient, middle)
         return  # the isocentre follows from the magnification
     if detector and plausible[0] <= detector / patient <= plausible[1]:
-        facts.put("source_to_isocenter_mm", patient)
+        facts.put("source_to_isocenter_mm", patient, middle)
     else:
         told = f"a magnification of {detector / patient:.3f}" if detector else "no magnification"
         notes.append(
@@ -216,72 +217,68 @@ def _put_distances(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> 
         )
 
 
-def _number(
-    dataset: pydicom.Dataset, keyword: str, plausible: tuple[float, float], notes: list[str]
-) -> float | None:
+def _number(tags: Tags, keyword: str, plausible: tuple[float, float], notes: list[str]) -> float | None:
     """A number within its plausible range, else None and a note; 0 is how devices say unknown."""
-    value = dataset.get(keyword)
+    value = tags.number(keyword)
     if not value:
         return None
-    if not plausible[0] <= float(value) <= plausible[1]:
-        notes.append(f"{keyword} {float(value):g} is not plausible: not used")
+    if not plausible[0] <= value <= plausible[1]:
+        notes.append(f"{keyword} {value:g} is not plausible: not used")
         return None
-    return float(value)
+    return value
 
 
-def _put_spacing(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> None:
+def _put_spacing(facts: Facts, tags: Tags, notes: list[str]) -> None:
     """Pixel spacing: on the detector from ImagerPixelSpacing; PixelSpacing where it is alone.
 
     PixelSpacing that was calibrated (by geometry or a fiducial) is that at the patient; without
-    calibration type it repeats the detector's (section 10.7.1.1). A spacing with which the picture
-    is too small or too large for a chest (of a copy that was resampled, often) is not used, but for
-    C-arms, whose fields may be small.
+    calibration type it repeats the detector's (section 10.7.1.1). Beside ImagerPixelSpacing a calibrated
+    one tells the magnification. A spacing with which the picture is too small or too large for a chest (of
+    a copy that was resampled, often) is not used, but for C-arms, whose fields may be small.
     """
-    shape = (int(dataset.Rows), int(dataset.Columns))
+    found: dict[str, tuple[float, float]] = {}
     for keyword in ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing"):
-        value = dataset.get(keyword)
-        if not value:
-            continue
-        if np.size(value) != 2 or not all(np.isfinite(float(v)) and float(v) > 0 for v in value):
-            notes.append(f"{keyword} {value} is not usable")
-            continue
-        spacing = tuple(float(v) for v in value)
-        note = implausible_spacing(shape, spacing, f"{keyword} {spacing[0]:g} x {spacing[1]:g} mm")
-        if note and dataset.get("Modality") not in ISOCENTRIC_MODALITIES:
-            notes.append(note)
-            continue
-        calibrated = keyword == "PixelSpacing" and dataset.get("PixelSpacingCalibrationType")
-        facts.put("patient_spacing_mm" if calibrated else "pixel_spacing_mm", spacing)
-        notes.append(f"pixel spacing from {keyword}" + (f" ({calibrated})" if calibrated else ""))
+        spacing = _usable_spacing(tags, keyword, notes)
+        if spacing:
+            found[keyword] = spacing
+            notes += [] if len(found) > 1 else [_spacing_note(tags, keyword)]
+    if not found:
         return
+    keyword, spacing = next(iter(found.items()))
+    calibrated = keyword == "PixelSpacing" and tags.text(_CALIBRATION)
+    facts.put("patient_spacing_mm" if calibrated else "pixel_spacing_mm", spacing, keyword)
+    if keyword == "ImagerPixelSpacing" and "PixelSpacing" in found and tags.text(_CALIBRATION):
+        _put_magnification(facts, spacing, found["PixelSpacing"], notes)
 
 
-def _view(dataset: pydicom.Dataset, notes: list[str]) -> Fact | None:
-    """The view from ViewPosition, else from the view code; the side of a lateral may be assumed."""
-    name = str(dataset.get("ViewPosition", "") or "").strip().upper() or _coded_view(dataset)
-    if not name:
+def _usable_spacing(tags: Tags, keyword: str, notes: list[str]) -> tuple[float, float] | None:
+    spacing = tags.numbers(keyword)
+    if not spacing:
         return None
-    if name not in _LATERAL_NAMES:
-        try:
-            return Fact(standard_view(name), "DICOM")
-        except InputError:
-            notes.append(f"ViewPosition {name} is none of the known views")
-            return None
-    column = (_texts(dataset.get("PatientOrientation")) or ("",))[0][:1].upper()
-    side = {"P": "LEFT", "A": "RIGHT"}.get(column)
-    if side:
-        return Fact(f"{side} LATERAL", "DICOM")
-    letter = str(dataset.get("ImageLaterality") or dataset.get("Laterality") or "").upper()
-    side = {"L": "LEFT", "R": "RIGHT"}.get(letter)
-    if side:
-        return Fact(f"{side} LATERAL", "DICOM")
-    notes.append("lateral view without a side: taken as LEFT LATERAL")
-    return Fact("LEFT LATERAL", "assumed")
+    if len(spacing) != 2 or min(spacing) <= 0:
+        notes.append(f"{keyword} {' x '.join(f'{s:g}' for s in spacing)} is not usable")
+        return None
+    shape = tuple(int(tags.number(keyword)) for keyword in ("Rows", "Columns"))
+    note = implausible_spacing(shape, spacing, f"{keyword} {spacing[0]:g} x {spacing[1]:g} mm")
+    if note and tags.text("Modality") not in ISOCENTRIC_MODALITIES:
+        notes.append(note)
+        return None
+    return spacing
 
 
-def _coded_view(dataset: pydicom.Dataset) -> str:
-    for item in dataset.get("ViewCodeSequence") or ():
-        for view, codes in VIEW_CODES.items():
-            if item.get("CodeValue") in codes:
-                return view
-    return ""
+def _spacing_note(tags: Tags, keyword: str) -> str:
+    calibrated = tags.text(_CALIBRATION) if keyword == "PixelSpacing" else ""
+    return f"pixel spacing from {keyword}" + (f" ({calibrated})" if calibrated else "")
+
+
+def _put_magnification(
+    facts: Facts, on_detector: tuple[float, float], at_patient: tuple[float, float], notes: list[str]
+) -> None:
+    """The magnification of a calibrated PixelSpacing, where no other attribute tells where the patient is."""
+    if "magnification" in facts or "source_to_isocenter_mm" in facts:
+        return
+    ratios = [d / p for d, p in zip(on_detector, at_patient, strict=True)]
+    low, high = CHEST_MAGNIFICATION
+    if abs(ratios[0] - ratios[1]) < 0.01 * ratios[0] and low <= ratios[0] <= high:
+        facts.put("magnification", ratios[0], "ImagerPixelSpacing / PixelSpacing")
+        notes.append(f"magnification {ratios[0]:.3f} from ImagerPixelSpacing and calibrated PixelSpacing")

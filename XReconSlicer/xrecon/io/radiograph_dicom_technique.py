@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xrecon.io.radiograph_dicom import OBLIQUE_CODES, VIEW_CODES
+from xrecon.io.radiograph_dicom import OBLIQUE_CODES
+from xrecon.io.radiograph_dicom_view import VIEW_CODES
 from xrecon.io.radiograph_positioner import detector_angles
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.physics.poses import positioner_angles

@@ -32,10 +32,11 @@ class NotARadiographError(InputError):
 
 @dataclass(frozen=True)
 class Fact:
-    """A value and where it comes from (a key of `RANKS`)."""
+    """A value, where it comes from (a key of `RANKS`), and which DICOM attribute tells it."""
 
     value: Any
     origin: str
+    tag: str = ""
 
 
 class Facts(dict[str, Fact]):
@@ -51,8 +52,11 @@ class Facts(dict[str, Fact]):
         super().__init__()
         self.origin = origin
 
-    def put(self, name: str, value: Any) -> None:
-        """Note a value unless it is None. Raises InputError for lengths that are not positive."""
+    def put(self, name: str, value: Any, tag: str = "") -> None:
+        """Note a value unless it is None, and the DICOM attribute that told it.
+
+        Raises InputError for lengths that are not positive.
+        """
         if value is None:
             return
         if name in ("pixel_spacing_mm", "patient_spacing_mm"):
@@ -62,7 +66,7 @@ class Facts(dict[str, Fact]):
             value = tuple(_positive(name, v, self.origin) for v in value)
         elif name.endswith("_mm") and name != "isocenter_lps_mm" or name == "magnification":
             value = _positive(name, value, self.origin)
-        self[name] = Fact(value, self.origin)
+        self[name] = Fact(value, self.origin, tag)
 
 
 def _positive(name: str, value: Any, origin: str) -> float:

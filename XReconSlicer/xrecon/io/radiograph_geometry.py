@@ -101,7 +101,7 @@ def _is_oblique(picture: Picture) -> bool:
 
 def _transposed_spacing(picture: Picture) -> Picture:
     swapped = {
-        name: Fact(fact.value[::-1], fact.origin)
+        name: replace(fact, value=fact.value[::-1])
         for name, fact in picture.facts.items()
         if name in ("pixel_spacing_mm", "patient_spacing_mm") and fact.origin == "DICOM"
     }
@@ -114,7 +114,7 @@ def _with_detector_angles(picture: Picture, matrix: tuple[tuple[int, int], ...])
     if told is None:
         return picture
     angles = tuple(float(a) + 0.0 for a in np.array(matrix) @ told.value)
-    return replace(picture, facts={**picture.facts, DETECTOR: Fact(angles, told.origin)})
+    return replace(picture, facts={**picture.facts, DETECTOR: replace(told, value=angles)})
 
 
 # -- geometry ----------------------------------------------------------------------------------
@@ -151,7 +151,9 @@ def build_geometry(
         notes += more
     else:
         geometry = ViewGeometry.preset(view, **options)
-    return geometry, view, tuple(notes), _origins(facts)
+    # without a place of its own the isocentre lies where the middle of the picture does
+    told = "isocenter_lps_mm" in facts or POSITIONER in facts  # a C-arm turns about it
+    return geometry, view, tuple(notes), _origins(facts) | ({} if told else {"isocenter.origin": "assumed"})
 
 
 def _kept_geometry(facts: Mapping[str, Fact]) -> ViewGeometry | None:
@@ -210,9 +212,9 @@ def _distances(facts: dict[str, Fact], notes: list[str]) -> dict[str, Fact]:
         detector, isocenter = (None if fact is weaker else fact for fact in (detector, isocenter))
     if magnification and magnification.value > 1:
         if detector and not isocenter:
-            isocenter = Fact(detector.value / magnification.value, magnification.origin)
+            isocenter = Fact(detector.value / magnification.value, magnification.origin, magnification.tag)
         elif isocenter and not detector:
-            detector = Fact(isocenter.value * magnification.value, magnification.origin)
+            detector = Fact(isocenter.value * magnification.value, magnification.origin, magnification.tag)
     if not detector:
         beyond = isocenter.value + ISOCENTER_TO_DETECTOR_MM if isocenter else SOURCE_TO_DETECTOR_MM
         detector = Fact(beyond, "assumed")
@@ -234,16 +236,19 @@ def _spacing(facts: dict[str, Fact], shape: tuple[int, int], notes: list[str]) -
         given = facts["patient_spacing_mm"]
         factor = facts["source_to_detector_mm"].value / facts["source_to_isocenter_mm"].value
         notes.append(f"pixel spacing at the patient enlarged {factor:.4f} times to that on the detector")
-        return {**facts, "pixel_spacing_mm": Fact(tuple(s * factor for s in given.value), given.origin)}
+        on_detector = replace(given, value=tuple(s * factor for s in given.value))
+        return {**facts, "pixel_spacing_mm": on_detector}
     return {**facts, "pixel_spacing_mm": Fact((DETECTOR_WIDTH_MM / shape[1],) * 2, "assumed")}
 
 
 def _origins(facts: Mapping[str, Fact]) -> dict[str, str]:
-    """`meta` entries: each geometry value as text, and its origin."""
+    """`meta` entries: each geometry value as text, its origin, and the DICOM attribute that told it."""
     meta = {}
     for name in (*_GEOMETRY_VALUES, POSITIONER, "view"):
         if name in facts:
             value = facts[name].value
             meta[name] = " ".join(f"{v:.10g}" for v in np.atleast_1d(value)) if name != "view" else value
             meta[f"{name}.origin"] = facts[name].origin
+            if facts[name].tag:
+                meta[f"{name}.tag"] = facts[name].tag
     return meta

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from xrecon.io.checks import file_suffix, read_itk
+from xrecon.io.dicom_frames import chosen_frame
 from xrecon.io.radiograph_facts import Facts, NotARadiographError, Picture, implausible_spacing
 from xrecon.volume import InputError
 
@@ -15,20 +16,21 @@ _ITK_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 PICTURE_SUFFIXES = _PILLOW_SUFFIXES + _ITK_SUFFIXES
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, frame: int | None = None) -> Picture:
     """The picture in a file of `PICTURE_SUFFIXES`, taken as bright = dense, with no view.
 
     A pixel spacing other than 1 mm in an NRRD, NIfTI or MetaImage header is taken as that on the
     detector (Slicer keeps DICOM's ImagerPixelSpacing there); resolutions of pictures describe a
     screen or printer and are passed over, and so is a spacing that makes no chest detector.
 
-    Raises InputError for colours, transparency, several frames or slices, or a damaged file.
+    frame: which page or slice, from 1, of several. Raises InputError for colours, transparency, several
+    pages or slices without a choice, or a damaged file.
     """
     facts = Facts("file header")
     if file_suffix(path) in _PILLOW_SUFFIXES:
-        array, history = _by_pillow(path)
+        array, history = _by_pillow(path, frame)
     else:
-        array, spacing = _by_itk(path)
+        array, spacing = _by_itk(path, frame)
         history = ()
         if spacing != (1.0, 1.0):
             note = implausible_spacing(array.shape, spacing, "the pixel spacing of the file")
@@ -44,14 +46,13 @@ def read_picture(path: Path) -> Picture:
     return Picture(array.astype(np.float64), value_range, facts=facts, history=history)
 
 
-def _by_pillow(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _by_pillow(path: Path, frame: int | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Grey values and notes. Grey pictures stored as colours (all channels equal) are taken."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
-            if getattr(picture, "n_frames", 1) != 1:
-                raise InputError(f"expected one radiograph in {path}, got {picture.n_frames} pictures")
+            picture.seek(chosen_frame(getattr(picture, "n_frames", 1), frame, path, "picture"))
             mode = picture.mode
             array = np.array(picture.convert("RGB") if mode in ("P", "CMYK", "YCbCr") else picture)
             if mode == "I" and picture.format == "PNG":  # how older pillow gives 16 bits
@@ -79,7 +80,7 @@ def _grey(array: np.ndarray, mode: str, path: Path) -> np.ndarray:
     return channels[..., 0]
 
 
-def _by_itk(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
+def _by_itk(path: Path, frame: int | None) -> tuple[np.ndarray, tuple[float, float]]:
     """Array (row, column) and pixel spacing (row, column) of a 2D or single-slice image."""
     import SimpleITK as sitk
 
@@ -90,8 +91,13 @@ def _by_itk(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
             f"expected a grey radiograph, got {count} numbers per pixel (colours) in {path}"
         )
     size = image.GetSize()
-    if len(size) < 2 or max(size[2:], default=1) > 1:
+    count = int(np.prod(size[2:])) if len(size) > 2 else 1
+    if len(size) < 2 or (count > 1 and frame is None):
         sizes = " x ".join(map(str, size))
-        raise InputError(f"expected one radiograph, got {sizes} voxels in {path}: is it a CT?")
+        raise InputError(
+            f"expected one radiograph, got {sizes} voxels in {path}: is it a CT? For a stack of radiographs "
+            f"choose one, from 1 to {count}"
+        )
+    index = chosen_frame(count, frame, path, "slice")
     column, row = image.GetSpacing()[:2]
-    return sitk.GetArrayFromImage(image).reshape(size[1], size[0]), (row, column)
+    return sitk.GetArrayFromImage(image).reshape(-1, size[1], size[0])[index], (row, column)

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from xrecon.io.dicom_tags import Tags
 from xrecon.io.radiograph_facts import RANKS, Fact, Facts
 from xrecon.physics.geometry import VIEWS, ViewGeometry
 from xrecon.physics.poses import view_from_positioner_angles
-
-if TYPE_CHECKING:
-    import pydicom
 
 # Here angles and (0018,1111) are about the isocentre (PS3.3 C.8.7.5.1); elsewhere devices differ.
 ISOCENTRIC_MODALITIES = ("XA", "RF")
@@ -30,28 +28,35 @@ SAME_VIEW_DEG = 15.0
 # A view that was named for a beam farther off than this contradicts the angles.
 CONTRADICTION_DEG = 45.0
 _LIMITS = ((POSITIONER, "Positioner", (180.0, 90.0)), (DETECTOR, "Detector", (45.0, 45.0)))
+_EACH_FRAME = "PerFrameFunctionalGroupsSequence"
 _ACROSS = 0.1  # share of a direction below which it does not run along a patient axis
 _AXES = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
 
 
-def is_isocentric(dataset: pydicom.Dataset) -> bool:
+def is_isocentric(tags: Tags) -> bool:
     """Whether the device says that its angles and distances are about an isocentre."""
-    return dataset.get("Modality") in ISOCENTRIC_MODALITIES or dataset.get("PositionerType") == "CARM"
+    return tags.text("Modality") in ISOCENTRIC_MODALITIES or tags.text("PositionerType") == "CARM"
 
 
 # -- reading -----------------------------------------------------------------------------------
-def put_angles(facts: Facts, dataset: pydicom.Dataset, notes: list[str]) -> None:
-    """Positioner and detector angles of an isocentric device, (primary, secondary) in degrees."""
-    if not is_isocentric(dataset):
+def put_angles(facts: Facts, tags: Tags, notes: list[str], index: int = 0) -> None:
+    """Positioner and detector angles of an isocentric device, (primary, secondary) in degrees.
+
+    index: of the frame. The angles are those of the first one; what the increments of a moving C-arm
+    count from differs between devices, so later frames have none, unless stored for each frame.
+    """
+    if not is_isocentric(tags):
+        return
+    if index and tags.text("PositionerMotion") == "DYNAMIC" and not tags.items(_EACH_FRAME):
+        notes.append(f"the C-arm moved: its angles in frame {index + 1} are not known")
         return
     for name, prefix, limits in _LIMITS:
-        keywords = (f"{prefix}PrimaryAngle", f"{prefix}SecondaryAngle")
-        values = [dataset.get(keyword) for keyword in keywords]
-        if values[0] in (None, ""):  # a secondary angle alone tells nothing
+        values = [tags.number(f"{prefix}{which}Angle") for which in ("Primary", "Secondary")]
+        if values[0] is None:  # a secondary angle alone tells nothing
             continue
-        angles = tuple(0.0 if value in (None, "") else float(value) for value in values)
+        angles = tuple(0.0 if value is None else value for value in values)
         if all(abs(angle) <= limit for angle, limit in zip(angles, limits, strict=True)):
-            facts[name] = Fact(angles, facts.origin)
+            facts.put(name, angles, f"{prefix}PrimaryAngle, {prefix}SecondaryAngle")
         else:
             notes.append(f"{prefix} angles {angles[0]:g} and {angles[1]:g} are not plausible: not used")
 
@@ -70,7 +75,7 @@ def with_view_of_angles(facts: Mapping[str, Fact]) -> tuple[dict[str, Fact], lis
     if view is None or RANKS[view.origin] < RANKS[angles.origin]:
         near = nearest_preset(angles.value)
         if near:
-            facts["view"] = Fact(near, angles.origin)
+            facts["view"] = Fact(near, angles.origin, angles.tag)
             return facts, [f"a {near} view by {told}"] if view is None else []
         return facts, []
     if degrees_off(angles.value, view.value) > CONTRADICTION_DEG:

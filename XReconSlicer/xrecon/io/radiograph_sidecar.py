@@ -1,11 +1,12 @@
 """The sidecar of a radiograph: `<name>.json` beside the picture, written by this package or by hand.
 
 Keys, all optional: "view" (PA, AP, LEFT LATERAL, RIGHT LATERAL), "bright_is_dense" (false for a
-picture that shows bone dark), "quantity" ("line integral", "log signal" or "display"), "scale" and
-"offset" (value = stored * scale + offset), "source_to_detector_mm", "source_to_isocenter_mm",
-"pixel_spacing_mm" [row, column] on the detector, "isocenter_lps_mm" [x, y, z], and "geometry", a
-whole `ViewGeometry.to_dict()`, which wins over the single values. This package adds "file",
-"history" and "meta".
+picture that shows bone dark), "patient_orientation" (as DICOM's: the directions in which columns and
+rows run, ["L", "F"] for an upright PA; a NIfTI written upside down has ["L", "H"]), "quantity" ("line
+integral", "log signal" or "display"), "scale" and "offset" (value = stored * scale + offset),
+"source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm" [row, column] on the detector,
+"isocenter_lps_mm" [x, y, z], and "geometry", a whole `ViewGeometry.to_dict()`, which wins over the
+single values. This package adds "file", "history" and "meta".
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from xrecon.provenance import for_files
 from xrecon.volume import InputError, Quantity, Radiograph
 
 _LENGTHS = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm", "isocenter_lps_mm")
-_KEYS = {"view", "bright_is_dense", "quantity", "scale", "offset", "geometry", *_LENGTHS}
+_SHOWN = {"view", "bright_is_dense", "patient_orientation", "quantity", "scale", "offset"}
+_KEYS = {*_SHOWN, "geometry", *_LENGTHS}
 _OWN_KEYS = {"file", "history", "meta"}
 _LARGEST_STORED = 65535
 # Grey values of a film have one scale, so that two films look as different in a viewer as they are.
@@ -81,12 +83,17 @@ def apply_description(picture: Picture, data: Mapping[str, Any], origin: str) ->
     bright = data.get("bright_is_dense", picture.bright_is_dense)
     if not isinstance(bright, bool):
         raise InputError(f"expected bright_is_dense to be true or false, got {bright!r}")
+    orientation = data.get("patient_orientation", picture.orientation)
+    if isinstance(orientation, str) or not all(isinstance(text, str) and text for text in orientation):
+        example = '["L", "F"]'
+        raise InputError(f"expected patient_orientation as two letters, {example}, got {orientation!r}")
     low, high = picture.value_range
     return replace(
         picture.with_facts(facts),
         array=picture.array * scale + offset,
         value_range=(low * scale + offset, high * scale + offset),
         bright_is_dense=bright,
+        orientation=tuple(orientation),
         polarity=f"{origin} says so" if "bright_is_dense" in data else picture.polarity,
         quantity=_quantity(data.get("quantity", picture.quantity)),
         history=tuple(str(note) for note in data.get("history", picture.history)),

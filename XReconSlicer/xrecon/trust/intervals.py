@@ -160,12 +160,14 @@ def with_error_intervals(
     deviation: Volume,
     again: Callable[[Volume], PtxMeasures],
     say: Callable[[str, float, str], None],
-    draws: int = DRAWS,
+    draws: int | None = None,
 ) -> PtxMeasures:
     """The measures of a reconstruction with intervals from its expected error.
 
-    again: measures a drawn volume as the reconstruction itself was measured. Others as `sampled_bounds`.
+    again: measures a drawn volume as the reconstruction itself was measured. draws: `DRAWS` unless given.
+    Others as `sampled_bounds`.
     """
+    draws = DRAWS if draws is None else draws
 
     def measured(drawn: Volume) -> Measured:
         return {(m.side, m.quantity): m.value for m in again(drawn).measures}
