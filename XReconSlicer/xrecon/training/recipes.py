@@ -78,7 +78,7 @@ _VIEW_CLASSIFIER = {
     "task": "views",
     "architecture": "view-classifier",
     "name": "view-classifier",
-    "steps": 300,
+    "steps": 800,
     "batch": 32,
     "complete_bodies": True,
     "grid": {"side": 64, "spacing_mm": 7.2, "source_side": 128, "source_spacing_mm": 3.6},
