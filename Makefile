@@ -1,7 +1,7 @@
 # make demo    set everything up and run the main job; open demo-output/report.html afterwards
 # make test    set everything up and run all tests
 # make lint    style and import rules
-# make figures puts the figures of the bundled models' cards into README.md
+# make figures writes README.md's figures and the models' MODEL_CARD.md anew from their cards
 # make clean   remove the environment and what the demo wrote
 #
 # make demo CT=chest.nii.gz           the same with your CT
@@ -30,7 +30,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 
 figures: $(VENV)/demo.stamp
-	$(BIN)/python -c 'from xrecon.assessment.readme import update; update("README.md")'
+	$(BIN)/python -c 'from xrecon.assessment.readme import refresh; refresh("README.md")'
 
 clean:
 	rm -rf $(VENV) demo-output test-output build dist .pytest_cache .ruff_cache

@@ -25,7 +25,7 @@ from xrecon.assessment.targets import targets
 from xrecon.assessment.trust import trust_text
 from xrecon.evaluation.metrics import psnr
 from xrecon.io.image import read_volume, write_volume
-from xrecon.nets.card import LabelOutput, TrainingData, VolumeInput
+from xrecon.nets.card import LabelOutput, PictureInput, TrainingData, VolumeInput
 from xrecon.nets.registry import (
     CARD_NAME,
     bundled_models,
@@ -238,6 +238,15 @@ def test_runs_of_one_recipe_are_told_apart_by_their_folders(tmp_path: Path):
     names = [str(tmp_path / run / "model") for run in ("one", "two")]
     assert [m.label for m in _models(names)] == ["one/model", "two/model"]
     assert [m.label for m in _models([*names[:1], *names[:1]])] == ["tiny-test-backprojection"]
+    (tmp_path / "one" / "model" / CARD_NAME).write_text(
+        load_card(names[0])
+        .model_copy(update={"input": PictureInput(shape=(8, 8)), "output": LabelOutput(labels=["PA"])})
+        .model_dump_json()
+    )
+    assert "a radiograph of any kind" in render_card(load_card(names[0]))
+    with pytest.raises(InputError, match="reconstruct or segment"):
+        _models(names)
+    tiny_models.save_backprojection(tmp_path / "one" / "model")
     shutil.copytree(tmp_path / "one", tmp_path / "copy")
     with pytest.raises(InputError, match="of one content"):
         _models([names[0], str(tmp_path / "copy" / "model")])
@@ -339,7 +348,7 @@ def test_trust_is_told_as_far_as_it_was_measured():
 # -- the bundled models --------------------------------------------------------------------------
 @pytest.mark.parametrize("name", bundled_models())
 def test_bundled_pages_and_pictures_are_those_of_the_cards(name: str):
-    """After a change of a card: `xrecon.assessment.record.write_card_page`."""
+    """After a change of a card: `make figures`."""
     card, folder = load_card(name), model_folder(name)
     assert (folder / CARD_PAGE).read_text(encoding="utf-8") == render_card(card)
     pictures = list(folder.glob("*.png"))

@@ -131,8 +131,8 @@ def test_it_says_what_it_is_by_whom_and_from_what(tmp_path: Path) -> None:
         assert dataset.DerivationCodeSequence[0].CodeMeaning == "CT estimated from radiographs"
         (equipment,) = dataset.ContributingEquipmentSequence
         assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109100"
-        assert list(equipment.SoftwareVersions)[1:] == ["lifting-64", SHA256]
-        assert equipment.SoftwareVersions[0].startswith("XRecon ")
+        assert list(equipment.SoftwareVersions)[:2] == ["lifting-64", SHA256]
+        assert equipment.SoftwareVersions[2].startswith("XRecon ")
         named = [item.ReferencedSOPInstanceUID for item in dataset.SourceImageSequence]
         assert named == ["1.2.3.1.1", "1.2.3.2.1"]
         (other,) = dataset.StudiesContainingOtherReferencedInstancesSequence
@@ -143,6 +143,17 @@ def test_it_says_what_it_is_by_whom_and_from_what(tmp_path: Path) -> None:
     read = read_volume(tmp_path / "ct")
     kept = ("synthetic", "model", "model_sha256", "views", "sources", "notice")
     assert {key: read.meta[key] for key in kept} == {key: reconstruction().meta[key] for key in kept}
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 90])
+def test_names_of_any_length_fit(tmp_path: Path, length: int) -> None:
+    """Values are padded to an even length: one that fills its 64 characters must not grow by that."""
+    volume = reconstruction()
+    volume = Volume(volume.array[:2], SPACING, meta={**volume.meta, "model": "m" * length})
+    write_ct_series(volume, tmp_path / "ct")
+    dataset = written(tmp_path / "ct")[0]
+    versions = dataset.ContributingEquipmentSequence[0].SoftwareVersions
+    assert list(versions)[:2] == ["m" * min(length, 64), SHA256]
 
 
 def test_without_the_private_block_it_is_still_synthetic(tmp_path: Path) -> None:

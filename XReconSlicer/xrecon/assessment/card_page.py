@@ -58,6 +58,8 @@ def _input(card: ModelCard) -> str:
             f"{counted}{' + '.join(given.views)}, {rows} x {columns} pixels of {given.pixel_spacing[0]:g} "
             f"mm, source to detector {low:g} to {high:g} mm."
         )
+    if given.kind == "picture":
+        return f"a radiograph of any kind, {given.shape[0]} x {given.shape[1]} pixels."
     window = f"HU {given.hu_window[0]:g} to {given.hu_window[1]:g}"
     if given.kind == "slices":
         return (
@@ -155,7 +157,7 @@ def _augmentation(config: Mapping[str, Any]) -> Iterator[str]:
 def _results(card: ModelCard) -> Iterator[str]:
     test = card.quality.get("test") or {}
     yield "## Results"
-    if not test.get("mean"):
+    if not test.get("mean") or card.input.kind == "picture":
         yield "Not measured on held-out CTs."
         return
     mean, limits, subjects = test["mean"], test.get("intervals") or {}, test["subjects"]

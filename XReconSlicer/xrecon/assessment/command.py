@@ -93,6 +93,9 @@ def _device_name(device: str) -> str:
 def _models(names: Sequence[str]) -> list[Model]:
     """The models with their cards, each once. Raises InputError for one that is not there or of one name."""
     cards = {name: load_card(name) for name in names}
+    for name, card in cards.items():
+        if card.input.kind == "picture":
+            raise InputError(f"expected models that reconstruct or segment, got {name}, which does neither")
     called = [card.name for card in cards.values()]
     models = [
         # runs of one recipe have one name

@@ -1,6 +1,6 @@
 """The table of the bundled models in README.md, made from their cards, between two marks.
 
-python -c "from xrecon.assessment.readme import update; update('README.md')"     or `make figures`
+    python -c "from xrecon.assessment.readme import refresh; refresh('README.md')"     or `make figures`
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xrecon.assessment.figures import CONTROLS_OF, CORRELATION_TITLES, FIGURE_TITLES, markdown_line, number
+from xrecon.assessment.record import write_card_page
 from xrecon.io.atomic import atomic_write_text
 from xrecon.nets.card import ModelCard
 from xrecon.nets.registry import bundled_models, load_card
@@ -30,7 +31,7 @@ def figures_table(cards: Sequence[ModelCard]) -> str:
 def _model(card: ModelCard) -> Iterator[str]:
     test = card.quality.get("test") or {}
     if not test.get("mean"):
-        yield f"`{card.name}`: not measured on held-out CTs."
+        yield f"`{card.name}`: no figures of held-out CTs in its card."
         return
     yield f"`{card.name}`: {card.title} ([card](XReconSlicer/xrecon/models/{card.name}/MODEL_CARD.md))"
     mean, rows = test["mean"], test["subjects"]
@@ -55,6 +56,13 @@ def _model(card: ModelCard) -> Iterator[str]:
 
 def _line(title: str, name: str, rows: Sequence[dict], mean: dict) -> str:
     return markdown_line([title, *(number(row.get(name), name) for row in rows), number(mean[name], name)])
+
+
+def refresh(readme: str | Path) -> None:
+    """Writes the table of a README and the pages of all bundled models anew from their cards."""
+    for name in bundled_models():
+        write_card_page(name)
+    update(readme)
 
 
 def update(readme: str | Path) -> None:

@@ -119,7 +119,7 @@ def judge(network: ViewClassifier, kind: int, statistics: np.ndarray, embedding:
     distance = float(mahalanobis(scores[None], np.zeros_like(scores), precision)[0])
     properties = dict(zip(PROPERTIES, map(float, scores), strict=True))
     reasons = _reasons(properties) if distance > limits[0] else ()
-    return Familiarity(distance / limits[0], distance > limits[1], reasons, properties)
+    return Familiarity(distance / float(limits[0]), bool(distance > limits[1]), reasons, properties)
 
 
 def _reasons(properties: dict[str, float]) -> tuple[str, ...]:

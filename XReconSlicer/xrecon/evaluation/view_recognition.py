@@ -13,7 +13,7 @@ the other side is never refused, since some hearts are there, and shifted ones l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from xrecon.evaluation.familiarity import Familiarity, judge, picture_statistics
 from xrecon.nets.registry import bundled_models, load_model
+from xrecon.preprocess.appearance import look_at
 from xrecon.preprocess.radiograph import canonical, canonical_axes
 from xrecon.preprocess.standard_picture import standard_picture
 from xrecon.preprocess.views import view_kind
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 CLASSIFIER = "view-classifier"
 # A picture is something else from this probability on; refused when nearly certain and the rest impossible.
 WARN_PROBABILITY, REFUSE_PROBABILITY, IMPOSSIBLE = 0.6, 0.9, 0.02
+# A lateral faces the other way from this share on, of the mirrored in what is found. Left and right of a
+# frontal view differ too little for the classifier: on a patient it did not know it was right half the time.
+# There the place of the heart (`preprocess.appearance`), on a detector as networks have it, must say so, too.
+MIRRORED_SHARE, FRONTAL_SHARE = 0.8, 0.5
+DETECTOR = ((128, 128), (3.4, 3.4))
 FORCE_HINT = "--force, or force=True in Python, goes on nevertheless"
 
 
@@ -41,7 +47,7 @@ class Recognition:
 
     said: its view as given. kind: "frontal", "lateral" or "neither". quarters: counter-clockwise quarters by
     which the picture, as it lies in the file, seems turned. probability: of what was found; as_said: of what
-    was said. agrees, is_contradicted: what is to be done about it.
+    was said; both whether mirrored or not. agrees, is_contradicted: what is to be done about it.
     """
 
     said: str
@@ -176,8 +182,14 @@ def recognise(radiograph: Radiograph) -> Recognition:
         probabilities = _allowed(network(pictures)[0].softmax(0).double().numpy(), radiograph.quantity)
         embedding = network.embed(pictures)[0].double().numpy()
     familiarity = judge(network, KINDS.index(kind), picture_statistics(picture), embedding)
-    best = int(np.argmax(probabilities))
-    seen, layout = _named(best)
+    sides = _by_side(probabilities)
+    either = sides.sum(axis=1)
+    best = int(np.argmax(either))
+    seen, layout = _named(_upright_columns()[best])
+    share = float(sides[best, 1] / either[best])
+    mirrored = seen == "lateral" and share >= MIRRORED_SHARE
+    if seen == kind == "frontal" and not layout.quarters and not layout.inverted:
+        mirrored = share >= FRONTAL_SHARE and look_at(radiograph, *DETECTOR).mirrored
     quarters = layout.quarters
     if "column_direction" in canonical_axes(radiograph.geometry):
         quarters = -quarters % 4  # the file's picture is the mirror image of the one that was judged
@@ -185,10 +197,10 @@ def recognise(radiograph: Radiograph) -> Recognition:
         radiograph.view,
         seen,
         layout.inverted,
-        layout.mirrored,
+        mirrored,
         quarters,
-        float(probabilities[best]),
-        float(probabilities[hypothesis(kind)]),
+        float(either[best]),
+        float(either[_upright_columns().index(hypothesis(kind))]),
         familiarity,
     )
 
@@ -200,6 +212,25 @@ def _allowed(probabilities: np.ndarray, quantity: Quantity) -> np.ndarray:
     inverted = [_named(column)[1].inverted for column in range(len(probabilities))]
     kept = np.where(inverted, 0.0, probabilities)
     return kept / kept.sum()
+
+
+def _by_side(probabilities: np.ndarray) -> np.ndarray:
+    """(n, 2): for each kind and layout that is not mirrored, its probability and that of its mirror image."""
+    from xrecon.nets.view_classifier import hypothesis
+
+    pairs = []
+    for column in _upright_columns():
+        kind, layout = _named(column)
+        other = 0.0 if kind == "neither" else probabilities[hypothesis(kind, replace(layout, mirrored=True))]
+        pairs.append((probabilities[column], other))
+    return np.array(pairs)
+
+
+def _upright_columns() -> list[int]:
+    """The hypotheses that are not mirrored, neither included."""
+    from xrecon.nets.view_classifier import HYPOTHESES
+
+    return [column for column, (_kind, layout) in enumerate(HYPOTHESES) if not layout.mirrored]
 
 
 def _named(column: int) -> tuple[str, Layout]:

@@ -91,7 +91,8 @@ def put_equipment(dataset: pydicom.Dataset, meta: Mapping[str, str], contributio
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code_item(*purpose)]
     item.Manufacturer = item.ManufacturerModelName = "XRecon"
-    versions = [f"XRecon {__version__}", meta.get("model", ""), meta.get("model_sha256", "")]
+    # A checksum fills the 64 characters of a value, and the last value may get a blank to an even length.
+    versions = [meta.get("model", ""), meta.get("model_sha256", ""), f"XRecon {__version__}"]
     item.SoftwareVersions = [one_line(each, LONG_STRING) for each in versions if each]
     item.ContributionDateTime = dataset.ContentDate + dataset.ContentTime
     item.ContributionDescription = one_line(contribution, SHORT_TEXT)

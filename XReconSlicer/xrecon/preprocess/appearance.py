@@ -36,12 +36,14 @@ class Look:
     """A radiograph as a network sees it.
 
     picture: grey values (row, column), float32, as `normalize` makes them. plane: "frontal", "lateral"
-    or "" as guessed from the picture alone. warnings: one sentence each, for the user.
+    or "" as guessed from the picture alone. warnings: one sentence each, for the user. mirrored: whether the
+    heart seems to lie on the other side.
     """
 
     picture: np.ndarray
     plane: str
     warnings: tuple[str, ...]
+    mirrored: bool = False
 
 
 def look_at(radiograph: Radiograph, shape: tuple[int, int], pixel_spacing: tuple[float, float]) -> Look:
@@ -73,7 +75,7 @@ def look_at(radiograph: Radiograph, shape: tuple[int, int], pixel_spacing: tuple
             f"{radiograph.view}: the picture covers {covered:.0%} of the field that the model looks at; what "
             "lies outside is filled with background"
         )
-    return Look(picture, plane, tuple(warnings))
+    return Look(picture, plane, tuple(warnings), _is_mirrored(grey, radiograph.view))
 
 
 # -- judging -----------------------------------------------------------------------------------

@@ -147,5 +147,6 @@ def evidence(
     return {
         "reprojection": summarize(scores, calibration),
         "ray_support": beams.to_dict(),
-        "lesions": lesion_lines(figures.get("lesions")),
+        # those of test subjects, where there are some: nothing was chosen by them
+        "lesions": lesion_lines((figures.get("test") or {}).get("lesions") or figures.get("lesions")),
     }
