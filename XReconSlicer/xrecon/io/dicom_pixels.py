@@ -97,7 +97,8 @@ def pixels_and_notes(
         raise
     except Exception as error:  # decoders raise whatever they like; the file is at fault
         raise InputError(
-            f"expected readable pixels in {name} ({syntax.name}): {one_line(error)}{_advice(syntax)}"
+            f"expected readable pixels in {name} ({one_line(syntax.name)}): "
+            f"{one_line(error)}{_advice(syntax)}"
         ) from error
     if array.shape != (dataset.Rows, dataset.Columns):
         raise InputError(f"expected {dataset.Rows} x {dataset.Columns} pixels in {name}, got {array.shape}")
