@@ -114,7 +114,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.outputFolderEdit.connect("currentPathChanged(QString)", self._onRunChosen)
         self.ui.sceneSelector.connect("checkedNodesChanged()", self._onVolumesChecked)
         self.ctChoice = CtChoice(self.ui)
-        self.studiesTable = StudiesTable(self.ui.studiesTable, self.ui.studiesLabel)
+        self.studiesTable = StudiesTable(self.ui)
         self.settingsTable = SettingsTable(self.ui.settingsTable, self.ui.recipeComboBox)
         self.settingsTable.changed.connect(self._onSettingsChanged)
         self.geometryBox = GeometryBox(self.ui)
@@ -245,10 +245,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onScanButton(self, _clicked: bool = False) -> None:
         """Reads every CT in the background and lists what was found."""
-        from XReconSlicerLib.studies import scanJob
-
-        self.studiesTable.clear()
-        self.jobPanel.run(lambda: scanJob(self._data()), self.studiesTable.show)
+        self.jobPanel.run(lambda: self.studiesTable.scan(self._data()), self.studiesTable.show)
 
     def train(self, resume: bool, _clicked: bool = False) -> None:
         """Starts or resumes the training, in a process that goes on when Slicer is closed."""
@@ -259,7 +256,8 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         def prepare() -> object:
             data = training.storeOf(output) if parameters.useStore else self._data()
-            return training.trainingRun(data, output, parameters.recipe, changes, resume)
+            table = None if parameters.useStore else self.studiesTable.use.tableFor(data, output, resume)
+            return training.trainingRun(data, output, parameters.recipe, changes, resume, table)
 
         self._watch(prepare)
 
@@ -300,11 +298,13 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         model, device = Path(self.ui.modelFolderEdit.currentPath), self.ui.deviceComboBox.currentData
         load = functools.partial(loadEvaluation, self.ui.resultLabel)
-        self.jobPanel.run(
-            lambda: training.evaluationJob(model, self._data(), self._output(), device),
-            load,
-            training.GRACE_MS,
-        )
+
+        def prepare() -> object:
+            data, output = self._data(), self._output()
+            table = self.studiesTable.use.evaluationTable(data, output)
+            return training.evaluationJob(model, data, output, device, table)
+
+        self.jobPanel.run(prepare, load, training.GRACE_MS)
 
     def onExportButton(self, _clicked: bool = False) -> None:
         """Copies the model into a folder of the user's choice."""

@@ -48,6 +48,25 @@ def test_follows_scenes_and_comes_back(name, openModule, tmp_path):
     assert widget.logic.getAllParameterNodes() == [widget._parameterNode.parameterNode]
 
 
+def test_a_scene_of_an_older_panel_opens_with_defaults(name, openModule, tmp_path):
+    """None of today's parameters is in the file, and one that is no more."""
+    widget = openModule(name)
+    node = widget._parameterNode.parameterNode
+    defaults = {each: node.GetParameter(each) for each in node.GetParameterNames()}
+    assert len(defaults) > 5
+    slicerhost.exitModule(name)
+    for each in defaults:
+        node.UnsetParameter(each)
+    node.SetParameter("ofAnOlderPanel", "7")
+    assert slicer.util.saveScene(str(tmp_path / "older.mrb"))
+    slicer.util.loadScene(str(tmp_path / "older.mrb"), {"clear": True})
+    slicerhost.enterModule(name)
+    node = widget._parameterNode.parameterNode
+    assert node.GetParameter("ofAnOlderPanel") == "7", "the file's node is used"
+    assert {each: node.GetParameter(each) for each in defaults} == defaults
+    assert slicerhost.messages == []
+
+
 def test_can_be_reloaded_and_closed(name, openModule):
     before = openModule(name)
     slicer.util.reloadScriptedModule(name)

@@ -108,16 +108,20 @@ def test_a_name_that_slicer_lacks_is_found(tmp_path: Path) -> None:
 
 # ---- what every control needs -------------------------------------------------------------------
 INPUTS = ("QPushButton", "QCheckBox", "QComboBox", "QSpinBox", "QDoubleSpinBox", "qMRMLNodeComboBox",
-          "ctkPathLineEdit", "QLineEdit")  # fmt: skip
-# The panels whose controls are finished; the others follow.
-FINISHED = ("XReconSlicer.ui", "RadiographView.ui", "PTXSeg.ui")
+          "ctkPathLineEdit", "QLineEdit", "ctkRangeWidget", "QTableWidget", "QListWidget",
+          "qMRMLCheckableNodeComboBox")  # fmt: skip
+PANELS = used_names.uiFiles()
 
 
-@pytest.mark.parametrize("name", FINISHED)
-def test_every_control_has_a_tooltip_and_a_place_in_the_tab_order(name: str) -> None:
+def test_every_module_and_the_views_are_among_the_panels() -> None:
+    names = {path.name for path in PANELS}
+    assert {"XReconSlicer.ui", "RadiographView.ui", "PTXSeg.ui", "XReconTrainer.ui"} <= names
+
+
+@pytest.mark.parametrize("path", PANELS, ids=lambda path: path.name)
+def test_every_control_has_a_tooltip_and_a_place_in_the_tab_order(path: Path) -> None:
     import xml.etree.ElementTree as ElementTree
 
-    (path,) = [path for path in used_names.uiFiles() if path.name == name]
     root = ElementTree.parse(path).getroot()
     order = [element.text for element in root.iter("tabstop")]
     widgets = {e.get("name"): e for e in root.iter("widget")}

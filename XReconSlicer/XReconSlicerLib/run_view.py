@@ -71,7 +71,9 @@ class RunView:
     def _list(self, found: list[training_curves.Curve]) -> None:
         combo = self.ui.curveComboBox
         self.ui.curveButton.enabled = bool(found)
-        self.ui.curveButton.toolTip = "" if found else _("The run has logged nothing yet.")
+        self.ui.curveButton.toolTip = (
+            _("Show the curves in the plot view") if found else _("The run has logged nothing yet.")
+        )
         if [curve.key for curve in found] == [combo.itemData(index) for index in range(combo.count)]:
             return
         chosen = combo.currentData

@@ -16,10 +16,11 @@ from xrecon.volume import InputError
 
 from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.mrml import volumeFromNode
+from XReconSlicerLib.study_use import EXCLUDED, StudyUse, useCombo
 
 # Where volumes of the scene are written for a run; in the run's folder, so that it can be resumed.
 SCENE_FOLDER = "cts-of-the-scene"
-STUDY, SIZE, SPACING, PROBLEM = range(4)
+STUDY, SIZE, SPACING, USE, PROBLEM = range(5)
 ROW_PIXELS = 22  # more rows in sight than with Qt's default
 # Readable on light and dark backgrounds alike.
 BAD_COLOR, DOUBTFUL_COLOR = "#d9534f", "#c98a1b"
@@ -97,34 +98,53 @@ class CtChoice:
 
 
 class StudiesTable:
-    """A row for each study: name, size, spacing, and what is wrong with it or worth a look; a sum below."""
+    """A row for each study: name, size, spacing, use, and what is wrong with it; a sum below.
 
-    def __init__(self, table: qt.QTableWidget, label: qt.QLabel) -> None:
-        self.table, self.label = table, label
-        table.columnCount = 4
-        table.setHorizontalHeaderLabels([_("Study"), _("Size"), _("Spacing (mm)"), _("Problem")])
+    `ui` has studiesTable, studiesLabel, and those of `CtChoice`: other CTs clear the table.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self.table, self.label, self.use = ui.studiesTable, ui.studiesLabel, StudyUse()
+        table = self.table
+        table.columnCount = 5
+        table.setHorizontalHeaderLabels([_("Study"), _("Size"), _("Spacing (mm)"), _("Use"), _("Problem")])
         table.horizontalHeader().stretchLastSection = True
         table.verticalHeader().visible = False
         table.verticalHeader().defaultSectionSize = ROW_PIXELS
+        ui.dataFolderEdit.connect("currentPathChanged(QString)", self.clear)
+        ui.sceneSelector.connect("checkedNodesChanged()", self.clear)
         self.clear()
 
-    def clear(self) -> None:
+    def clear(self, *_arguments: object) -> None:
         """No studies are known."""
+        self.use.forget()
         self.table.rowCount = 0
         self.table.visible = self.label.visible = False
+
+    def scan(self, data: Path) -> CliJob:
+        """The job whose result `show` takes."""
+        self.clear()
+        self.use.data = data
+        return scanJob(data)
 
     def show(self, result: Mapping[str, Any]) -> str:
         """Shows the result of `scanJob`; gives a text for the status line."""
         studies = result["numbers"]["studies"]
+        self.use.studies = studies
+        self.use.combos = [useCombo(study, self._sum) for study in studies]
         self.table.rowCount = len(studies)
         self.table.visible = True
         self.table.setFixedHeight(28 + ROW_PIXELS * min(max(len(studies), 2), 8))
         for row, study in enumerate(studies):
             self._showRow(row, study)
-        for column in (STUDY, SIZE, SPACING):
+        for column in (STUDY, SIZE, SPACING, USE):
             self.table.resizeColumnToContents(column)
-        self.label.text, self.label.visible = _summary(studies), True
+        self.label.visible = True
+        self._sum()
         return _("Looked through.")
+
+    def _sum(self) -> None:
+        self.label.text = _summary(self.use.studies, self.use.uses)
 
     def _showRow(self, row: int, study: Mapping[str, Any]) -> None:
         remarks = [study["problem"]] if study["problem"] else study["notes"]
@@ -142,13 +162,19 @@ class StudiesTable:
             if color and column == PROBLEM:
                 item.setForeground(qt.QBrush(qt.QColor(color)))
             self.table.setItem(row, column, item)
+        self.table.setCellWidget(row, USE, self.use.combos[row])
 
 
-def _summary(studies: Sequence[Mapping[str, Any]]) -> str:
+def _summary(studies: Sequence[Mapping[str, Any]], uses: Sequence[str]) -> str:
     usable = [study for study in studies if not study["problem"]]
     parts = [
         _("{usable} of {count} can be trained on").format(usable=len(usable), count=len(studies)),
     ]
+    leftOut = uses.count(EXCLUDED) - (len(studies) - len(usable))
+    if leftOut:
+        parts.append(_("{count} left out").format(count=leftOut))
+    if "test" in uses:
+        parts.append(_("{count} for tests").format(count=uses.count("test")))
     patients = len({study["patient"] for study in usable})
     if patients != len(usable):
         parts.append(_("{count} patients").format(count=patients))

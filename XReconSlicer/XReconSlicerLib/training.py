@@ -63,12 +63,20 @@ def checkSettings(recipe: str, changes: Mapping[str, str]) -> None:
 
 # ---- jobs ---------------------------------------------------------------------------------------
 def trainingArguments(
-    data: Path, output: Path, recipe: str, changes: Mapping[str, Any] | None = None, resume: bool = False
+    data: Path,
+    output: Path,
+    recipe: str,
+    changes: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    table: Path | None = None,
 ) -> list[object]:
-    """Those of `xrecon train`. `changes` are settings by dotted name, other than the recipe's."""
+    """Those of `xrecon train`. `changes` are settings by dotted name, other than the recipe's; `table` says
+    what each CT is used for."""
     options = [f"--set={name}={_asText(value)}" for name, value in (changes or {}).items()]
     if resume:
         options.append("--resume")
+    if table:
+        options += ["--split", table]
     return ["train", "--data", data, "--output", output, "--recipe", recipe, *options]
 
 
@@ -81,11 +89,9 @@ def _asText(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def trainingRun(
-    data: Path, output: Path, recipe: str, changes: Mapping[str, Any] | None = None, resume: bool = False
-) -> DetachedRun:
+def trainingRun(data: Path, output: Path, *arguments: Any) -> DetachedRun:
     """The same as a run that goes on when Slicer is closed."""
-    return DetachedRun(output, trainingArguments(data, output, recipe, changes, resume))
+    return DetachedRun(output, trainingArguments(data, output, *arguments))
 
 
 @dataclass(frozen=True)
@@ -118,12 +124,15 @@ def radiographsJob(data: Path, output: Path, options: RadiographOptions) -> CliJ
     )
 
 
-def evaluationJob(model: Path, data: Path, output: Path, device: str = "auto") -> CliJob:
-    """The job `xrecon evaluate` for a model on all CTs of a folder."""
+def evaluationJob(
+    model: Path, data: Path, output: Path, device: str = "auto", table: Path | None = None
+) -> CliJob:
+    """The job `xrecon evaluate` for a model on the CTs of a folder: those for tests in `table`, else all."""
     folder = output / EVALUATION_FOLDER
     # without the cases with synthetic pneumothorax, of which the panel shows nothing
     options = ["--output", folder, "--device", device, "--pneumothorax", "0"]
-    return CliJob(["evaluate", "--model", model, "--data", data, *options])
+    split = ("--split", table) if table else ()
+    return CliJob(["evaluate", "--model", model, "--data", data, *options, *split])
 
 
 # ---- the folder of a run ------------------------------------------------------------------------

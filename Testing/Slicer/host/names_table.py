@@ -85,8 +85,8 @@ CLASSES = {
     "QTableWidget": _names(
         "QWidget",
         "rowCount columnCount",
-        "setItem item setHorizontalHeaderLabels horizontalHeader verticalHeader clearContents "
-        "resizeColumnsToContents setRowCount",
+        "setItem item setCellWidget cellWidget setHorizontalHeaderLabels horizontalHeader "
+        "verticalHeader clearContents resizeColumnsToContents setRowCount",
         "cellChanged(int,int)",
     ),
     "QByteArray": _names("", "", "data"),

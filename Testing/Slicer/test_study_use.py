@@ -1,0 +1,79 @@
+"""What each CT is used for, chosen in the trainer's table and told to the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import slicerhost
+from panel_inputs import misbehave
+from trainer_panel import data, wait, widget  # noqa: F401 (fixtures)
+from trunk import trunk
+from xrecon.io.image import write_volume
+from xrecon.training.subjects import find_subjects
+from XReconSlicerLib.studies import USE
+from XReconSlicerLib.study_use import tableText
+
+
+def choose(widget: object, name: str, use: str) -> None:  # noqa: F811
+    table = widget.ui.studiesTable
+    (row,) = [row for row in range(table.rowCount) if table.item(row, 0).text() == name]
+    combo = table.cellWidget(row, USE)
+    assert combo.enabled
+    combo.currentIndex = combo.findData(use)
+
+
+def arguments(widget: object, button: object) -> list[str]:  # noqa: F811
+    slicerhost.click(button)
+    wait(widget)
+    return json.loads(widget.ui.statusLabel.text)
+
+
+def test_chosen_uses_reach_training_and_evaluation(
+    widget: object,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ui, run, cts = widget.ui, tmp_path / "run", tmp_path / "cts"
+    for seed, name in enumerate(("first", "second", "third")):
+        write_volume(trunk(seed=seed), cts / f"{name}.nrrd")
+    (cts / "damaged.nii.gz").write_bytes(b"no volume")
+    ui.dataFolderEdit.currentPath = str(cts)
+    slicerhost.click(ui.scanButton)
+    wait(widget)
+    assert not ui.studiesTable.cellWidget(0, USE).enabled, "a damaged file has no use"
+    code = "print('xrecon: error:', json.dumps(sys.argv), file=sys.stderr)\n"
+    code += "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)"
+    misbehave(monkeypatch, tmp_path, code)
+    assert "--split" not in arguments(widget, ui.applyButton), "nothing was chosen"
+    choose(widget, "second", "test")
+    choose(widget, "third", "exclude")
+    assert ui.studiesLabel.text.startswith("3 of 4 can be trained on; 1 left out; 1 for tests")
+    slicerhost.screenshot(widget.parent, "panel-xrecontrainer-uses")
+    told = arguments(widget, ui.applyButton)
+    assert told[told.index("--split") + 1] == str(run / "subjects.csv")
+    used = find_subjects(cts, table=run / "subjects.csv")
+    assert [(each.name, each.split) for each in used] == [("first", ""), ("second", "test")]
+    told = arguments(widget, ui.evaluateButton) if ui.evaluateButton.enabled else None
+    assert told is None or told[told.index("--split") + 1] == str(run / "evaluated-subjects.csv")
+    (run / "checkpoint.pt").touch()
+    choose(widget, "second", "train")
+    widget._update()
+    assert "--split" in arguments(widget, ui.resumeButton)
+    assert find_subjects(cts, table=run / "subjects.csv")[1].split == "test", "a run keeps its split"
+    ui.dataFolderEdit.currentPath = str(tmp_path)
+    assert not ui.studiesTable.visible and ui.studiesTable.rowCount == 0, "the choices were for other CTs"
+
+
+def test_the_folders_own_table_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "subjects.csv").write_text("path,licence,split\na.nrrd,CC BY 4.0,test\nb.nrrd,CC0,\n")
+    studies = [
+        {"path": str(tmp_path / f"{name}.nrrd"), "name": name, "patient": "p, 1"} for name in ("a", "b")
+    ]
+    text = tableText(studies, ["train", "exclude"], tmp_path)
+    assert text.splitlines() == [
+        "path,name,patient,split,licence",
+        f'{tmp_path}/a.nrrd,a,"p, 1",train,CC BY 4.0',
+        f'{tmp_path}/b.nrrd,b,"p, 1",exclude,CC0',
+    ]
