@@ -124,7 +124,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from XReconSlicerLib.batch_box import BatchBox
         from XReconSlicerLib.comparison_box import ComparisonBox
         from XReconSlicerLib.lung_box import LungBox
-        from XReconSlicerLib.panel import JobPanel, connectDeviceCombo
+        from XReconSlicerLib.panel import JobPanel, connectDeviceCombo, connectFolderEdit
         from XReconSlicerLib.terminology import loadTerminology
 
         loadTerminology()  # when the extension was installed into a running Slicer, nothing else does
@@ -134,6 +134,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = PTXSegLogic()
         connectDeviceCombo(self.ui.deviceComboBox)
+        connectFolderEdit(self.ui.batchReportsEdit, "ptxseg/batchReports")
 
         # These connections ensure that we update parameter node when scene is closed
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)

@@ -118,7 +118,7 @@ def test_report_table_and_bars(widget: object, tmp_path: Path) -> None:
 
 
 # ---- all CTs ------------------------------------------------------------------------------------
-def test_all_cts_are_segmented_and_a_failure_is_noted(widget: object) -> None:
+def test_all_cts_are_segmented_and_a_failure_is_noted(widget: object, tmp_path: Path) -> None:
     chest(widget, "first")
     volumeToNode(Volume(np.zeros((9, 9, 9), np.int16), (6.0,) * 3, quantity=Quantity.HU), "water")
     chest(widget, "last")
@@ -127,6 +127,7 @@ def test_all_cts_are_segmented_and_a_failure_is_noted(widget: object) -> None:
     tickOnly(widget, "classical")
     ui.batchCollapsibleButton.collapsed = False
     assert ui.batchLabel.text == "3 CTs: first, water, last"
+    ui.batchReportsEdit.currentPath = str(tmp_path / "reports")
     slicerhost.click(ui.batchButton)
     assert not ui.applyButton.enabled and not ui.batchButton.enabled
     slicerhost.wait_until(lambda: not widget.batchBox.isRunning, timeout=120)
@@ -139,6 +140,10 @@ def test_all_cts_are_segmented_and_a_failure_is_noted(widget: object) -> None:
     assert rows[0]["left_interpleural_distance_mm"] == rows[2]["left_interpleural_distance_mm"] != ""
     assert {"mediastinal_shift_mm", "right_occupancy_percent", "warnings"} < set(rows[0])
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2
+    segmentations = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    pages = {page.stem: page.read_text(encoding="utf-8") for page in (tmp_path / "reports").iterdir()}
+    assert set(pages) == {node.GetName() for node in segmentations}
+    assert all("</html>" in page for page in pages.values())
     assert ui.batchTableView.mrmlTableNode() is findByRole("pneumothorax summary")
     assert ui.applyButton.enabled and ui.batchButton.enabled
 

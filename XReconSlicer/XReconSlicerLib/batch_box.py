@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -13,6 +14,7 @@ from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.panel import JobPanel
 from XReconSlicerLib.pneumothorax import ctProblem, loadSegmentation, warningsOf
 from XReconSlicerLib.progress import SEGMENTATION_STAGES, OverallProgress
+from XReconSlicerLib.reconstruction import copyReport
 from XReconSlicerLib.tables import ROLE, exportCsv, fillByRole, findByRole
 
 SUMMARY_ROLE = "pneumothorax summary"
@@ -31,17 +33,18 @@ HEADER = ("ct", *QUANTITIES, "warnings", "failed")
 
 
 class BatchBox:
-    """`ui` has batchSelector, batchLabel, batchButton, batchTableView and batchCsvButton.
+    """`ui` has batchSelector, batchReportsEdit, batchLabel, batchButton, batchTableView and batchCsvButton.
 
-    `makeJob(ct)` prepares the job of one CT. A CT that fails is noted in the summary,
+    `makeJob(ct, withReport)` prepares the job of one CT. A CT that fails is noted in the summary,
     and the next one starts.
     """
 
-    def __init__(self, ui: Any, jobPanel: JobPanel, makeJob: Callable[[Any], CliJob]) -> None:
+    def __init__(self, ui: Any, jobPanel: JobPanel, makeJob: Callable[[Any, bool], CliJob]) -> None:
         self.ui, self._jobPanel, self._makeJob = ui, jobPanel, makeJob
         self._cts: list[slicer.vtkMRMLScalarVolumeNode] = []
         self._rows: list[list[str]] = []
         self._progress = OverallProgress({})
+        self._reports = ""  # folder of their report pages, "" for none
         self.isRunning = False
         ui.batchSelector.connect("checkedNodesChanged()", self.show)
         ui.batchButton.connect("clicked(bool)", self._onStart)
@@ -76,6 +79,7 @@ class BatchBox:
         if self.isRunning or self._jobPanel.isRunning or not self._cts:
             return
         self._rows, self.isRunning = [], True
+        self._reports = self.ui.batchReportsEdit.currentPath
         self._progress = OverallProgress(SEGMENTATION_STAGES)
         self._next()
 
@@ -93,18 +97,30 @@ class BatchBox:
             return
         self._progress.startPart(done, count)
         self._jobPanel.run(
-            lambda: self._makeJob(ct),
+            lambda: self._makeJob(ct, bool(self._reports)),
             lambda result: self._onFinished(ct, result),
             stages=self._progress,
             onEndedBadly=lambda message: self._onEndedBadly(ct, message),
         )
 
     def _onFinished(self, ct: slicer.vtkMRMLScalarVolumeNode, result: Mapping[str, Any]) -> str:
-        loadSegmentation(result, ct)
+        segmentation, _table = loadSegmentation(result, ct)
         numbers = result["numbers"]
-        self._add([ct.GetName(), " ".join(warningsOf(numbers)), ""], numbers["measures"])
+        warnings = [*warningsOf(numbers), *self._keepReport(result, segmentation.GetName())]
+        self._add([ct.GetName(), " ".join(warnings), ""], numbers["measures"])
         qt.QTimer.singleShot(0, self._next)  # when the panel is done with this job
         return _("{name}: done.").format(name=ct.GetName())
+
+    def _keepReport(self, result: Mapping[str, Any], name: str) -> list[str]:
+        """Puts the report page into the chosen folder; says why it is not there when that fails."""
+        if any(row[0] == self._cts[len(self._rows)].GetName() for row in self._rows):
+            name = f"{name} {len(self._rows) + 1}"  # CTs of one name
+        try:
+            if self._reports:
+                copyReport(result, Path(self._reports), name)
+        except OSError as error:
+            return [_("The report could not be written: {reason}.").format(reason=error)]
+        return []
 
     def _onEndedBadly(self, ct: slicer.vtkMRMLScalarVolumeNode, message: str) -> None:
         if not message:

@@ -162,10 +162,14 @@ def _addPicture(
 
 def keepReport(result: Mapping[str, Any], name: str) -> Path | None:
     """A copy of the job's report that outlives the job's folder, until Slicer's temporary files go."""
+    return copyReport(result, Path(slicer.app.temporaryPath) / REPORTS_FOLDER, name)
+
+
+def copyReport(result: Mapping[str, Any], folder: Path, name: str) -> Path | None:
+    """A copy of the job's report in `folder`, None when it wrote none. Raises OSError."""
     report = result["files"].get("report")
     if not report or not Path(report).is_file():
         return None
-    folder = Path(slicer.app.temporaryPath) / REPORTS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     safe = "".join(c if c.isalnum() or c in "-_ " else "_" for c in name)
     return Path(shutil.copyfile(report, folder / f"{safe}.html"))

@@ -134,7 +134,7 @@ class StudiesTable:
         self.use.combos = [useCombo(study, self._sum) for study in studies]
         self.table.rowCount = len(studies)
         self.table.visible = True
-        self.table.setFixedHeight(28 + ROW_PIXELS * min(max(len(studies), 2), 8))
+        self.table.setFixedHeight(44 + ROW_PIXELS * min(max(len(studies), 2), 8))
         for row, study in enumerate(studies):
             self._showRow(row, study)
         for column in (STUDY, SIZE, SPACING, USE):

@@ -22,7 +22,7 @@ EXCLUDED = "exclude"
 
 def useCombo(study: Mapping[str, Any], changed: Callable[[], None]) -> qt.QComboBox:
     """The choice for one study; `changed` is called when the user makes another."""
-    combo = qt.QComboBox()
+    combo, problem = qt.QComboBox(), study["problem"]
     for text, use in (
         (_("automatic"), ""),
         (_("train"), "train"),
@@ -31,13 +31,13 @@ def useCombo(study: Mapping[str, Any], changed: Callable[[], None]) -> qt.QCombo
         (_("leave out"), EXCLUDED),
     ):
         combo.addItem(text, use)
-    combo.currentIndex = combo.findData(EXCLUDED if study["problem"] else study["split"])
-    combo.enabled = not study["problem"]
+    combo.currentIndex = combo.findData(EXCLUDED if problem else study["split"])
+    combo.enabled = not problem
     explanation = _(
         "What the CT is used for. Automatic: trained or validated on, drawn by patient. Test: neither, "
         "with all CTs of its patient, but scored by Evaluate. A training store has no such choice."
     )
-    combo.toolTip = study["problem"] or explanation
+    combo.toolTip = problem or explanation
     combo.connect("currentIndexChanged(int)", lambda _index: changed())
     return combo
 
