@@ -166,7 +166,7 @@ Skip = Annotated[
 # Options that take several values: `--views PA AP` means `--views PA --views AP`.
 LISTS = (
     "--views", "--set", "--subjects", "--lung-model", "--film", "--methods", "--test", "--radiographs",
-    "--model", "--pneumothorax", "--skip",
+    "--model", "--pneumothorax", "--skip", "--calibrate", "--others",
 )  # fmt: skip
 # Values such as "-30,10" begin like an option; no option begins with a digit.
 _OPTION = re.compile(r"-(?!\.?\d)")

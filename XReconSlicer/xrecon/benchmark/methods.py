@@ -81,11 +81,18 @@ def short_name(name: str) -> str:
 
 
 def untrained(name: str, plan: Plan, folder: Path) -> Method:
-    """A method without training; its examples are the training CTs of the benchmark's store."""
+    """A method without training; its examples are the training CTs of the benchmark's store.
+
+    The one that is fitted to each patient has the budget for all test cases and one example together.
+    """
     from xrecon.methods import reconstruction_method
 
-    examples = [Example(case.name, case.radiographs, case.truth) for case in load_cases(folder, plan.train)]
-    return reconstruction_method(name, Cube(plan.side, plan.spacing_mm), examples)
+    options, train = {}, plan.train
+    if name == "attenuation-field":
+        seconds = 60.0 * plan.minutes / (plan.case_count + 1)
+        options, train = {"steps": plan.steps} if plan.steps else {"seconds": seconds}, plan.train[:1]
+    examples = [Example(case.name, case.radiographs, case.truth) for case in load_cases(folder, train)]
+    return reconstruction_method(name, Cube(plan.side, plan.spacing_mm), examples, **options)
 
 
 def recipe_config(name: str, plan: Plan, steps: int) -> TrainConfig:

@@ -49,6 +49,11 @@ class Plan(BaseModel):
         """Voxel size of the grid on which all methods are compared."""
         return FIELD_MM / self.side
 
+    @property
+    def case_count(self) -> int:
+        """Test cases: each test CT as it is and, where there is a share, with a pneumothorax."""
+        return len(self.test) * (2 if self.pneumothorax else 1)
+
 
 def make_plan(**values: Any) -> Plan:
     """A validated plan. Raises InputError naming every wrong field."""

@@ -112,11 +112,13 @@ def fit_attenuation_field(
     z, y, x = torch.meshgrid(*axes, indexing="ij")
     points = torch.stack([x, y, z], dim=-1).to(projections.device)
     optimizer = torch.optim.Adam(field.parameters(), lr=learning_rate, betas=(0.9, 0.99))
-    size, residuals, end = projections.square().mean(), [], time.monotonic() + seconds
+    size, residuals, start = projections.square().mean(), [], time.monotonic()
     with torch.enable_grad():
         for step in range(steps):
+            # what ends the fit, steps or time, also says how far the learning rate has fallen
+            done = min(1.0, max(step / steps, (time.monotonic() - start) / seconds))
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+                group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * done))
             volume = field(points)[None, None]
             misfit = (projector(volume) - projections).square().mean() / size
             loss = misfit + variation * _variation(volume / UNIT_PER_MM) if variation else misfit
@@ -126,7 +128,7 @@ def fit_attenuation_field(
             residuals.append(float(misfit.detach().sqrt()))
             if progress is not None:
                 progress(step + 1, residuals[-1])
-            if time.monotonic() > end:
+            if time.monotonic() - start > seconds:
                 break
     with torch.no_grad():
         return FittedField(field(points)[None, None], tuple(residuals))

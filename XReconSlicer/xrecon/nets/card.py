@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
@@ -108,11 +109,18 @@ class ModelCard(_Strict):
     def measured(self) -> str:
         """The figures on held-out subjects in one line, or that there are none."""
         test = self.quality.get("test") or {}
-        mean, names = test.get("mean") or {}, [row.get("subject") for row in test.get("subjects", ())]
+        rows, mean = test.get("subjects", ()), test.get("mean") or {}
+        names = [row.get("subject") if isinstance(row, Mapping) else row for row in rows]
         if {"psnr", "psnr_mean_volume"} <= set(mean):
             text = f"PSNR {mean['psnr']:.1f} dB, mean training volume {mean['psnr_mean_volume']:.1f} dB"
         elif {"dice_right", "dice_left"} <= set(mean):
             text = f"Dice {mean['dice_right']:.3f} right, {mean['dice_left']:.3f} left"
+        elif "right pictures" in test:
+            right, turned = test["right pictures"], test["turned"]
+            text = (
+                f"{right['agree']} of {right['count']} pictures found to be what they are, "
+                f"{turned['caught']} of {turned['count']} turned ones caught"
+            )
         else:
             return "not measured on held-out subjects"
         return f"{text}, on {len(names)} held-out subjects ({', '.join(map(str, names))})"
