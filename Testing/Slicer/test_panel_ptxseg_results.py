@@ -24,6 +24,7 @@ from XReconSlicerLib.mrml import volumeToNode
 from XReconSlicerLib.segments import segmentationToNode
 from XReconSlicerLib.tables import csvOf, findByRole
 
+COUNT = 3  # lung models that come with XRecon: two networks, the thresholds
 ECHO = "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)"
 
 
@@ -65,7 +66,7 @@ def test_ticked_models_are_united(widget: object, tmp_path: Path, monkeypatch: p
     widget._update()
     assert "not there any more" in ui.applyButton.toolTip
     slicerhost.click(ui.removeWeightsButton)
-    assert ui.applyButton.enabled and ui.lungModelsList.count == 2
+    assert ui.applyButton.enabled and ui.lungModelsList.count == COUNT
     tickOnly(widget)
     assert ui.applyButton.toolTip == ui.batchButton.toolTip == "Tick a lung model."
 
@@ -77,16 +78,16 @@ def test_a_damaged_published_file_is_refused(widget: object, tmp_path: Path) -> 
     slicerhost.click(widget.ui.addWeightsButton)
     ((_kind, text),) = slicerhost.messages
     assert "its checksum is not that of lungmask's R231" in text
-    assert widget.ui.lungModelsList.count == 2
+    assert widget.ui.lungModelsList.count == COUNT
     slicerhost.messages.clear()
 
 
 def test_a_model_of_another_computer_is_told_by_name(widget: object) -> None:
     chest(widget)
     widget._parameterNode.lungModels = '["lungs-unet", "weights:0123456789ab"]'
-    assert widget.ui.lungModelsList.count == 3
+    assert widget.ui.lungModelsList.count == COUNT + 1
     assert "'weights:0123456789ab' is not on this computer" in widget.ui.applyButton.toolTip
-    widget.ui.lungModelsList.item(2).setCheckState(qt.Qt.Unchecked)
+    widget.ui.lungModelsList.item(COUNT).setCheckState(qt.Qt.Unchecked)
     assert widget.ui.applyButton.enabled and widget._parameterNode.lungModels == '["lungs-unet"]'
 
 
