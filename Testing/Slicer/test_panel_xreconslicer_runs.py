@@ -203,7 +203,7 @@ def test_cancel_ends_the_job_and_leaves_nothing(
     before = names(VOLUMES)
     ui = widget.ui
     slicerhost.click(ui.applyButton)
-    slicerhost.wait_until(lambda: ui.progressBar.value == 54)  # 0.05 + 0.25 + 0.1 + 0.4 x 0.35
+    slicerhost.wait_until(lambda: ui.progressBar.value == 45)  # 0.04 + 0.03 + 0.18 + 0.1 + 0.4 x 0.25
     assert ui.statusLabel.text == "reconstruct: on cpu"
     assert not ui.applyButton.enabled and ui.applyButton.toolTip == "A reconstruction is running."
     slicerhost.screenshot(widget.parent, "panel-xreconslicer-running")
