@@ -28,12 +28,17 @@ def figures_table(cards: Sequence[ModelCard]) -> str:
     return "\n\n".join(part for card in cards for part in _model(card))
 
 
+def _title(card: ModelCard) -> str:
+    page = f"XReconSlicer/xrecon/models/{card.name}/MODEL_CARD.md"
+    return f"`{card.name}`: {card.title} ([card]({page}))"
+
+
 def _model(card: ModelCard) -> Iterator[str]:
     test = card.quality.get("test") or {}
     if not test.get("mean"):
-        yield f"`{card.name}`: no figures of held-out CTs in its card."
+        yield f"{_title(card)}: {card.measured()}."
         return
-    yield f"`{card.name}`: {card.title} ([card](XReconSlicer/xrecon/models/{card.name}/MODEL_CARD.md))"
+    yield _title(card)
     mean, rows = test["mean"], test["subjects"]
     names = _RECONSTRUCTION if card.output.kind == "volume" else [n for n in mean if n.startswith("dice_")]
     lines = [markdown_line(["", *(row["subject"] for row in rows), "mean"])]
