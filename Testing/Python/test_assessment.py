@@ -21,7 +21,6 @@ from xrecon.assessment.command import _models, evaluate_models
 from xrecon.assessment.page import MOST_BYTES
 from xrecon.assessment.readme import BEGIN, END, figures_table, split, update
 from xrecon.assessment.record import CARD_PAGE, PICTURE
-from xrecon.assessment.targets import targets
 from xrecon.assessment.trust import trust_text
 from xrecon.evaluation.metrics import psnr
 from xrecon.io.image import read_volume, write_volume
@@ -374,27 +373,6 @@ def test_the_table_is_put_between_its_marks(tmp_path: Path):
     for wrong in ("nothing", f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}"):
         with pytest.raises(InputError, match="figures of the bundled models"):
             split(wrong)
-
-
-def test_a_missed_target_is_stated_with_its_figure():
-    card = load_card("lifting-64")
-    mean = {"psnr": 22.9, "ssim": 0.7, "psnr_mean_volume": 18.3, "psnr_nearest_subject": 22.9}
-    mean |= {"reference_right_lung_dice": 0.91, "reference_left_lung_dice": 0.89}
-    air = {"cases": [], "correlations": {"occupancy_r": 0.5}}
-    measured = {"test": {"mean": mean, "subjects": [], "pneumothorax": air}}
-    card = card.model_copy(update={"quality": measured})
-    met = {t.name: t.met for t in targets(card)}
-    assert met == {
-        "PSNR (dB)": False,
-        "PSNR above the mean training volume (dB)": True,
-        "PSNR above the nearest training subject (dB)": False,  # as good is not above
-        "SSIM": True,
-        "right lung Dice": True,
-        "left lung Dice": False,
-        "occupancy of synthetic pneumothorax, r": False,
-    }
-    assert "| PSNR (dB) | at least 23 | 22.9 | **no** |" in render_card(card)
-    assert targets(load_card("lungs-unet")) == []
 
 
 def test_a_card_keeps_what_others_wrote(models: list[Path], ran: tuple[Path, Outcome]):

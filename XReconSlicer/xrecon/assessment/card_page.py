@@ -7,9 +7,9 @@ from typing import Any
 
 from xrecon.assessment.figures import (
     CONTROLS_OF,
-    CORRELATION_TITLES,
     FIGURE_TITLES,
     air_markdown,
+    correlation_text,
     markdown_line,
     number,
 )
@@ -175,12 +175,16 @@ def _results(card: ModelCard) -> Iterator[str]:
     set_before = targets(card)
     if set_before:
         yield "Targets, set before training (means over the held-out CTs):"
-        cells = [(t.name, _wanted(t), f"{t.reached:.3g}", "yes" if t.met else "**no**") for t in set_before]
+        cells = [(t.name, _wanted(t), _reached(t), "yes" if t.met else "**no**") for t in set_before]
         yield _table(("", "target", "reached", "met"), cells)
 
 
 def _wanted(target: Target) -> str:
     return f"more than {target.least:g}" if target.exclusive else f"at least {target.least:g}"
+
+
+def _reached(target: Target) -> str:
+    return "none" if target.reached is None else f"{target.reached:.3g}"
 
 
 def _controls(mean: Mapping[str, Any]) -> list[str]:
@@ -227,9 +231,8 @@ def _air(card: ModelCard) -> Iterator[str]:
         "reconstruction. Occupancy: air / (air + lung) of both sides."
     )
     yield air_markdown(measured["cases"], "")
-    r = measured["correlations"]
-    known = [f"{title} {r[name]:.2f}" for name, title in CORRELATION_TITLES.items() if name in r]
-    yield f"Pearson's r over the cases: {', '.join(known)}." if known else "Too few cases for a correlation."
+    told = correlation_text(measured)
+    yield f"Pearson's r over the cases: {told}." if told else "Too few cases for a correlation."
 
 
 def _trust(card: ModelCard) -> Iterator[str]:

@@ -77,3 +77,16 @@ def air_markdown(rows: Sequence[Mapping[str, Any]], title: str) -> str:
 def markdown_line(cells: Sequence[str]) -> str:
     """A line of a table; a bar within a cell would end it."""
     return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
+
+
+def correlation_text(air: Mapping[str, Any]) -> str:
+    """Pearson's r of every quantity over cases with pneumothorax, in words; "" when there is none at all.
+
+    Where one has none though others have, all cases were found alike, which is told.
+    """
+    r = air.get("correlations") or {}
+    parts = [
+        f"{title} {r[name]:.2f}" if name in r else f"{title} none (found alike in every case)"
+        for name, title in CORRELATION_TITLES.items()
+    ]
+    return ", ".join(parts) if r else ""

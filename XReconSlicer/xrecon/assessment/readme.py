@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from xrecon.assessment.figures import CONTROLS_OF, CORRELATION_TITLES, FIGURE_TITLES, markdown_line, number
+from xrecon.assessment.figures import CONTROLS_OF, FIGURE_TITLES, correlation_text, markdown_line, number
 from xrecon.assessment.record import write_card_page
 from xrecon.io.atomic import atomic_write_text
 from xrecon.nets.card import ModelCard
@@ -49,13 +49,12 @@ def _model(card: ModelCard) -> Iterator[str]:
             if name in _CONTROLLED and name + end in mean:
                 lines.append(_line(f"{FIGURE_TITLES[name]}, {title}", name + end, rows, mean))
     yield "\n".join(lines)
-    r = (test.get("pneumothorax") or {}).get("correlations") or {}
-    known = [f"{title} {r[name]:.2f}" for name, title in CORRELATION_TITLES.items() if name in r]
-    if known:
+    told = correlation_text(test.get("pneumothorax") or {})
+    if told:
         cases = len(test["pneumothorax"]["cases"])
         yield (
             f"Synthetic pneumothorax, PTX-Seg on the reconstruction against the truth, Pearson's r over "
-            f"{cases} cases with air of {len(rows)} patients: {', '.join(known)}."
+            f"{cases} cases with air of {len(rows)} patients: {told}."
         )
 
 
