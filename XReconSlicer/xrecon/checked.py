@@ -70,10 +70,12 @@ def reconstruct_checked(
     if progress:
         progress("check", 0.0, "whether the pictures are the views they are said to be")
     check = check_radiographs(radiographs, force)
+    # before the intake, which may put a measured pixel size in place of an assumed one
+    guessed = len(radiographs) > 1 and is_guessed(radiographs)
     # after the check, which has to see the grey values as they came
     radiographs, notes = take_in(radiographs, skip)
     calibration, extra = None, {"refine": refine, "uncertainty_samples": uncertainty_samples}
-    if calibrate or (calibrate is None and len(radiographs) > 1 and is_guessed(radiographs)):
+    if guessed if calibrate is None else calibrate:
         result, calibration = reconstruct_calibrated(radiographs, model, device, progress)
         if refine or uncertainty_samples:
             result = reconstruct(calibration.radiographs, model, device, progress, **extra)
