@@ -64,6 +64,17 @@ def _rename(temporary: Path, target: Path) -> None:
 
 
 @contextmanager
+def _explaining(target: Path) -> Iterator[None]:
+    """Gives errors of the disk a sentence; what the block raises for other reasons goes through."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise _explained(error, target) from error
+
+
+@contextmanager
 def atomic_path(target: str | Path, suffix: str | None = None) -> Iterator[Path]:
     """A temporary path beside `target`, renamed to it on success and deleted on any error.
 
@@ -87,13 +98,10 @@ def atomic_path(target: str | Path, suffix: str | None = None) -> Iterator[Path]
     except OSError as error:
         raise _explained(error, target) from error
     try:
-        yield temporary
-        _sync(temporary)
-        _rename(temporary, target)
-    except OSError as error:
-        if error.errno not in _REASONS:
-            raise
-        raise _explained(error, target) from error
+        with _explaining(target):
+            yield temporary
+            _sync(temporary)
+            _rename(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -118,17 +126,14 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _explained(error, target) from error
     try:
-        yield temporary
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                _sync(path)
-        if target.exists():  # empty; Windows renames onto no folder
-            target.rmdir()
-        _rename(temporary, target)
-    except OSError as error:
-        if error.errno not in _REASONS:
-            raise
-        raise _explained(error, target) from error
+        with _explaining(target):
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    _sync(path)
+            if target.exists():  # empty; Windows renames onto no folder
+                target.rmdir()
+            _rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

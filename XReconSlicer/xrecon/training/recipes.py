@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from xrecon.training.recipes_default import DEFAULT_RECIPES
+from xrecon.training.recipes_default import ADAMW, DEFAULT_RECIPES
 from xrecon.training.recipes_papers import PAPER_RECIPES
 
 _LIFTING = {
@@ -18,14 +18,7 @@ _LIFTING = {
     "precision": "bfloat16",
     "pneumothorax_variants": 3,
     "loss": {"reconstruction": 10.0, "absolute": 1.0, "projection": 0.0, "adversarial": 0.0},
-    "optimizer": {
-        "learning_rate": 1e-3,
-        "betas": [0.9, 0.99],
-        "weight_decay": 1e-4,
-        "decoupled": True,
-        "schedule": "cosine",
-        "gradient_clip": 1.0,
-    },
+    "optimizer": {"learning_rate": 1e-3, **ADAMW},
 }
 # The same network for the two views of a chest stand alone: all of its steps go there.
 _ANY_VIEW_PAIR = {
@@ -64,14 +57,7 @@ _LUNGS = {
     "precision": "bfloat16",
     "pneumothorax_variants": 3,
     "augmentation": {"pneumothorax_probability": 0.4, "hu_offset": 30.0},
-    "optimizer": {
-        "learning_rate": 2e-3,
-        "betas": [0.9, 0.99],
-        "weight_decay": 1e-4,
-        "decoupled": True,
-        "schedule": "cosine",
-        "gradient_clip": 1.0,
-    },
+    "optimizer": {"learning_rate": 2e-3, **ADAMW},
 }
 # Pictures of 128 pixels from DRRs that are rendered once: minutes on one core.
 _VIEW_CLASSIFIER = {

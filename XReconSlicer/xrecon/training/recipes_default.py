@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_OPTIMIZER = {
+# Everything but the learning rate; also of the recipes that these came from.
+ADAMW = {
     "betas": [0.9, 0.99],
     "weight_decay": 1e-4,
     "decoupled": True,
@@ -58,7 +59,7 @@ _CHEST = {
     "loss": {
         "reconstruction": 10.0, "absolute": 1.0, "projection": 0.0, "adversarial": 0.0, "uncertainty": 0.1,
     },
-    "optimizer": {"learning_rate": 1e-3, **_OPTIMIZER},
+    "optimizer": {"learning_rate": 1e-3, **ADAMW},
 }  # fmt: skip
 _LUNGS = {
     "task": "lungs",
@@ -73,7 +74,7 @@ _LUNGS = {
     "pneumothorax_range": [0.05, 0.7],
     "pneumothorax_effusion": 0.1,
     "augmentation": {"pneumothorax_probability": 0.5, "hu_offset": 30.0},
-    "optimizer": {"learning_rate": 2e-3, **_OPTIMIZER},
+    "optimizer": {"learning_rate": 2e-3, **ADAMW},
 }
 DEFAULT_RECIPES: Mapping[str, Mapping[str, Any]] = {
     "chest-default": _CHEST,
