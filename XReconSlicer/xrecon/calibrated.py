@@ -119,18 +119,18 @@ def _refitted(
     result: Reconstruction, geometries: Sequence[ViewGeometry], number: int, progress: ProgressCallback | None
 ) -> list[ViewGeometry]:
     """The geometries of the radiographs, each moved as the result's picture of it fits best."""
-    from xrecon.physics.pose_fit import fit_pose
+    from xrecon.physics.pose_fit import fit_views
 
-    fits = []
-    for geometry in geometries:
-        picture = min(
-            result.inputs, key=lambda r: np.linalg.norm(np.subtract(r.geometry.source, geometry.source))
-        )
+    def tell(share: float, view: str) -> None:
         if progress:
-            progress("calibrate", (number + len(fits) / len(geometries)) / ROUNDS, f"pose of {picture.view}")
-        fits.append((fit_pose(result.volume, picture), picture))
-    common = fits[0][0].across_lps_mm(fits[0][1].geometry)
-    return [fit.applied(geometry, common) for (fit, _), geometry in zip(fits, geometries, strict=True)]
+            progress("calibrate", (number + share) / ROUNDS, f"pose of {view}")
+
+    # the model's order of views may be another
+    pictures = [
+        min(result.inputs, key=lambda r: np.linalg.norm(np.subtract(r.geometry.source, geometry.source)))
+        for geometry in geometries
+    ]
+    return fit_views(result.volume, pictures, geometries, tell)
 
 
 def residual(result: Reconstruction) -> float:
