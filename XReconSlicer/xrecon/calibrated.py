@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # The residual must fall to this share in all to be worth another geometry, to this in a round to go on.
 WORTHWHILE, GOES_ON, ROUNDS = 0.93, 0.97, 2
+# A residual this small is rounding: there is nothing to calibrate.
+NEGLIGIBLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ def reconstruct_calibrated(
     before = residual(first)
     if len(first.inputs) < 2:
         reason = "one radiograph alone cannot be calibrated"
+        return first, Calibration(False, reason, (), before, before, tuple(radiographs))
+    if before <= NEGLIGIBLE:
+        reason = "the radiographs are explained as they are"
         return first, Calibration(False, reason, (), before, before, tuple(radiographs))
     upright = [canonical(r) for r in radiographs]  # a fit's axes are those of the upright picture
     best, geometries, taken = first, [r.geometry for r in upright], list(radiographs)
