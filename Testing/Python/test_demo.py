@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tiny_models
 from xrecon import cli, demo
+from xrecon.checked import Checked
 from xrecon.io.image import read_volume, write_volume
 from xrecon.io.radiograph import read_radiograph
 from xrecon.io.segmentation import read_segmentation
 from xrecon.physics.chest_phantom import chest_phantom
-from xrecon.pipelines import Reconstruction
 from xrecon.volume import InputError, Quantity, Volume
 
 pytestmark = pytest.mark.slow
@@ -111,13 +111,14 @@ def test_a_wrong_place_shows(
     tmp_path: Path, remembering_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing moves the reconstruction onto the CT: 20 mm aside, it is 20 mm aside and worse."""
-    right = demo.reconstruct
+    right = demo.reconstruct_checked
 
-    def aside(*arguments: object) -> Reconstruction:
-        result = right(*arguments)
-        return replace(result, volume=result.volume.moved((20.0, 0.0, 0.0)))
+    def aside(*arguments: object, **options: object) -> Checked:
+        done = right(*arguments, **options)
+        moved = done.result.volume.moved((20.0, 0.0, 0.0))
+        return replace(done, result=replace(done.result, volume=moved))
 
-    monkeypatch.setattr(demo, "reconstruct", aside)
+    monkeypatch.setattr(demo, "reconstruct_checked", aside)
     outcome = demo.demo(
         None, tmp_path / "out", str(remembering_model), "cpu", silent,
         lung_models=("classical",), phantom_spacing=SPACING_MM, detector_pixels=64,
@@ -166,6 +167,20 @@ def test_the_report_stands_alone(output: Path):
     assert "http://" not in text and "https://" not in text and "<script" not in text
     for words in ("Research software", "mean training volume", "Lungs and pneumothorax", "Warnings"):
         assert words in text
+
+
+def test_the_report_says_how_far_the_reconstruction_can_be_trusted(output: Path, numbers: dict):
+    """Score and residual, beams, familiarity, lesions: in the numbers, and each in words on the page."""
+    trust, page = numbers["reconstruction"]["trust"], (output / "report.html").read_text(encoding="utf-8")
+    assert trust["reprojection"]["distance"] < 0.02  # a model that remembers the phantom explains it
+    assert trust["ray_support"]["share_well_crossed"] > 0.5 and "lesions" in trust
+    table = page[page.index("How far it can be trusted") :]
+    assert "Reprojection score" in table and "Beams: " in table
+    assert trust["reprojection"]["cannot_see"][:60] in table
+    seen = numbers["reconstruction"]["recognition"]
+    assert [each["said"] for each in seen] == ["PA", "LEFT LATERAL"]
+    assert all(each["unfamiliarity"] > 0 for each in seen) and "What the radiographs look like" in page
+    assert "How many radiographs" in page and "relative residual" in page  # the map, and the residual
 
 
 def test_a_ct_of_the_user(tmp_path: Path, remembering_model: Path, capfd: pytest.CaptureFixture[str]):

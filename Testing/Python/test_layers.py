@@ -69,7 +69,9 @@ MAY_IMPORT = {
     "scoring": _MIDDLE | {"pipelines", "progress", "outcome"},
     "scoring_lungs": _MIDDLE,
     "vertebrae": _MIDDLE | {"pipelines", "training", "progress", "outcome"},
-    "demo": _MIDDLE | {"pipelines", "progress", "outcome", "drr", "commands", "scoring", "demo_report"},
+    "demo": _MIDDLE | {
+        "pipelines", "checked", "progress", "outcome", "drr", "commands", "scoring", "demo_report",
+    },  # fmt: skip
     "demo_report": _MIDDLE | {"__init__", "demo", "reconstruction_report"},
     "benchmark": _MIDDLE | {
         "__init__", "pipelines", "training", "progress", "outcome", "drr", "scoring", "methods",

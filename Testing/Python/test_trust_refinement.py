@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from xrecon.evaluation.metrics import psnr
+from xrecon.physics import pose_fit
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.trust.refinement import refine
+from xrecon.trust.words import trust_lines
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 SIDE, SPACING = 24, 15.0
@@ -73,21 +75,47 @@ def test_pictures_without_scale_and_models_it_does_not_help_are_left(inputs: lis
     assert not record["applied"] and "did not help this model" in record["reason"]
 
 
-def test_poses_can_be_refined_before(inputs: list, estimate: Volume):
-    shifted = [
-        replace(r, geometry=r.geometry.moved(np.eye(3), (0.0, 0.0, 25.0))) for r in inputs
-    ]
-    asked = []
+# -- poses -------------------------------------------------------------------------------------------
+def test_a_wrong_pose_is_put_right_before_the_volume_moves(truth: Volume, inputs: list, estimate: Volume):
+    """The lateral is said to stand 20 mm off along the patient: with its pose fitted the volume comes nearer
+    to the truth than without, and the first view stays."""
+    lateral = replace(inputs[1], geometry=inputs[1].geometry.moved(np.eye(3), (0.0, 0.0, 20.0)))
+    wrong = [inputs[0], lateral]
+    plain, posed = refine(estimate, wrong), refine(estimate, wrong, poses=True)
+    told = posed.record["poses"]
+    assert told["applied"] and posed.record["applied"] and "poses" not in plain.record
+    assert told["held_out_residual"]["with"] < 0.7 * told["held_out_residual"]["without"]
+    assert told["structure_residual"]["after"] < 0.5 * told["structure_residual"]["before"]
+    first, second = told["views"]
+    assert np.abs(first["shift_mm"][:2]).max() < 1.0 and abs(abs(second["shift_mm"][1]) - 20.0) < 3.0
+    assert posed.inputs[1].geometry.source[2] == pytest.approx(inputs[1].geometry.source[2], abs=4.0)
+    assert "pose refined" in posed.inputs[1].history[-1]
+    errors = [psnr(v.volume.array, truth.array, data_range=2500.0) for v in (plain, posed)]
+    assert errors[1] > errors[0] + 0.5
+    lines = trust_lines({"refinement": posed.record})
+    assert any(line.startswith("Poses refined") and "LEFT LATERAL" in line for line in lines)
 
-    def right_poses(volume: Volume, views: list) -> list[ViewGeometry]:
-        asked.append((volume, views))
-        return [r.geometry for r in inputs]
 
-    refined = refine(estimate, shifted, pose_refinement=right_poses)
-    assert len(asked) == 1 and refined.record["pose_refined"] and refined.record["applied"]
-    assert refined.inputs[0].geometry.is_close(inputs[0].geometry)
-    plain = refine(estimate, inputs)
-    np.testing.assert_allclose(refined.volume.array, plain.volume.array, atol=0.01)
+def test_right_poses_stay_as_they_are(inputs: list, estimate: Volume):
+    plain, posed = refine(estimate, inputs), refine(estimate, inputs, poses=True)
+    told = posed.record["poses"]
+    assert not told["applied"] and told["reason"] and posed.record["applied"]
+    np.testing.assert_array_equal(posed.volume.array, plain.volume.array)
+    assert all(a.geometry is b.geometry for a, b in zip(posed.inputs, inputs, strict=True))
+    assert "Poses left as they were" in trust_lines({"refinement": posed.record})[-1]
+
+
+def test_poses_beyond_positioning_and_of_one_view_are_left(
+    inputs: list, estimate: Volume, monkeypatch: pytest.MonkeyPatch
+):
+    assert "one radiograph alone" in refine(estimate, inputs[:1], poses=True).record["poses"]["reason"]
+    monkeypatch.setattr(pose_fit, "PLAUSIBLE", 0.1)
+    lateral = replace(inputs[1], geometry=inputs[1].geometry.moved(np.eye(3), (0.0, 0.0, 20.0)))
+    told = refine(estimate, [inputs[0], lateral], poses=True).record["poses"]
+    assert not told["applied"] and "no errors of positioning" in told["reason"]
+
+
+# -- where it may move ---------------------------------------------------------------------------------
 
 
 def test_deviations_say_where_it_may_move(inputs: list, estimate: Volume):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # The residual must fall to this share in all to be worth another geometry, to this in a round to go on.
 WORTHWHILE, GOES_ON, ROUNDS = 0.93, 0.97, 2
+# A residual this small is rounding: there is nothing to calibrate.
+NEGLIGIBLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ def reconstruct_calibrated(
     if len(first.inputs) < 2:
         reason = "one radiograph alone cannot be calibrated"
         return first, Calibration(False, reason, (), before, before, tuple(radiographs))
+    if before <= NEGLIGIBLE:
+        reason = "the radiographs are explained as they are"
+        return first, Calibration(False, reason, (), before, before, tuple(radiographs))
     upright = [canonical(r) for r in radiographs]  # a fit's axes are those of the upright picture
     best, geometries, taken = first, [r.geometry for r in upright], list(radiographs)
     tried = before
@@ -119,18 +124,18 @@ def _refitted(
     result: Reconstruction, geometries: Sequence[ViewGeometry], number: int, progress: ProgressCallback | None
 ) -> list[ViewGeometry]:
     """The geometries of the radiographs, each moved as the result's picture of it fits best."""
-    from xrecon.physics.pose_fit import fit_pose
+    from xrecon.physics.pose_fit import fit_views
 
-    fits = []
-    for geometry in geometries:
-        picture = min(
-            result.inputs, key=lambda r: np.linalg.norm(np.subtract(r.geometry.source, geometry.source))
-        )
+    def tell(share: float, view: str) -> None:
         if progress:
-            progress("calibrate", (number + len(fits) / len(geometries)) / ROUNDS, f"pose of {picture.view}")
-        fits.append((fit_pose(result.volume, picture), picture))
-    common = fits[0][0].across_lps_mm(fits[0][1].geometry)
-    return [fit.applied(geometry, common) for (fit, _), geometry in zip(fits, geometries, strict=True)]
+            progress("calibrate", (number + share) / ROUNDS, f"pose of {view}")
+
+    # the model's order of views may be another
+    pictures = [
+        min(result.inputs, key=lambda r: np.linalg.norm(np.subtract(r.geometry.source, geometry.source)))
+        for geometry in geometries
+    ]
+    return fit_views(result.volume, pictures, geometries, tell)
 
 
 def residual(result: Reconstruction) -> float:

@@ -55,13 +55,14 @@ def reconstruct_checked(
     calibrate: bool | None = None,
     refine: bool = False,
     uncertainty_samples: int | None = None,
+    refine_poses: bool = False,
 ) -> Checked:
     """A CT in HU from radiographs that were checked before.
 
     force: go on with a warning where a picture surely is another view than it is said to be, turned,
     inverted or foreign. skip: steps of the intake to leave out (`preprocess.intake`). calibrate: correct the
     views' relative pose by the pictures; None: where distances, pixel size or view were guessed. refine,
-    uncertainty_samples and the others as in `pipelines.reconstruct`.
+    uncertainty_samples, refine_poses and the others as in `pipelines.reconstruct`.
     Raises InputError for such pictures unless forced, and as `pipelines.reconstruct` does.
     """
     from xrecon.evaluation.view_recognition import check_radiographs
@@ -74,7 +75,10 @@ def reconstruct_checked(
     guessed = len(radiographs) > 1 and is_guessed(radiographs)
     # after the check, which has to see the grey values as they came
     radiographs, notes = take_in(radiographs, skip)
-    calibration, extra = None, {"refine": refine, "uncertainty_samples": uncertainty_samples}
+    calibration = None
+    extra = {
+        "refine": refine, "uncertainty_samples": uncertainty_samples, "refine_poses": refine_poses,
+    }  # fmt: skip
     if guessed if calibrate is None else calibrate:
         result, calibration = reconstruct_calibrated(radiographs, model, device, progress)
         if refine or uncertainty_samples:

@@ -45,6 +45,7 @@ from xrecon.options import (
     ProgressOption,
     PtxMode,
     Refine,
+    RefinePoses,
     Settings,
     Side,
     Skip,
@@ -138,6 +139,7 @@ def reconstruct(
     voi: Voi = False,
     skip: Skip = None,
     refine: Refine = False,
+    refine_poses: RefinePoses = False,
     uncertainty_samples: UncertaintySamples = None,
     calibrate: Calibrate = None,
     force: Force = False,
@@ -155,6 +157,8 @@ def reconstruct(
     """
     from xrecon import commands
 
+    if refine_poses and not refine:
+        raise typer.BadParameter("--refine-poses works within the refinement: give --refine, too")
     options = commands.RadiographOptions(
         source_to_detector_mm=source_to_detector_mm,
         source_to_isocenter_mm=source_to_isocenter_mm,
@@ -172,7 +176,8 @@ def reconstruct(
         target = commands.dicom_target(dicom, keep_patient)
         done = commands.reconstruct(
             pa, lateral, output, model, device.value, options, report, others, target,
-            refine=refine, uncertainty_samples=uncertainty_samples, force=force, calibrate=calibrate,
+            refine=refine, refine_poses=refine_poses, uncertainty_samples=uncertainty_samples, force=force,
+            calibrate=calibrate,
         )  # fmt: skip
         tell(report, done)
 

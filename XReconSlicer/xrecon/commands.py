@@ -54,6 +54,7 @@ def reconstruct(
     uncertainty_samples: int | None = None,
     force: bool = False,
     calibrate: bool | None = None,
+    refine_poses: bool = False,
 ) -> Outcome:
     """A CT from radiographs, with its reprojections and the inputs as the network saw them.
 
@@ -72,7 +73,7 @@ def reconstruct(
         views = read_views(pa, lateral, options, others)
         checked = reconstruct_checked(
             views, model, device, progress, force=force, skip=options.skip, calibrate=calibrate,
-            refine=refine, uncertainty_samples=uncertainty_samples,
+            refine=refine, uncertainty_samples=uncertainty_samples, refine_poses=refine_poses,
         )  # fmt: skip
         result = checked.result
         progress("write", 0.0, str(output))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from xrecon import demo_report, scoring
+from xrecon.checked import Checked, reconstruct_checked
 from xrecon.commands import RadiographOptions, read_views, write_segmentation_files
 from xrecon.drr.files import write_drrs
 from xrecon.drr.projection import DrrOptions, project
@@ -29,7 +30,6 @@ from xrecon.pipelines import (
     Reconstruction,
     Segmentation,
     evaluate,
-    reconstruct,
     segment,
 )
 from xrecon.progress import json_text
@@ -63,11 +63,16 @@ class Walk:
     model: str
     isocenter: np.ndarray
     radiographs: list[Radiograph]
-    reconstruction: Reconstruction
+    checked: Checked
     metrics: dict[str, float]
     segmentations: dict[str, Segmentation]
     lungs: dict[str, float]
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def reconstruction(self) -> Reconstruction:
+        """What the model made of the radiographs, and how far it can be trusted."""
+        return self.checked.result
 
     @property
     def volume(self) -> Volume:
@@ -104,8 +109,8 @@ def demo(
         options = DrrOptions(shape=(detector_pixels, detector_pixels))
         radiographs, isocenter, warnings = project(source.volume, options, progress)
         files, geometry = write_drrs(radiographs, folder, "radiograph", options, isocenter, source.name)
-        result = _from_files(folder, files, model, device, progress)
-        volume = result.volume  # where the files say; nothing moves it onto the CT
+        checked = _from_files(folder, files, model, device, progress)
+        volume = checked.result.volume  # where the files say; nothing moves it onto the CT
         progress("evaluate", 0.0, "comparing with the CT")
         metrics = scoring.compare_with_control(volume, source.volume, model)
         models = _lung_models(lung_models, warnings)
@@ -115,11 +120,11 @@ def demo(
             model=model,
             isocenter=isocenter,
             radiographs=radiographs,
-            reconstruction=result,
+            checked=checked,
             metrics=metrics,
             segmentations=segmentations,
             lungs=_lung_agreement(segmentations),
-            warnings=[*warnings, *result.warnings],
+            warnings=[*warnings, *checked.result.warnings],
         )
         for name, found in segmentations.items():
             walk.warnings += [f"PTX-Seg on the {name}: {text}" for text in found.warnings]
@@ -171,10 +176,13 @@ def _source(ct: Path | None, spacing: tuple[float, float, float], progress: Prog
 
 def _from_files(
     folder: Path, files: dict[str, str], model: str, device: str, progress: ProgressCallback
-) -> Reconstruction:
-    """The reconstruction from the two DICOM files: what is not in them is not used."""
+) -> Checked:
+    """The reconstruction from the two DICOM files, as `xrecon reconstruct` makes it: what is not in them is
+    not used. Of a CT that is no chest it is said that its pictures look so; the demonstration goes on.
+    """
     pa, lateral = (folder / files[role] for role in ("pa_dcm", "left_lateral_dcm"))
-    return reconstruct(read_views(pa, lateral, RadiographOptions()), model, device, progress)
+    views = read_views(pa, lateral, RadiographOptions())
+    return reconstruct_checked(views, model, device, progress, force=True)
 
 
 def _lung_models(wished: Sequence[str | Path] | None, warnings: list[str]) -> Sequence[str | Path]:
@@ -251,7 +259,7 @@ def _numbers(walk: Walk) -> dict[str, Any]:
         "metrics": walk.metrics,
         "lungs": walk.lungs,
         "pneumothorax": quantities(walk),
-        "reconstruction": walk.reconstruction.to_dict(),
+        "reconstruction": walk.checked.to_dict(),
         "isocenter_lps_mm": walk.isocenter,
         "placement_error_mm": walk.placement_error_mm,
         "warnings": walk.warnings,

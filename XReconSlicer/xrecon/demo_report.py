@@ -13,7 +13,14 @@ from xrecon.evaluation import panels, pictures
 from xrecon.evaluation.comparison import BODY, CONTROL
 from xrecon.evaluation.report import Figure, ReportData, Table, write_report
 from xrecon.preprocess.ct import resample_like
-from xrecon.reconstruction_report import agreement_table, model_facts, versions, view_line
+from xrecon.reconstruction_report import (
+    agreement_table,
+    model_facts,
+    trust_figures,
+    trust_table,
+    versions,
+    view_line,
+)
 from xrecon.volume import Radiograph
 
 if TYPE_CHECKING:
@@ -98,6 +105,8 @@ def _tables(walk: Walk, numbers: Mapping[str, Any]) -> list[Table]:
             "over slices, in which a slice without error counts 100 dB. Compare like with like.",
         ),
         agreement_table(walk.reconstruction.scores),
+        *trust_table(walk.reconstruction.trust),
+        *walk.checked.tables(),
     ]
     if measured:
         tables.append(_pneumothorax(measured))
@@ -143,6 +152,7 @@ def _figures(walk: Walk) -> list[Figure]:
             "geometry, and the difference.",
             pictures.radiograph_panel(result.inputs, result.reprojections),
         ),
+        *trust_figures(result),
         Figure(
             "The source CT",
             "The CT at its own resolution.",

@@ -179,6 +179,14 @@ Refine = Annotated[
         help="Move the volume towards the radiographs, where rays that were left out show that it helps.",
     ),
 ]
+RefinePoses = Annotated[
+    bool,
+    typer.Option(
+        "--refine-poses/--no-refine-poses",
+        help="With --refine: fit how the views stand to each other, too, where rays that were left out show "
+        "that it helps.",
+    ),
+]
 UncertaintySamples = Annotated[
     int | None,
     typer.Option(

@@ -83,6 +83,7 @@ class Reconstruction:
                     "view": r.view,
                     "history": r.history,
                     "geometry": r.geometry.to_dict(),
+                    "covered_share": 0.0 if r.covered is None else float(r.covered.mean()),
                     "meta": for_reports(r.meta),
                 }
                 for r in self.inputs
@@ -134,6 +135,7 @@ def reconstruct(
     progress: ProgressCallback | None = None,
     refine: bool = False,
     uncertainty_samples: int | None = None,
+    refine_poses: bool = False,
 ) -> Reconstruction:
     """A CT in HU from the radiographs of one patient position.
 
@@ -142,6 +144,7 @@ def reconstruct(
     model: name of a bundled model or a model folder. device: "auto", "cpu" or "cuda"; what cannot
     be used falls back to the CPU, and the result's warnings say so.
     refine: move the volume towards the radiographs where that can be shown to help (`xrecon.trust`).
+    refine_poses: when refining, fit the views' poses first, and take them where that can be shown to help.
     uncertainty_samples: how often a network that predicts no error runs again to estimate it; None: as its
     card's calibration asks for, never without one.
     Raises InputError for missing geometry, the same view twice, views that the model cannot take (and says
@@ -174,7 +177,7 @@ def reconstruct(
     uncertainty, told = stages.uncertainty(
         unit, volume, card, model, inputs, isocenter, used.name, uncertainty_samples, say
     )
-    refined = stages.refined(volume, inputs, card, refine, say)
+    refined = stages.refined(volume, inputs, card, refine, say, refine_poses)
     volume, inputs = refined.volume, refined.inputs
     say("reproject", 0.0, "through the geometry of the radiographs")
     reprojections = reproject(volume, inputs)

@@ -184,8 +184,11 @@ class Radiograph:
     view: "PA", "AP", "LEFT LATERAL", "RIGHT LATERAL", or "" when unknown.
     history: what was done to the numbers, in order, for the report.
     meta: provenance as strings.
+    covered: boolean (row, column), pixels that show no patient: behind a collimator or a marker, or outside
+        the picture they were resampled from. Their numbers are filled in, and no score or fit counts them.
+        None: there are none.
 
-    Raises InputError when the array is not 2D or empty, or does not fit the geometry.
+    Raises InputError when the array is not 2D or empty, or geometry or covered pixels do not fit it.
     """
 
     array: np.ndarray
@@ -194,6 +197,7 @@ class Radiograph:
     view: str = ""
     history: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    covered: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -204,6 +208,14 @@ class Radiograph:
                 f"expected a radiograph of {self.geometry.shape} pixels as its geometry says, "
                 f"got {array.shape}"
             )
+        if self.covered is not None:
+            covered = np.asarray(self.covered)
+            if covered.shape != array.shape or covered.dtype != bool:
+                raise InputError(
+                    f"expected covered pixels as booleans of shape {array.shape}, got {covered.dtype} of "
+                    f"{covered.shape}"
+                )
+            object.__setattr__(self, "covered", covered)
         object.__setattr__(self, "array", array)
         object.__setattr__(self, "quantity", Quantity(self.quantity))
         object.__setattr__(self, "history", tuple(self.history))
@@ -212,6 +224,11 @@ class Radiograph:
     def with_array(self, array: np.ndarray, note: str, **changes: object) -> Radiograph:
         """The same view with other numbers; `note` is appended to the history."""
         return replace(self, array=array, history=(*self.history, note), **changes)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Boolean (row, column): pixels that show something, those that are not covered."""
+        return np.ones(self.array.shape, dtype=bool) if self.covered is None else ~self.covered
 
     def require_finite(self, name: str = "the radiograph") -> Radiograph:
         """Itself; raises InputError when a pixel is NaN or infinite, or all pixels are equal."""

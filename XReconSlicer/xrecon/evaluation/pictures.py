@@ -162,7 +162,8 @@ def radiograph_panel(
 
     Between line integrals the difference is in line integrals. A radiograph for display has no
     absolute scale: there gain and offset of the reprojection are fitted to the input where rays
-    meet the volume, and the difference is in percent of the input's grey range.
+    meet the volume, and the difference is in percent of the input's grey range. Where the input is
+    covered there is no difference.
     """
     if len(inputs) != len(reprojections) or not inputs:
         raise InputError(
@@ -178,8 +179,15 @@ def radiograph_panel(
 
 def _line_integral_limit(radiograph: Radiograph) -> float:
     """End of the colour bar for differences: a fifth of the input's range, one digit."""
-    low, high = np.percentile(radiograph.array, (0.5, 99.8))
+    low, high = _grey_range(radiograph)
     return float(f"{max(0.2 * (high - low), 1e-12):.1g}")
+
+
+def _grey_range(radiograph: Radiograph) -> tuple[float, float]:
+    """Of what is seen, not covered, unless nothing is."""
+    seen = radiograph.seen if radiograph.seen.any() else np.s_[:]
+    low, high = np.percentile(radiograph.array[seen], (0.5, 99.8))
+    return float(low), float(high)
 
 
 def _radiograph_row(
@@ -191,26 +199,28 @@ def _radiograph_row(
             f"and {reprojection.array.shape}"
         )
     y, p = radiograph.array.astype(np.float64), reprojection.array.astype(np.float64)
-    low, high = np.percentile(y, (0.5, 99.8))
+    low, high = _grey_range(radiograph)
+    shown = y
     absolute = radiograph.quantity is reprojection.quantity is Quantity.LINE_INTEGRAL
     if not absolute:
-        gain, offset = _fit(p, y)
+        gain, offset = _fit(p, y, radiograph.seen)
         p = gain * p + offset
     width = max(high - low, 1e-12)
+    y = np.where(radiograph.seen, y, p)
     difference, limit, unit = (p - y, limit, "") if absolute else ((p - y) / width * 100, 20.0, "%")
     spacing = radiograph.geometry.pixel_spacing if radiograph.geometry else (1.0, 1.0)
     scale = tile_pixels / (y.shape[1] * spacing[1])
     letters = radiograph_letters(radiograph)
-    pictures = [panels.tile(panels.grey(v, low, high), spacing, scale) for v in (y, p)]
+    pictures = [panels.tile(panels.grey(v, low, high), spacing, scale) for v in (shown, p)]
     pictures.append(panels.tile(panels.diverging(difference, limit), spacing, scale))
     tiles = [panels.lettered(t, letters) for t in pictures]
     bar = panels.color_bar(tiles[0].height, lambda v: panels.diverging(v, limit), -limit, limit, unit)
     return [*tiles, bar]
 
 
-def _fit(p: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Gain and offset that bring p nearest to y by least squares where p is not 0."""
-    hit = p > 0
+def _fit(p: np.ndarray, y: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
+    """Gain and offset that bring p nearest to y by least squares where p is not 0 and y is seen."""
+    hit = (p > 0) & seen
     if np.count_nonzero(hit) < 2 or np.ptp(p[hit]) == 0:
         return 1.0, 0.0
     gain, offset = np.polyfit(p[hit], y[hit], 1)

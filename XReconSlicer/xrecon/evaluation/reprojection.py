@@ -91,14 +91,15 @@ def _water_outline(volume: Volume) -> Volume:
 def tissue_rays(radiograph: Radiograph, outline: Radiograph, field: Radiograph) -> np.ndarray:
     """Which rays to score, boolean (row, column).
 
-    Those through tissue (line integral of the radiograph from `TISSUE_LINE_INTEGRAL` on; for a
-    radiograph without line integrals, that of the reconstruction's `outline` filled with water), along
-    whose way the reconstruction lies (`field`: the grid of the reconstruction as water), without a rim.
+    Those that are not covered, through tissue (line integral of the radiograph from `TISSUE_LINE_INTEGRAL`
+    on; for a radiograph without line integrals, that of the reconstruction's `outline` filled with water),
+    along whose way the reconstruction lies (`field`: its grid as water), without a rim.
     """
     from scipy import ndimage
 
     measured = radiograph if radiograph.quantity is Quantity.LINE_INTEGRAL else outline
     rays = (measured.array >= TISSUE_LINE_INTEGRAL) & (field.array >= FIELD_SHARE * field.array.max())
+    rays &= radiograph.seen
     pixels = RIM_MM / _pixel_mm(radiograph)
     # a disc, and beyond the detector counts as tissue: the picture ends there, not the body
     reach = np.arange(-int(pixels[0]), int(pixels[0]) + 1)[:, None] / pixels[0]

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -168,14 +169,17 @@ def _unfamiliar(each: Recognition) -> str:
     return f"{each.said}: the picture is {far} the radiographs the models were trained on: {reasons}"
 
 
-def recognise(radiograph: Radiograph) -> Recognition:
-    """What one radiograph with a view and a geometry shows. Raises InputError for non-finite pixels."""
+def recognise(radiograph: Radiograph, model: str | Path = CLASSIFIER) -> Recognition:
+    """What one radiograph with a view and a geometry shows.
+
+    model: a view classifier, by its bundled name or folder. Raises InputError for non-finite pixels.
+    """
     import torch
 
     from xrecon.nets.view_classifier import KINDS, hypothesis
 
-    network, radiograph = _classifier(), radiograph.require_finite(f"the {radiograph.view} radiograph")
-    kind = view_kind(radiograph.view)
+    network, kind = _classifier(str(model)), view_kind(radiograph.view)
+    radiograph = radiograph.require_finite(f"the {radiograph.view} radiograph")
     picture = standard_picture(canonical(radiograph).array, network.side)
     pictures = torch.as_tensor(picture)[None, None]
     with torch.inference_mode():
@@ -240,6 +244,6 @@ def _named(column: int) -> tuple[str, Layout]:
 
 
 @lru_cache(maxsize=1)
-def _classifier() -> ViewClassifier:
-    network, _card = load_model(CLASSIFIER)
+def _classifier(model: str) -> ViewClassifier:
+    network, _card = load_model(model)
     return network

@@ -15,6 +15,7 @@ digitally reconstructed radiographs", MICCAI workshop CLIP 2022; here with `xrec
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,7 +102,8 @@ class PoseFit:
 def fit_pose(volume: Volume, radiograph: Radiograph, iterations: int = ITERATIONS) -> PoseFit:
     """The pose in which a volume in HU explains a radiograph best, starting from the radiograph's own.
 
-    radiograph: upright on the network's detector, bright = dense. iterations: of L-BFGS.
+    radiograph: upright on the network's detector, bright = dense; what is covered in it does not count.
+    iterations: of L-BFGS.
     """
     small = _small(radiograph)
     geometry = small.geometry
@@ -111,7 +113,7 @@ def fit_pose(volume: Volume, radiograph: Radiograph, iterations: int = ITERATION
     picture = torch.as_tensor(np.ascontiguousarray(small.array, dtype=np.float32))
     with torch.no_grad():
         field = projector(torch.ones_like(attenuation))[0, 0]
-    weights = (field >= FIELD_SHARE * field.max()).float()
+    weights = (field >= FIELD_SHARE * field.max()).float() * torch.as_tensor(small.seen)
     blur = _Blur(geometry)
     axes = torch.as_tensor(_axes(geometry), dtype=projector.frames.dtype)
     center = torch.as_tensor(geometry.isocenter, dtype=axes.dtype)[None]
@@ -146,6 +148,27 @@ def fit_pose(volume: Volume, radiograph: Radiograph, iterations: int = ITERATION
     return pose_change(radiograph.view, geometry, found.applied(geometry), (before, after))
 
 
+def fit_views(
+    volume: Volume,
+    pictures: Sequence[Radiograph],
+    geometries: Sequence[ViewGeometry],
+    progress: Callable[[float, str], None] | None = None,
+) -> list[ViewGeometry]:
+    """The geometries of some detectors, each moved as a volume in HU explains the view's picture best.
+
+    pictures: on the network's detector, for `fit_pose`; geometries: of any detector of the same views, in
+    the same order. A shift that all views share moves the patient, not a view: it is left out, so that the
+    first view stands. progress: called with the share that is done and the view's name.
+    """
+    fits = []
+    for number, picture in enumerate(pictures):
+        if progress:
+            progress(number / len(pictures), picture.view)
+        fits.append(fit_pose(volume, picture))
+    common = fits[0].across_lps_mm(pictures[0].geometry)
+    return [fit.applied(geometry, common) for fit, geometry in zip(fits, geometries, strict=True)]
+
+
 def pose_change(
     view: str, before: ViewGeometry, after: ViewGeometry, residuals: tuple[float, float]
 ) -> PoseFit:
@@ -163,12 +186,16 @@ def pose_change(
 
 
 def _small(radiograph: Radiograph) -> Radiograph:
-    """The radiograph on a coarse detector: poses need no fine pixels."""
+    """The radiograph on a coarse detector: poses need no fine pixels. One that takes in a covered pixel is
+    covered."""
     step = max(1, min(radiograph.array.shape) // PIXELS)
     rows, columns = (n // step * step for n in radiograph.array.shape)
     array = radiograph.array[:rows, :columns].reshape(rows // step, step, columns // step, step).mean((1, 3))
     geometry = radiograph.geometry.cropped((0, 0), (rows, columns)).resampled(array.shape)
-    return replace(radiograph, array=array, geometry=geometry)
+    covered = radiograph.covered
+    if covered is not None:
+        covered = covered[:rows, :columns].reshape(rows // step, step, columns // step, step).any((1, 3))
+    return replace(radiograph, array=array, geometry=geometry, covered=covered)
 
 
 def _axes(geometry: ViewGeometry) -> np.ndarray:

@@ -166,10 +166,12 @@ def cropped_to_field(radiograph: Radiograph) -> Radiograph:
     first, shape = exposed_field(radiograph.array)
     if shape == radiograph.array.shape:
         return radiograph
-    array = radiograph.array[first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
+    rows, columns = (slice(start, start + size) for start, size in zip(first, shape, strict=True))
+    array = radiograph.array[rows, columns]
     geometry = radiograph.geometry
     return radiograph.with_array(
         np.ascontiguousarray(array),
         f"cropped to {shape[0]}x{shape[1]} pixels inside the collimation",
         geometry=None if geometry is None else geometry.cropped(first, shape),
+        covered=None if radiograph.covered is None else radiograph.covered[rows, columns],
     )

@@ -2,7 +2,8 @@
 
 Steps, each of which can be left out and says in the history what it did:
 
-mask        collimation borders and markers found and filled from their surroundings (`covered`)
+mask        collimation borders and markers found and filled from their surroundings (`covered`); they
+            are remembered as `Radiograph.covered`, so that no score or fit counts what was filled in
 linearise   -log of the beam's intensity, where the file says that values are proportional to it (`signal`)
 match       else: grey values brought to the domain of projected CTs by background and histogram (`signal`)
 scale       both views brought to one scale by the height of the lungs, where a pixel size was assumed
@@ -101,7 +102,7 @@ def _prepared(radiograph: Radiograph, skip: Collection[str], notes: list[str]) -
     valid = ~(covered.border | covered.markers)
     if "mask" not in skip and covered.anything:
         note = f"filled from around: {covered.note()}"
-        radiograph = radiograph.with_array(uncovered(radiograph.array, covered), note)
+        radiograph = radiograph.with_array(uncovered(radiograph.array, covered), note, covered=~valid)
         notes.append(f"{radiograph.view}: {note}")
     return _View(_towards_integrals(radiograph, kind, thorax, valid, skip), valid, thorax)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Grey values of the network input beyond these are clipped: markers, collimation, metal.
 UNIT_RANGE = (-0.25, 1.25)
 PERCENTILES = (1.0, 99.0)
+# Of a pixel: so far outside a picture lies only rounding.
+EDGE_PIXELS = 1e-6
 
 
 def canonical(radiograph: Radiograph) -> Radiograph:
@@ -27,17 +29,21 @@ def canonical(radiograph: Radiograph) -> Radiograph:
     geometry = radiograph.geometry
     if geometry is None:
         raise InputError("expected a radiograph with a view geometry, got none: name its view (PA, lateral)")
-    array, notes, changes = radiograph.array, [], canonical_axes(geometry)
+    notes, changes = [], canonical_axes(geometry)
+    turns = [slice(None), slice(None)]
     if "row_direction" in changes:
-        array = array[::-1]
+        turns[0] = slice(None, None, -1)
         notes.append("turned upside down")
     if "column_direction" in changes:
-        array = array[:, ::-1]
+        turns[1] = slice(None, None, -1)
         notes.append("mirrored")
     if not changes:
         return radiograph
     note = f"{' and '.join(notes)} to the standard layout"
-    return radiograph.with_array(array, note, geometry=replace(geometry, **changes))
+    covered = None if radiograph.covered is None else radiograph.covered[tuple(turns)]
+    return radiograph.with_array(
+        radiograph.array[tuple(turns)], note, geometry=replace(geometry, **changes), covered=covered
+    )
 
 
 def canonical_axes(geometry: ViewGeometry) -> dict[str, tuple[float, ...]]:
@@ -58,8 +64,8 @@ def network_input(
 
     shape: (rows, columns); pixel_spacing: (row, column) mm on the detector. The new detector is
     centred where the isocentre projects to. Outside the old picture: 0 for line integrals and log
-    signals, else the darkest percentile. Raises InputError for a picture without geometry, with
-    NaN, or whose pixels are all equal.
+    signals, else the darkest percentile; such pixels are `covered`. Raises InputError for a picture
+    without geometry, with NaN, or whose pixels are all equal.
     """
     from scipy import ndimage
 
@@ -69,7 +75,7 @@ def network_input(
     spacing = np.array(pixel_spacing) / np.array(geometry.pixel_spacing)
     first = center - spacing * (np.array(shape) - 1) / 2.0
     array = radiograph.array.astype(np.float32)
-    sigma = np.sqrt((np.maximum(spacing, 1.0) ** 2 - 1.0) / 12.0)
+    sigma = _antialiasing(spacing)
     if sigma.max() > 0.1:
         array = ndimage.gaussian_filter(array, sigma, mode="nearest", truncate=3.0)
     is_integral = radiograph.quantity in (Quantity.LINE_INTEGRAL, Quantity.LOG_SIGNAL)
@@ -90,7 +96,41 @@ def network_input(
         geometry, detector_center=tuple(detector_center), shape=shape, pixel_spacing=tuple(pixel_spacing)
     )
     note = f"resampled to {shape[0]}x{shape[1]} pixels of {pixel_spacing[0]:g}x{pixel_spacing[1]:g} mm"
-    return radiograph.with_array(resampled, note, geometry=moved)
+    covered = _covered(radiograph, first, spacing, shape)
+    return radiograph.with_array(resampled, note, geometry=moved, covered=covered)
+
+
+def _antialiasing(spacing: np.ndarray) -> np.ndarray:
+    """Standard deviations of the blur before steps of `spacing`, all in pixels of the old picture."""
+    return np.sqrt((np.maximum(spacing, 1.0) ** 2 - 1.0) / 12.0)
+
+
+def _covered(
+    radiograph: Radiograph, first: np.ndarray, spacing: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray | None:
+    """Which pixels of a new detector show nothing: outside the old picture, or covered in it.
+
+    first, spacing: the new pixel (0, 0) and the step, in pixels of the old picture.
+    """
+    from scipy import ndimage
+
+    inside = [
+        (at >= -EDGE_PIXELS) & (at <= n - 1 + EDGE_PIXELS)
+        for at, n in (
+            (first[axis] + spacing[axis] * np.arange(shape[axis]), radiograph.array.shape[axis])
+            for axis in (0, 1)
+        )
+    ]
+    covered = ~(inside[0][:, None] & inside[1][None])
+    if radiograph.covered is not None:
+        # as wide as what a new pixel takes in: its neighbours, blurred
+        sizes = tuple(2 * int(np.ceil(1.0 + 2.0 * s)) + 1 for s in _antialiasing(spacing))
+        wide = ndimage.maximum_filter(radiograph.covered.astype(np.uint8), sizes, mode="nearest")
+        covered |= (
+            ndimage.affine_transform(wide, spacing, offset=first, output_shape=shape, order=0, mode="nearest")
+            > 0
+        )
+    return covered if covered.any() else None
 
 
 def normalize(picture: np.ndarray) -> np.ndarray:

@@ -193,7 +193,8 @@ def _read_classes(subject: Subject, config: TrainConfig) -> Volume:
 
 def _with_pneumothorax(subject: Subject, cube: Volume, config: TrainConfig) -> list[tuple[Volume, Volume]]:
     """The cube and its lungs, and the variants with pleural air that the config asks for."""
-    if _from_files(config) and not config.pneumothorax_variants:
+    if not config.pneumothorax_variants and (_from_files(config) or config.task == "views"):
+        # no lungs are asked for: a CT that they cannot be told in shows a chest nevertheless
         return [(cube, cube.with_array(np.zeros(cube.shape, dtype=np.uint8), Quantity.LABEL))]
     lungs = classical_lungs(cube)
     variants = [(cube, lungs)]

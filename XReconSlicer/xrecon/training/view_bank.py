@@ -67,20 +67,20 @@ def _entries(
     spacing = config.grid.source_spacing_mm
     moved, _ = augment_ct(hu, spacing, config.augmentation, rng)
     if rng.random() < 0.6:
-        moved = _lengthened(moved)
+        moved = lengthened(moved)
     attenuation = hu_to_attenuation(moved, float(rng.uniform(*ENERGY_KEV)))[None, None]
     entries = []
     for kind in KINDS:
-        view = _random_view(_OTHER_SIDE[kind][int(rng.integers(2))], pixels, rng)
-        entries.append(Entry(_projected(attenuation, view, spacing), kind, subject))
+        view = random_view(_OTHER_SIDE[kind][int(rng.integers(2))], pixels, rng)
+        entries.append(Entry(projected(attenuation, view, spacing), kind, subject))
     sign = 1.0 if rng.random() < 0.5 else -1.0
-    view = _random_view("", pixels, rng, sign * float(rng.uniform(*OBLIQUE_DEG)))
-    entries.append(Entry(_projected(attenuation, view, spacing), "neither", subject))
-    entries.append(Entry(_no_view(moved, rng), "neither", subject))
+    view = random_view("", pixels, rng, sign * float(rng.uniform(*OBLIQUE_DEG)))
+    entries.append(Entry(projected(attenuation, view, spacing), "neither", subject))
+    entries.append(Entry(no_view(moved, rng), "neither", subject))
     return entries
 
 
-def _random_view(name: str, pixels: int, rng: np.random.Generator, primary_deg: float = 0.0) -> ViewGeometry:
+def random_view(name: str, pixels: int, rng: np.random.Generator, primary_deg: float = 0.0) -> ViewGeometry:
     """A preset, or a view at a primary angle, as it may be taken; laid out upright."""
     to_detector = float(rng.uniform(*SOURCE_TO_DETECTOR_MM))
     options = {
@@ -98,13 +98,13 @@ def _random_view(name: str, pixels: int, rng: np.random.Generator, primary_deg: 
     return replace(view, **canonical_axes(view))
 
 
-def _projected(attenuation: torch.Tensor, view: ViewGeometry, spacing_mm: float) -> np.ndarray:
+def projected(attenuation: torch.Tensor, view: ViewGeometry, spacing_mm: float) -> np.ndarray:
     shape = tuple(attenuation.shape[2:])
     with torch.no_grad():
         return Projector([view], shape, (spacing_mm,) * 3, presum=2)(attenuation)[0, 0].numpy()
 
 
-def _lengthened(hu: torch.Tensor) -> torch.Tensor:
+def lengthened(hu: torch.Tensor) -> torch.Tensor:
     """The cube with its first and last slices of the body repeated to the ends: scans stop at the lungs,
     radiographs do not."""
     body = torch.nonzero((hu > -500.0).float().mean(dim=(1, 2)) > 0.05)[:, 0]
@@ -116,7 +116,7 @@ def _lengthened(hu: torch.Tensor) -> torch.Tensor:
     return longer
 
 
-def _no_view(hu: torch.Tensor, rng: np.random.Generator) -> np.ndarray:
+def no_view(hu: torch.Tensor, rng: np.random.Generator) -> np.ndarray:
     """A slice, a projection along the body, or one of its lowest part."""
     above_air = hu - AIR_HU
     choice = int(rng.integers(5))

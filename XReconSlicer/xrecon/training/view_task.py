@@ -18,7 +18,15 @@ from torch.nn import functional
 from xrecon.evaluation.familiarity import calibrate, picture_statistics
 from xrecon.nets.card import LabelOutput, ModelCard, PictureInput
 from xrecon.nets.registry import create_model, load_model, record_quality, save_model
-from xrecon.nets.view_classifier import HYPOTHESES, KINDS, LAYOUTS, NEITHER, ViewClassifier, hypothesis
+from xrecon.nets.view_classifier import (
+    HYPOTHESES,
+    KINDS,
+    LAYOUTS,
+    NEITHER,
+    Layout,
+    ViewClassifier,
+    hypothesis,
+)
 from xrecon.training.config import TrainConfig
 from xrecon.training.distributed import Processes
 from xrecon.training.order import sample_generator
@@ -37,8 +45,11 @@ INTENDED_USE = (
     "the side that the patient faces."
 )
 SMOOTHING = 0.03
-# Layouts that a step compares with the upright one: all 15 cost three times as much and teach little more.
-COMPARED = 5
+# Layouts that a step compares with the upright one: always the mirror image, which is hardest to tell from
+# it, and a few of the others, which stand for all. All 15 cost five times as much and teach little more.
+MIRRORED = LAYOUTS.index(Layout(mirrored=True))
+OTHERS = tuple(i for i in range(1, len(LAYOUTS)) if i != MIRRORED)
+COMPARED = 2
 # Shares of a batch: the two kinds of views, and what is neither.
 NEITHER_SHARE, PATTERN_SHARE, PART_SHARE = 0.34, 0.4, 0.25
 VALIDATION_PICTURES, CALIBRATION_PICTURES = 300, 1600
@@ -111,13 +122,13 @@ class ViewTask:
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss of a batch of pictures."""
         pictures, columns = self.sample(self.train, items)
-        # samples are upright: that layout, and a few others that stand for all
-        others = np.random.default_rng([self.config.seed, step]).permutation(len(LAYOUTS) - 1)[:COMPARED] + 1
-        logits = self._network.compare(pictures, [LAYOUTS[0], *(LAYOUTS[int(i)] for i in others)])
-        width, neither = 1 + len(others), len(HYPOTHESES) - 1
+        # samples are upright: that layout, its mirror image, and a few others that stand for all
+        others = np.random.default_rng([self.config.seed, step]).permutation(OTHERS)[:COMPARED]
+        logits = self._network.compare(pictures, [LAYOUTS[i] for i in (0, MIRRORED, *map(int, others))])
+        width, neither = 2 + len(others), len(HYPOTHESES) - 1
         targets = torch.where(columns == neither, 2 * width, columns // len(LAYOUTS) * width)
-        weight = torch.full((logits.shape[1],), float(np.log((len(LAYOUTS) - 1) / len(others))))
-        weight[[0, width, 2 * width]] = 0.0
+        weight = torch.full((logits.shape[1],), float(np.log(len(OTHERS) / len(others))))
+        weight[[0, 1, width, width + 1, 2 * width]] = 0.0
         logits = logits + weight.to(logits)
         right = float((logits.detach().argmax(dim=1) == targets).float().mean())
         return functional.cross_entropy(logits, targets, label_smoothing=SMOOTHING), {"right": right}

@@ -6,6 +6,10 @@ of what lies at its faces is set about it for the fit, free to become less or mo
 tenth of the rays, in blocks, is left out of the fit. The moved volume is kept only when it explains them
 better, too, and has not gone farther than a reconstruction's error can be; else the network's own volume
 stays, with the reason. A card can say that it did not help on validation subjects: then it is not done.
+
+On request the views' poses are fitted to the volume first (`trust.poses`). The volume is then moved once
+with the recorded poses and once with the fitted ones, and these are taken only when the rays left out are
+explained better with them.
 """
 
 from __future__ import annotations
@@ -18,12 +22,9 @@ import numpy as np
 
 from xrecon.evaluation.reprojection import FIELD_SHARE, REPROJECTION_ENERGY_KEV, TISSUE_LINE_INTEGRAL
 from xrecon.physics.data_consistency import ConsistencySettings
-from xrecon.physics.geometry import ViewGeometry
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 ProgressCallback = Callable[[str, float, str], None]
-# Gives the views as they stand better to a volume: the hook for a refinement of poses before the volume's.
-PoseRefinement = Callable[[Volume, Sequence[Radiograph]], Sequence[ViewGeometry]]
 
 LEFT_OUT, BLOCK_PIXELS = 0.1, 6
 # Of the residual of the rays left out: less of a gain is none.
@@ -40,7 +41,7 @@ MARGIN_MM, MARGIN_DEVIATION = 56.0, 3.0
 @dataclass(frozen=True, eq=False)
 class Refined:
     """volume: the moved one, or the network's when `record["applied"]` is false. inputs: with refined
-    poses when a hook gave some. record: for JSON; see `refine`."""
+    poses when these were taken. record: for JSON; see `refine`."""
 
     volume: Volume
     inputs: list[Radiograph]
@@ -53,7 +54,7 @@ def refine(
     deviation: Volume | None = None,
     settings: ConsistencySettings | None = None,
     measured: Mapping[str, Any] | None = None,
-    pose_refinement: PoseRefinement | None = None,
+    poses: bool = False,
     seed: int = 0,
     progress: ProgressCallback | None = None,
 ) -> Refined:
@@ -61,25 +62,57 @@ def refine(
 
     deviation: the standard deviation of its error in HU, which says where it may move; None: in the body.
     measured: the card's figures of refinement on validation subjects ("psnr_gain_db").
+    poses: fit the views' poses, too, and take them where that helps.
     record: applied, reason, relative_residual (before, after, target) of the fitted rays,
-    held_out_residual (before, after), iterations, stopped, rms_change_hu, settings, pose_refined.
+    held_out_residual (before, after), iterations, stopped, rms_change_hu, settings; with `poses` also
+    "poses": applied, reason, views, and the held-out residuals with and without them.
     """
     settings = settings or ConsistencySettings()
     record: dict[str, Any] = {"applied": False, "reason": "", "settings": asdict(settings)}
     unfit = _why_not(inputs, measured)
     if unfit:
         return Refined(volume, list(inputs), {**record, "reason": unfit})
-    views = [r.geometry for r in inputs]
-    if pose_refinement is not None:
-        views = list(pose_refinement(volume, inputs))
-    moved_inputs = [replace(r, geometry=view) for r, view in zip(inputs, views, strict=True)]
-    moved, facts = _moved(volume, moved_inputs, deviation, settings, seed, progress)
-    record |= {**facts, "pose_refined": pose_refinement is not None}
+
+    def move(pictures: Sequence[Radiograph]) -> tuple[Volume, dict[str, Any]]:
+        return _moved(volume, pictures, deviation, settings, seed, progress)
+
+    moved, facts = move(inputs)
+    taken = list(inputs)
+    if poses:
+        moved, facts, taken, told = _with_poses(volume, inputs, (moved, facts), move, progress)
+        record["poses"] = told
+    record |= facts
     reason = _why_undone(facts)
     if reason:
         return Refined(volume, list(inputs), {**record, "reason": reason})
     record |= {"applied": True, "reason": "it explains rays that were left out better"}
-    return Refined(moved, moved_inputs, record)
+    return Refined(moved, taken, record)
+
+
+def _with_poses(
+    volume: Volume,
+    inputs: Sequence[Radiograph],
+    plain: tuple[Volume, dict[str, Any]],
+    move: Callable[[Sequence[Radiograph]], tuple[Volume, dict[str, Any]]],
+    progress: ProgressCallback | None,
+) -> tuple[Volume, dict[str, Any], list[Radiograph], dict[str, Any]]:
+    """The better of the volumes moved with the recorded poses (`plain`) and with fitted ones: volume, facts,
+    radiographs, and what is told of the poses."""
+    from xrecon.trust.poses import fitted_poses
+
+    found = fitted_poses(volume, inputs, progress)
+    told = {**found.record, "applied": False}
+    if found.inputs is None:
+        return *plain, list(inputs), told
+    moved, facts = move(found.inputs)
+    without, with_them = (each["held_out_residual"]["after"] for each in (plain[1], facts))
+    told["held_out_residual"] = {"without": without, "with": with_them}
+    undone = _why_undone(facts)
+    if undone or not with_them <= (1.0 - LEAST_GAIN) * without:
+        told["reason"] = undone or "rays that were left out are explained no better with the fitted poses"
+        return *plain, list(inputs), told
+    told |= {"applied": True, "reason": "rays that were left out are explained better with them"}
+    return moved, facts, found.inputs, told
 
 
 def _why_not(inputs: Sequence[Radiograph], measured: Mapping[str, Any] | None) -> str:
@@ -127,7 +160,8 @@ def _moved(
     projections = torch.as_tensor(np.stack([r.array for r in inputs]), dtype=torch.float32)[None]
     hu = torch.as_tensor(np.ascontiguousarray(whole.array, dtype=np.float32))
     start = hu_to_attenuation(hu, REPROJECTION_ENERGY_KEV)[None, None]
-    rays = usable_rays(projector, projections)
+    seen = torch.as_tensor(np.stack([r.seen for r in inputs]))[None]
+    rays = usable_rays(projector, projections) & seen
     left_out = rays & torch.as_tensor(_blocks(tuple(rays.shape), seed))
     may_move = torch.as_tensor(_deviation_hu(volume, deviation, inner))[None, None]
     per_mm = may_move * (water_attenuation(REPROJECTION_ENERGY_KEV) / 1000.0)

@@ -21,7 +21,7 @@ from xrecon.evaluation.reprojection_calibration import ReprojectionCalibration, 
 from xrecon.evaluation.uncertainty_calibration import UncertaintyCalibration
 from xrecon.physics.ray_support import RaySupport, ray_support
 from xrecon.trust.intervals import CORRELATION
-from xrecon.trust.refinement import PoseRefinement, Refined, refine
+from xrecon.trust.refinement import Refined, refine
 from xrecon.volume import Radiograph, Volume
 
 if TYPE_CHECKING:
@@ -122,14 +122,15 @@ def refined(
     card: ModelCard,
     wanted: bool,
     say: ProgressCallback,
-    pose_refinement: PoseRefinement | None = None,
+    poses: bool = False,
 ) -> Refined:
-    """The volume moved towards its radiographs if that is wanted and helps; else as it is."""
+    """The volume moved towards its radiographs if that is wanted and helps; else as it is. poses: with the
+    views' poses fitted first, where that helps."""
     if not wanted:
         return Refined(volume, list(inputs), {"applied": False, "reason": "not asked for"})
     say("refine", 0.0, "towards the radiographs")
     measured = figures_of(card).get("refinement")
-    return refine(volume, inputs, measured=measured, pose_refinement=pose_refinement, progress=say)
+    return refine(volume, inputs, measured=measured, poses=poses, progress=say)
 
 
 # -- evidence --------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ def trust_lines(trust: Mapping[str, Any]) -> list[str]:
     moved = trust.get("refinement")
     if moved and moved.get("reason") != "not asked for":
         lines.append(_refinement(moved))
+        if "poses" in moved:
+            lines.append(_poses(moved["poses"]))
     return [*lines, *trust.get("lesions", ())]
 
 
@@ -45,4 +47,14 @@ def _refinement(moved: Mapping[str, Any]) -> str:
         f"Refined in {moved['iterations']} steps: rays that were left out are explained to "
         f"{after:.1f} % instead of {before:.1f} %, the volume moved by {moved['rms_change_hu']:.0f} HU. The "
         "score is then no independent check: the volume was fitted to the radiographs."
+    )
+
+
+def _poses(poses: Mapping[str, Any]) -> str:
+    if not poses["applied"]:
+        return f"Poses left as they were: {poses['reason']}."
+    without, with_them = (100 * poses["held_out_residual"][when] for when in ("without", "with"))
+    return (
+        f"Poses refined: with them the rays left out are explained to {with_them:.1f} %, without to "
+        f"{without:.1f} %. {'; '.join(poses['text'])}."
     )

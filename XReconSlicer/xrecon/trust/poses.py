@@ -1,0 +1,68 @@
+"""Poses of the views fitted to a reconstruction, for its refinement: where they contradict each other.
+
+A network makes of views that contradict each other a patient in between, which no volume then explains
+well. Each view is moved to where the volume explains its picture best (`physics.pose_fit`). Unlike the
+self-calibration (`xrecon.calibrated`) the network does not run again: the refinement of the volume follows
+with the fitted poses, and says whether rays that no fit has seen are explained better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xrecon.volume import Radiograph, Volume
+
+ProgressCallback = Callable[[str, float, str], None]
+# One minus structure correlation, mean over the views, must fall to this share: less is no wrong pose.
+WORTHWHILE = 0.93
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPoses:
+    """inputs: the radiographs with fitted geometry, None where the poses had better stay. record: for JSON:
+    reason, structure_residual (before, after: mean over the views), views."""
+
+    inputs: list[Radiograph] | None
+    record: dict[str, Any]
+
+
+def fitted_poses(
+    volume: Volume, inputs: Sequence[Radiograph], progress: ProgressCallback | None = None
+) -> FittedPoses:
+    """The radiographs on the network's detector with the poses in which a volume in HU explains them best."""
+    from xrecon.evaluation.reprojection import reproject, score_reprojections
+    from xrecon.evaluation.reprojection_calibration import distance
+    from xrecon.physics.pose_fit import fit_views, pose_change
+
+    def tell(share: float, view: str) -> None:
+        if progress:
+            progress("refine", share, f"pose of {view}")
+
+    if len(inputs) < 2:
+        return FittedPoses(None, {"reason": "one radiograph alone has no pose against another"})
+    moved = fit_views(volume, inputs, [r.geometry for r in inputs], tell)
+    changes = [pose_change(r.view, r.geometry, g, (0.0, 0.0)) for r, g in zip(inputs, moved, strict=True)]
+    fitted = [
+        r.with_array(r.array, f"pose refined: {change.text()}", geometry=geometry)
+        for r, geometry, change in zip(inputs, moved, changes, strict=True)
+    ]
+    before, after = (
+        distance(score_reprojections(volume, each, reproject(volume, each))) for each in (inputs, fitted)
+    )
+    record: dict[str, Any] = {
+        "reason": "",
+        "structure_residual": {"before": before, "after": after},
+        "views": [
+            {name: value for name, value in change.to_dict().items() if not name.startswith("residual")}
+            for change in changes
+        ],
+        "text": [change.text() for change in changes],
+    }
+    if not all(change.is_plausible for change in changes):
+        return FittedPoses(None, {**record, "reason": "the fitted poses are no errors of positioning"})
+    if not after <= WORTHWHILE * before:
+        reason = f"the pictures fit hardly better with other poses ({after:.3f} for {before:.3f})"
+        return FittedPoses(None, {**record, "reason": reason})
+    return FittedPoses(fitted, record)
