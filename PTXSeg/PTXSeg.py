@@ -78,6 +78,7 @@ class PTXSegParameterNode:
     lungModels: str = '["lungs-unet", "lungs-unet-wide"]'  # keys of `XReconSlicerLib.lung_models`, as JSON
     lungSegmentation: vtkMRMLSegmentationNode
     mode: Mode = Mode.ROBUST
+    uncertaintyVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
     comparedSegmentation: vtkMRMLSegmentationNode
@@ -116,7 +117,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self.jobPanel = self.lungBox = self.batchBox = self.comparisonBox = None
-        self._report = None
+        self._report = self._ct = None
 
     def setup(self) -> None:
         """Builds the panel when it is opened for the first time."""
@@ -125,6 +126,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from XReconSlicerLib.comparison_box import ComparisonBox
         from XReconSlicerLib.lung_box import LungBox
         from XReconSlicerLib.panel import JobPanel, connectDeviceCombo, connectFolderEdit
+        from XReconSlicerLib.parameters import observeScene
         from XReconSlicerLib.terminology import loadTerminology
 
         loadTerminology()  # when the extension was installed into a running Slicer, nothing else does
@@ -136,9 +138,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         connectDeviceCombo(self.ui.deviceComboBox)
         connectFolderEdit(self.ui.batchReportsEdit, "ptxseg/batchReports")
 
-        # These connections ensure that we update parameter node when scene is closed
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        observeScene(self)
         self.ui.segmentationSelector.connect(
             "currentNodeChanged(vtkMRMLNode*)", self.ui.show3DButton.setSegmentationNode
         )
@@ -195,6 +195,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connects the panel to a parameter node, so that both always show the same."""
         from XReconSlicerLib.parameters import follow
 
+        self._ct = parameterNode.ctVolume if parameterNode else None  # what is stored was chosen for it
         follow(self, parameterNode)
 
     def _update(self, *_arguments: object) -> None:
@@ -202,6 +203,11 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if not parameters:
             return
+        if parameters.ctVolume is not self._ct:
+            from XReconSlicerLib.trust_maps import uncertaintyOf
+
+            self._ct = parameters.ctVolume
+            parameters.uncertaintyVolume = uncertaintyOf(self._ct)  # that of another CT is none
         ui, isBusy = self.ui, self.jobPanel.isRunning or self.batchBox.isRunning
         needsSegmentation = parameters.lungsFrom is LungsFrom.SEGMENTATION
         ui.lungsSelector.enabled = needsSegmentation
@@ -223,9 +229,11 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _problem(self) -> str:
         """Why the chosen CT cannot be segmented as chosen, or ""."""
         from XReconSlicerLib.pneumothorax import ctProblem
+        from XReconSlicerLib.trust_maps import uncertaintyProblem
 
         parameters = self._parameterNode
-        if unusable := ctProblem(parameters.ctVolume):
+        ct = parameters.ctVolume
+        if unusable := ctProblem(ct) or uncertaintyProblem(ct, parameters.uncertaintyVolume):
             return unusable
         if parameters.lungsFrom is LungsFrom.MODELS:
             return self._lungProblem()
@@ -252,6 +260,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The job for a CT with the settings of the panel."""
         from XReconSlicerLib.lung_models import referencesOf
         from XReconSlicerLib.pneumothorax import segmentationJob
+        from XReconSlicerLib.trust_maps import uncertaintyOf
 
         parameters, lungs, models = self._parameterNode, None, []
         if parameters.lungsFrom is LungsFrom.SEGMENTATION:
@@ -259,7 +268,9 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             models = referencesOf(json.loads(parameters.lungModels))
         settings, device = self.logic.settingsOf(parameters), self.ui.deviceComboBox.currentData
-        return segmentationJob(ct, lungs, models, parameters.mode.value, settings, device, withReport)
+        error = parameters.uncertaintyVolume if ct is parameters.ctVolume else uncertaintyOf(ct)
+        mode = parameters.mode.value
+        return segmentationJob(ct, lungs, models, mode, settings, device, withReport, error)
 
     # -- buttons -------------------------------------------------------------------------------
     def onDefaultsButton(self, _clicked: bool = False) -> None:
@@ -271,11 +282,12 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onApplyButton(self, _clicked: bool = False) -> None:
         """Starts the segmentation in the background."""
         from XReconSlicerLib.pneumothorax import describeQuantities, loadSegmentation
-        from XReconSlicerLib.progress import SEGMENTATION_STAGES
+        from XReconSlicerLib.progress import INTERVAL_STAGES, SEGMENTATION_STAGES
         from XReconSlicerLib.reconstruction import keepReport
 
         parameters = self._parameterNode
-        ct = parameters.ctVolume
+        ct, withIntervals = parameters.ctVolume, parameters.uncertaintyVolume is not None
+        stages = INTERVAL_STAGES if withIntervals else SEGMENTATION_STAGES
         self.ui.resultLabel.text = ""
         self._showReport(None)
 
@@ -283,12 +295,12 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             outputs = parameters.outputSegmentation, parameters.outputTable
             segmentation, table = loadSegmentation(result, ct, *outputs)
             parameters.outputSegmentation, parameters.outputTable = segmentation, table
-            self.ui.resultLabel.text = describeQuantities(result["numbers"])
+            self.ui.resultLabel.text = describeQuantities(result["numbers"], withIntervals)
             self._showReport(keepReport(result, segmentation.GetName()))
             self._update()
             return _("{name}: done. Check the contours.").format(name=segmentation.GetName())
 
-        self.jobPanel.run(lambda: self._job(ct, withReport=True), load, stages=SEGMENTATION_STAGES)
+        self.jobPanel.run(lambda: self._job(ct, withReport=True), load, stages=stages)
 
     def _showReport(self, path: object) -> None:
         self._report = path
@@ -340,6 +352,7 @@ class PTXSegLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         output: vtkMRMLSegmentationNode | None = None,
         outputTable: vtkMRMLTableNode | None = None,
+        uncertainty: vtkMRMLScalarVolumeNode | None = None,
         **settings: object,
     ) -> vtkMRMLSegmentationNode:
         """Segments a CT and waits for it.
@@ -350,6 +363,7 @@ class PTXSegLogic(ScriptedLoadableModuleLogic):
         :param mode: "robust" or "reference" (Algorithm 1 of the paper).
         :param device: "auto", "cpu" or "cuda".
         :param output: node to overwrite; a new one when None. So is `outputTable`.
+        :param uncertainty: expected error of a synthetic CT in HU; volumes and shares then have intervals.
         :param settings: of the mode by the algorithm's names, e.g. `layer_mm=2`, or `t_p=-930` in the
             reference mode.
         :return: segmentation node with right lung, left lung, right and left pneumothorax; the table of
@@ -358,7 +372,8 @@ class PTXSegLogic(ScriptedLoadableModuleLogic):
         """
         from XReconSlicerLib.pneumothorax import segment
 
-        return segment(ct, lungs, lungModels, mode, settings, device, output, outputTable)[0]
+        outputs = output, outputTable
+        return segment(ct, lungs, lungModels, mode, settings, device, *outputs, uncertainty)[0]
 
 
 #

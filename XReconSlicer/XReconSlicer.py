@@ -100,6 +100,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from XReconSlicerLib.model_box import ModelBox
         from XReconSlicerLib.models import RECONSTRUCTION
         from XReconSlicerLib.panel import JobPanel
+        from XReconSlicerLib.parameters import observeScene
         from XReconSlicerLib.sample_data import registerSampleData
         from XReconSlicerLib.settings import connectFolderEdit
         from XReconSlicerLib.terminology import loadTerminology
@@ -114,21 +115,19 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = XReconSlicerLogic()
 
-        self.viewsBox = ViewsBox(self.ui)
+        self.jobPanel = JobPanel(self.ui)
+        self.jobPanel.stateChanged.connect(self._update)
+        self.viewsBox = ViewsBox(self.ui, self.jobPanel)
         self.packUis = self.viewsBox.packUis
         self.modelBox = ModelBox(self.ui, RECONSTRUCTION, self._update)
         self.deviceBox = DeviceBox(self.ui, lambda: self.modelBox.reference)
         connectFolderEdit(self.ui.wheelsFolderEdit, "wheelsFolder")
 
-        # These connections ensure that we update parameter node when scene is closed
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        observeScene(self)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
         self.ui.exportButton.connect("clicked(bool)", self.onExportButton)
-        self.jobPanel = JobPanel(self.ui)
-        self.jobPanel.stateChanged.connect(self._update)
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
@@ -187,7 +186,7 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         problem = self._problem()
         if self.jobPanel.isRunning:
-            problem = _("A reconstruction is running.")
+            problem = _("Something is running: wait, or cancel it.")
         self.ui.applyButton.enabled = not problem
         self.ui.applyButton.toolTip = problem or _("Compute the synthetic CT")
         output = self._parameterNode.outputVolume
@@ -250,7 +249,6 @@ class XReconSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onReportButton(self, _clicked: bool = False) -> None:
         """Opens the report of the last result."""
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._report)))
-
 
     def onExportButton(self, _clicked: bool = False) -> None:
         """Asks for a folder and writes the output volume into it as DICOM."""

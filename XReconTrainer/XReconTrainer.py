@@ -96,6 +96,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Builds the panel when it is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         from XReconSlicerLib.panel import JobPanel, connectDeviceCombo, connectFolderEdit
+        from XReconSlicerLib.parameters import observeScene
         from XReconSlicerLib.run_view import RunView
         from XReconSlicerLib.settings_table import SettingsTable
         from XReconSlicerLib.studies import CtChoice, StudiesTable
@@ -121,9 +122,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.geometryBox.changed.connect(self._onGeometryChanged)
         self.runView = RunView(self.ui)
 
-        # These connections ensure that we update parameter node when scene is closed
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        observeScene(self)
         for button, slot in (
             (self.ui.scanButton, self.onScanButton),
             (self.ui.applyButton, functools.partial(self.train, False)),

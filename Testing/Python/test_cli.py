@@ -23,7 +23,7 @@ from xrecon.volume import InputError, Quantity, Volume
 
 COMMANDS = (
     "drr", "reconstruct", "segment", "train", "scan", "evaluate", "benchmark", "models", "devices", "phantom",
-    "demo", "export", "trust",
+    "demo", "export", "trust", "recognise",
 )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from mrml_inputs import obliqueVolume, rotation
 from xrecon.io.radiograph import read_radiograph, write_radiograph
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
-from XReconSlicerLib.intake import radiographFromNode, sliceCount
+from XReconSlicerLib.intake import radiographFromNode
 from XReconSlicerLib.mrml import radiographToNode, volumeFromNode, volumeToNode
+from XReconSlicerLib.node_files import sliceCount
 
 RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

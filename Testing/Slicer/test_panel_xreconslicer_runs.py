@@ -205,7 +205,9 @@ def test_cancel_ends_the_job_and_leaves_nothing(
     slicerhost.click(ui.applyButton)
     slicerhost.wait_until(lambda: ui.progressBar.value == 45)  # 0.04 + 0.03 + 0.18 + 0.1 + 0.4 x 0.25
     assert ui.statusLabel.text == "reconstruct: on cpu"
-    assert not ui.applyButton.enabled and ui.applyButton.toolTip == "A reconstruction is running."
+    assert (
+        not ui.applyButton.enabled and ui.applyButton.toolTip == "Something is running: wait, or cancel it."
+    )
     slicerhost.screenshot(widget.parent, "panel-xreconslicer-running")
     slicerhost.click(ui.cancelButton)
     slicerhost.wait_until(lambda: not widget.jobPanel.isRunning)

@@ -20,6 +20,7 @@ from xrecon.training.status import read_state
 from xrecon.training.store import open_store
 from xrecon.volume import Quantity, Volume
 from XReconSlicerLib.detached_run import runsIn
+from XReconSlicerLib.studies import USE
 
 
 # ---- the whole way ------------------------------------------------------------------------------
@@ -86,12 +87,18 @@ def test_train_evaluate_export_and_use(
     assert ui.resumeButton.enabled and not ui.applyButton.enabled
     slicerhost.screenshot(widget.parent, "panel-xrecontrainer")
 
+    slicerhost.click(ui.scanButton)
+    wait(widget)
+    use = ui.studiesTable.cellWidget(1, USE)
+    use.currentIndex = use.findData("test")
     slicerhost.click(ui.evaluateButton)
     wait(widget)
     assert slicerhost.messages == []
     assert (run / "evaluation" / "evaluation.csv").is_file()
     assert "PSNR" in ui.resultLabel.text and "these figures are no test" in ui.resultLabel.text
-    assert slicer.util.getNode("Evaluation of tiny").GetNumberOfRows() == 2
+    scores = slicer.util.getNode("Evaluation of tiny")
+    assert scores.GetNumberOfRows() == 1, "the one CT that was chosen for tests"
+    assert "second" in [scores.GetCellText(0, column) for column in range(scores.GetNumberOfColumns())]
 
     (tmp_path / "shelf").mkdir()
     slicerhost.answer(str(tmp_path / "shelf"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import slicerhost
+import tiny_models
 from panel_inputs import misbehave
 from trainer_panel import data, wait, widget  # noqa: F401 (fixtures)
 from trunk import trunk
@@ -55,8 +56,18 @@ def test_chosen_uses_reach_training_and_evaluation(
     assert told[told.index("--split") + 1] == str(run / "subjects.csv")
     used = find_subjects(cts, table=run / "subjects.csv")
     assert [(each.name, each.split) for each in used] == [("first", ""), ("second", "test")]
-    told = arguments(widget, ui.evaluateButton) if ui.evaluateButton.enabled else None
-    assert told is None or told[told.index("--split") + 1] == str(run / "evaluated-subjects.csv")
+    ui.modelFolderEdit.currentPath = str(tiny_models.save_untrained(tmp_path / "model"))
+    told = arguments(widget, ui.evaluateButton)
+    table = run / "evaluated-subjects.csv"
+    assert "evaluate" in told
+    assert told[told.index("--split") + 1] == str(table) and told[told.index("--data") + 1] == str(cts)
+    assert [(each.name, each.split) for each in find_subjects(cts, table=table)] == [
+        ("first", ""), ("second", "test"),
+    ]  # fmt: skip
+    choose(widget, "second", "")
+    choose(widget, "third", "")
+    assert "--split" not in arguments(widget, ui.evaluateButton) and not table.exists()
+    choose(widget, "third", "exclude")
     (run / "checkpoint.pt").touch()
     choose(widget, "second", "train")
     widget._update()

@@ -13,9 +13,10 @@ from slicer.i18n import tr as _
 from XReconSlicerLib.jobs import CliJob
 from XReconSlicerLib.panel import JobPanel
 from XReconSlicerLib.pneumothorax import ctProblem, loadSegmentation, warningsOf
-from XReconSlicerLib.progress import SEGMENTATION_STAGES, OverallProgress
+from XReconSlicerLib.progress import INTERVAL_STAGES, SEGMENTATION_STAGES, OverallProgress
 from XReconSlicerLib.reconstruction import copyReport
 from XReconSlicerLib.tables import ROLE, exportCsv, fillByRole, findByRole
+from XReconSlicerLib.trust_maps import uncertaintyOf
 
 SUMMARY_ROLE = "pneumothorax summary"
 # Columns of the summary beside the CT's name: side and quantity of `xrecon segment`.
@@ -80,7 +81,8 @@ class BatchBox:
             return
         self._rows, self.isRunning = [], True
         self._reports = self.ui.batchReportsEdit.currentPath
-        self._progress = OverallProgress(SEGMENTATION_STAGES)
+        slow = any(uncertaintyOf(ct) is not None for ct in self._cts)
+        self._progress = OverallProgress(INTERVAL_STAGES if slow else SEGMENTATION_STAGES)
         self._next()
 
     def _next(self) -> None:

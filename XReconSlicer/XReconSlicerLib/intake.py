@@ -2,8 +2,9 @@
 
 What is known comes, in this order, from the user (arguments), from the attributes that
 `mrml.radiographToNode` wrote, from the file the node was loaded from (DICOM tags, or the JSON
-beside a picture), and from usual values, which are then marked "assumed". The pixels are always
-those that Slicer shows: a file only counts when it holds the same picture.
+beside a picture), and from usual values, which are then marked "assumed"; of the view, what the
+model says counts more than the usual one (`view_guesses`). The pixels are always those that Slicer shows: a
+file only counts when it holds the same picture.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import slicer
 from slicer.i18n import tr as _
+from xrecon.io.checks import is_dicom
 from xrecon.io.radiograph import NotARadiographError
 from xrecon.physics.geometry import (
     SOURCE_TO_DETECTOR_MM,
@@ -24,13 +26,22 @@ from xrecon.physics.geometry import (
     ViewGeometry,
     is_chest_detector,
 )
-from xrecon.volume import InputError, Quantity, Radiograph
+from xrecon.volume import GUESSED_ORIGINS, InputError, Quantity, Radiograph
 
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, SYNTHETIC_ATTRIBUTE, pictureArray
-from XReconSlicerLib.node_files import filesOf, fileState, nodeState, readFile, rememberedLikeness
+from XReconSlicerLib.node_files import (
+    filesOf,
+    fileState,
+    nodeState,
+    readFile,
+    rememberedLikeness,
+    sliceCount,
+)
+from XReconSlicerLib.view_guesses import guessOf
 
-# PA and lateral, and perhaps one more of each, may be stored as one volume; more slices make a CT.
-MOST_PICTURES = 4
+# PA and lateral, and perhaps one more of each, may be stored as one volume. More slices make a CT, but for
+# a run of XA or RF frames, which says so in its file.
+MOST_PICTURES, MOST_FRAMES = 4, 2000
 HOUNSFIELD_UNIT = "[hnsf'U]"  # as Slicer's CT reader and `mrml.volumeToNode` write it
 GEOMETRY_VALUES = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm")
 
@@ -41,6 +52,7 @@ def radiographFromNode(
     usualView: str = "PA",
     sliceIndex: int = 0,
     invert: bool = False,
+    flip: bool = False,
     view: str = "",
     sourceToDetectorMm: float | None = None,
     sourceToIsocenterMm: float | None = None,
@@ -49,8 +61,10 @@ def radiographFromNode(
     """The picture shown by `node`, float32 (row, column), bright = dense, with a geometry.
 
     :param usualView: what is assumed when neither `view` nor anything else tells it.
-    :param sliceIndex: which slice, for PA and lateral stored as one volume.
+    :param sliceIndex: which slice, for PA and lateral stored as one volume and for a run of frames.
     :param invert: set when dense tissue looks dark in Slicer.
+    :param flip: set when the caller will mirror the picture: a lateral that the model guessed is then the
+        other one.
     :param view: overrides what is known of the view, e.g. "RIGHT LATERAL".
     :param sourceToDetectorMm: overrides the file's value; so do the other two, `pixelSpacingMm`
         being the pixel size on the detector.
@@ -64,25 +78,25 @@ def radiographFromNode(
         "pixel_spacing_mm": None if pixelSpacingMm is None else (pixelSpacingMm,) * 2,
     }
     given = {key: value for key, value in given.items() if value is not None}
+    guess = guessOf(node, sliceIndex, picture, flip)
+    usualView = guess.view if guess else usualView or "PA"
     result = _fromAttributes(node, picture)
     if result is None:
-        result = _fromFile(node, sliceIndex, picture, usualView or "PA", view, given)
+        result = _fromFile(node, sliceIndex, picture, usualView, view, given)
     if result is None:
         result = Radiograph(picture, meta={"node": node.GetName() or ""})
     oblique = result.geometry is not None and not result.view
+    told = view or result.view or ("" if oblique else usualView)
     if view or not (result.view or oblique):
-        origin = "argument" if view else "assumed"
-        result = replace(result, meta={**result.meta, "view.origin": origin})
-    result = _withGeometry(result, view or result.view or ("" if oblique else usualView or "PA"), given, node)
+        result = replace(result, meta={**result.meta, "view.origin": "argument" if view else "assumed"})
+    if guess and result.meta.get("view.origin") == "assumed":
+        told, probability = guess.view, f"{guess.probability:.3f}"
+        meta = {**result.meta, "view.origin": "model", "view.probability": probability}
+        result = replace(result, meta=meta)
+    result = _withGeometry(result, told, given, node)
     if invert:
         result = _inverted(result, "inverted by the user")
     return result.require_finite(node.GetName())
-
-
-def sliceCount(node: slicer.vtkMRMLScalarVolumeNode | None) -> int:
-    """Number of pictures in a volume node; 0 for none."""
-    image = node.GetImageData() if node is not None else None
-    return image.GetDimensions()[2] if image is not None else 0
 
 
 def _requireNoCt(node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
@@ -95,11 +109,23 @@ def _requireNoCt(node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         reason = _("its voxels are Hounsfield units")
     elif node.GetAttribute(SYNTHETIC_ATTRIBUTE) and not node.GetAttribute(f"{ATTRIBUTE_PREFIX}geometry"):
         reason = _("it is a synthetic CT")  # a reprojection has the geometry of its picture
-    elif sliceCount(node) > MOST_PICTURES:
+    elif sliceCount(node) > MOST_PICTURES and not _isRunOfFrames(node):
         reason = _("it has {count} slices").format(count=sliceCount(node))
     if reason:
         message = _("Expected a radiograph, but '{name}' is a CT: {reason}.")
         raise InputError(message.format(name=node.GetName(), reason=reason))
+
+
+def _isRunOfFrames(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether one DICOM file holds all pictures of the node and says that they are radiographs."""
+    for path, frame in filesOf(node, 0):
+        try:
+            if frame is not None and is_dicom(path):
+                readFile(path, frame=frame)
+                return True
+        except (InputError, OSError) as error:
+            logging.info("XRecon: '%s' is no run of radiographs: %s", node.GetName(), error)
+    return False
 
 
 def _slice(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> np.ndarray:
@@ -133,11 +159,11 @@ def _fromAttributes(node: slicer.vtkMRMLScalarVolumeNode, picture: np.ndarray) -
 
 
 def _originsOfNode(node: slicer.vtkMRMLScalarVolumeNode) -> dict[str, str]:
-    """Origin "scene" for each value that a node of this package carries; what was assumed stays assumed."""
+    """Origin "scene" for each value that a node of this package carries; what was guessed stays assumed."""
     origins = {}
     for key in (*GEOMETRY_VALUES, "view"):
         stored = node.GetAttribute(f"{ATTRIBUTE_PREFIX}{key}.origin")
-        origins[f"{key}.origin"] = "assumed" if stored == "assumed" else "scene"
+        origins[f"{key}.origin"] = "assumed" if stored in GUESSED_ORIGINS else "scene"
     return origins
 
 
@@ -150,9 +176,9 @@ def _fromFile(
     given: Mapping[str, Any],
 ) -> Radiograph | None:
     """The node's file as the backend reads it, if it holds the picture that Slicer shows."""
-    for path in filesOf(node, sliceIndex):
+    for path, frame in filesOf(node, sliceIndex):
         try:
-            found = readFile(path)
+            found = readFile(path, frame=frame)
         except NotARadiographError:
             raise  # the node shows what the file holds
         except (InputError, OSError) as error:  # e.g. a PNG stack: the node itself can still be used
@@ -162,7 +188,7 @@ def _fromFile(
         sign = rememberedLikeness(key, found.array, picture)
         if sign == 0:
             continue
-        found = readFile(path, view=view, usual_view=usualView, **given)
+        found = readFile(path, view=view, usual_view=usualView, frame=frame, **given)
         # The user decides about the polarity by what Slicer shows.
         return found if sign > 0 else _inverted(found, "grey values as shown in Slicer")
     return None

@@ -44,17 +44,26 @@ class Recent:
 _radiographs, _likenesses = Recent(), Recent()
 
 
-def filesOf(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> Iterator[Path]:
-    """Files the slice may have been loaded from: by DICOM instance, then by the storage node."""
+def sliceCount(node: slicer.vtkMRMLScalarVolumeNode | None) -> int:
+    """Number of pictures in a volume node; 0 for none."""
+    image = node.GetImageData() if node is not None else None
+    return image.GetDimensions()[2] if image is not None else 0
+
+
+def filesOf(node: slicer.vtkMRMLScalarVolumeNode, sliceIndex: int) -> Iterator[tuple[Path, int | None]]:
+    """Files the slice may have been loaded from, by DICOM instance, then by the storage node; each with the
+    number of the picture in it, from 1, when the file holds all pictures of the node."""
+    frame = sliceIndex + 1 if sliceCount(node) > 1 else None
     database = getattr(slicer, "dicomDatabase", None)
     instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    if database is not None and sliceIndex < len(instances):
-        file = database.fileForInstance(instances[sliceIndex])
+    several = len(instances) == 1 and frame is not None  # a run of frames is one instance
+    if database is not None and (several or sliceIndex < len(instances)):
+        file = database.fileForInstance(instances[0 if several else sliceIndex])
         if file:
-            yield Path(file)
+            yield Path(file), frame if several else None
     storage = node.GetStorageNode()
     if storage is not None and storage.GetFileName() and Path(storage.GetFileName()).is_file():
-        yield Path(storage.GetFileName())
+        yield Path(storage.GetFileName()), frame
 
 
 def fileState(path: Path) -> tuple[Hashable, ...]:
@@ -76,7 +85,7 @@ def nodeState(node: slicer.vtkMRMLScalarVolumeNode | None, sliceIndex: int = 0) 
         return ()
     image = node.GetImageData()
     voxels = 0 if image is None else image.GetMTime()
-    return node.GetID(), node.GetMTime(), voxels, *(fileState(path) for path in filesOf(node, sliceIndex))
+    return node.GetID(), node.GetMTime(), voxels, *(fileState(path) for path, _ in filesOf(node, sliceIndex))
 
 
 def readFile(path: Path, **options: Any) -> Radiograph:

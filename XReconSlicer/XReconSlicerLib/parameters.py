@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import slicer
 import vtk
 
 
@@ -23,6 +24,20 @@ def follow(panel: Any, parameterNode: Any | None) -> None:
         panel._parameterNodeGuiTag = connectToGui(parameterNode, panel.ui, getattr(panel, "packUis", {}))
         panel.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, panel._update)
         panel._update()
+
+
+def observeScene(panel: Any) -> None:
+    """Makes a module's panel hear when the scene closes (`onSceneStartClose`, `onSceneEndClose`), and look
+    anew at a scene that was loaded while it is open: its nodes came after the parameters that name them."""
+
+    def onEndImport(_caller: object, _event: str) -> None:
+        if panel.parent.isEntered:
+            panel.initializeParameterNode()
+
+    scene = slicer.mrmlScene
+    panel.addObserver(scene, scene.StartCloseEvent, panel.onSceneStartClose)
+    panel.addObserver(scene, scene.EndCloseEvent, panel.onSceneEndClose)
+    panel.addObserver(scene, scene.EndImportEvent, onEndImport)
 
 
 def connectToGui(parameterNode: Any, ui: Any, packUis: Mapping[str, Any]) -> Any:

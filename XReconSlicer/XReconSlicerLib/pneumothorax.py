@@ -27,6 +27,7 @@ from XReconSlicerLib.mrml import (
 )
 from XReconSlicerLib.scene import markSynthetic, placeBeside, tableToNode
 from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
+from XReconSlicerLib.trust_maps import uncertaintyFromNode
 
 TABLE_ROLE = ATTRIBUTE_PREFIX + "table"
 NOTICE = _(
@@ -69,15 +70,18 @@ def segmentationJob(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     withReport: bool = True,
+    uncertaintyNode: slicer.vtkMRMLScalarVolumeNode | None = None,
 ) -> CliJob:
     """The job `xrecon segment` for a CT node.
 
     :param lungsNode: segmentation with the lungs; None: they are found by `lungModels`, united.
     :param lungModels: as `--lung-model` takes them.
     :param mode: "robust" or "reference" (Algorithm 1 of the paper); settings: of the mode, by name.
+    :param uncertaintyNode: the CT's expected error in HU, from which volumes and shares get intervals.
     """
     ct = ctOf(ctNode)
     lungs = lungsFromNode(lungsNode, ctNode) if lungsNode else None
+    error = uncertaintyFromNode(ctNode, uncertaintyNode) if uncertaintyNode else None
 
     def arguments(folder: Path) -> list[object]:
         write_volume(ct, folder / "ct.nrrd")
@@ -88,6 +92,9 @@ def segmentationJob(
         else:
             for model in lungModels:
                 options += ["--lung-model", model]
+        if error is not None:
+            write_volume(error, folder / "uncertainty.nrrd")
+            options += ["--uncertainty", folder / "uncertainty.nrrd"]
         for name, value in (settings or {}).items():
             options += ["--set", f"{name}={json.dumps(value)}"]
         return ["segment", "--ct", folder / "ct.nrrd", *options, "--output", folder / "out"]
@@ -135,8 +142,11 @@ def addSegmentation(
     return segmentation, table
 
 
-def describeQuantities(numbers: Mapping[str, Any]) -> str:
-    """Volumes, occupancy and largest distance per side, and the warnings, a line each."""
+def describeQuantities(numbers: Mapping[str, Any], withIntervals: bool = False) -> str:
+    """Volumes, occupancy and largest distance per side, and the warnings, a line each.
+
+    :param withIntervals: tell the intervals of volumes and occupancy that the CT's expected error gives.
+    """
     quantities, measures = numbers["quantities"], numbers.get("measures", {})
     lines = []
     for side, title in (("right", _("Right")), ("left", _("Left"))):
@@ -151,7 +161,23 @@ def describeQuantities(numbers: Mapping[str, Any]) -> str:
         if distance:
             text += _(", largest interpleural distance {mm:.0f} mm").format(mm=distance)
         lines.append(text)
+        if withIntervals:
+            lines.append(_intervals(measures.get(side, {})))
     return "\n".join([*lines, *(_("Warning: {text}").format(text=w) for w in warningsOf(numbers))])
+
+
+def _intervals(measures: Mapping[str, Any]) -> str:
+    """The intervals of a side's volumes and share, on one line."""
+    parts = []
+    for quantity, text in (
+        ("air_volume", _("air {low:.0f} to {high:.0f} ml")),
+        ("lung_volume", _("lung {low:.0f} to {high:.0f} ml")),
+        ("occupancy", _("{low:.1f} to {high:.1f} % of the hemithorax")),
+    ):
+        found = measures.get(quantity, {})
+        if found.get("low") is not None:
+            parts.append(text.format(low=found["low"], high=found["high"]))
+    return _("    95 % interval: {parts}").format(parts=", ".join(parts) or "-")
 
 
 def warningsOf(numbers: Mapping[str, Any]) -> list[str]:
@@ -169,6 +195,7 @@ def segment(
     device: str = "auto",
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None,
     tableNode: slicer.vtkMRMLTableNode | None = None,
+    uncertaintyNode: slicer.vtkMRMLScalarVolumeNode | None = None,
 ) -> tuple[slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLTableNode]:
     """The whole way in this process, blocking; see `segmentationJob` for the parameters.
 
@@ -180,7 +207,9 @@ def segment(
 
     ct = ctOf(ctNode)
     lungs = lungsFromNode(lungsNode, ctNode) if lungsNode else None
-    result = pipelines.segment(ct, lungs, tuple(lungModels), dict(settings or {}), device, mode=mode)
+    error = uncertaintyFromNode(ctNode, uncertaintyNode) if uncertaintyNode else None
+    options = {"mode": mode, "uncertainty": error}
+    result = pipelines.segment(ct, lungs, tuple(lungModels), dict(settings or {}), device, **options)
     rows = result.measures.rows()
     header = list(rows[0])
     cells = [["" if row[key] is None else str(row[key]) for key in header] for row in rows]

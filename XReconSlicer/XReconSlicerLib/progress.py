@@ -14,6 +14,10 @@ RECONSTRUCTION_STAGES = {
 }  # fmt: skip
 # Stages of `xrecon segment`.
 SEGMENTATION_STAGES = {"read": 0.03, "lungs": 0.47, "ptx-seg": 0.3, "measure": 0.12, "write": 0.08}
+# The same with intervals from the expected error: everything but the reading a dozen times more.
+INTERVAL_STAGES = {
+    "read": 0.01, "lungs": 0.05, "ptx-seg": 0.03, "measure": 0.01, "intervals": 0.88, "write": 0.02,
+}  # fmt: skip
 # Before, a guess from what has passed is worth nothing.
 TELL_AFTER_SECONDS, TELL_AFTER_SHARE = 3.0, 0.05
 

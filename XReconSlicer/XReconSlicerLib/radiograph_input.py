@@ -19,9 +19,9 @@ from xrecon.physics.geometry import VIEWS, ViewGeometry
 from xrecon.preprocess.appearance import cropped_to_field
 from xrecon.volume import InputError, Radiograph
 
-from XReconSlicerLib.intake import MOST_PICTURES, radiographFromNode, sliceCount
+from XReconSlicerLib.intake import MOST_PICTURES, radiographFromNode
 from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX
-from XReconSlicerLib.node_files import nodeState, rememberedLikeness
+from XReconSlicerLib.node_files import nodeState, rememberedLikeness, sliceCount
 
 FRONTAL, LATERAL = ("PA", "AP"), ("LEFT LATERAL", "RIGHT LATERAL")
 MOST_VIEWS = 4
@@ -85,6 +85,7 @@ def radiographOf(given: RadiographInput) -> Radiograph:
         usualView=given.usualView,
         sliceIndex=given.sliceIndex,
         invert=given.invert,
+        flip=given.flip,
         view="" if given.view == OBLIQUE else given.view,
         sourceToDetectorMm=given.sourceToDetectorMm,
         sourceToIsocenterMm=given.sourceToIsocenterMm,
@@ -148,10 +149,11 @@ def _turned(radiograph: Radiograph, anglesDeg: tuple[float, float]) -> Radiograp
 
 # ---- finding the views of a scene ---------------------------------------------------------------
 def candidates(nodes: Iterable[slicer.vtkMRMLVolumeNode]) -> list[tuple[RadiographInput, Radiograph]]:
-    """Each picture of the nodes that can be a radiograph, with what is known of it."""
+    """Each picture of the nodes that can be a radiograph, with what is known of it; which frame of a long
+    run it should be, only the user knows."""
     found = []
     for node in filter(_isOffered, nodes):
-        for sliceIndex in range(min(sliceCount(node), MOST_PICTURES)):
+        for sliceIndex in range(sliceCount(node) if sliceCount(node) <= MOST_PICTURES else 0):
             given = RadiographInput(node, sliceIndex)
             try:
                 found.append((given, radiographOf(given)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import slicer
 from slicer.i18n import tr as _
 from xrecon.io.image import read_volume
-from xrecon.volume import Quantity
+from xrecon.volume import InputError, Quantity, Volume
 
-from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, setProvenance, volumeToNode
+from XReconSlicerLib.mrml import ATTRIBUTE_PREFIX, setProvenance, volumeFromNode, volumeToNode
 from XReconSlicerLib.scene import markSynthetic, placeBeside
 
 # Role of the job's file -> what the numbers are; the values of 0 are told in the descriptions.
@@ -45,3 +46,43 @@ def loadTrustMaps(files: Mapping[str, str], ctNode: slicer.vtkMRMLScalarVolumeNo
         markSynthetic(node, DESCRIPTIONS[role])
         setProvenance(node, {"role": role})
         placeBeside(node, ctNode)
+
+
+def uncertaintyOf(ctNode: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The map of expected errors that was loaded with a synthetic CT, None for other CTs."""
+    return ctNode.GetNodeReference(f"{ATTRIBUTE_PREFIX}uncertainty") if ctNode is not None else None
+
+
+def uncertaintyProblem(
+    ctNode: slicer.vtkMRMLScalarVolumeNode, mapNode: slicer.vtkMRMLScalarVolumeNode | None
+) -> str:
+    """Why a volume cannot be the expected error of a CT, as far as can be told without its voxels, or ""."""
+    if mapNode is None:
+        return ""
+    if mapNode is ctNode:
+        return _("The expected error is the CT itself: choose the map that was made with it, or none.")
+    sizes = [
+        node.GetImageData().GetDimensions() if node.GetImageData() is not None else None
+        for node in (ctNode, mapNode)
+    ]
+    if sizes[0] != sizes[1]:
+        text = _("'{name}' has another grid than the CT: choose the map that was made with it, or none.")
+        return text.format(name=mapNode.GetName())
+    return ""
+
+
+def uncertaintyFromNode(
+    ctNode: slicer.vtkMRMLScalarVolumeNode, mapNode: slicer.vtkMRMLScalarVolumeNode
+) -> Volume:
+    """The expected error of a CT, HU on its grid, with what is known of its correlation.
+
+    :raises InputError: for a node that cannot be it.
+    """
+    from xrecon.trust.intervals import CORRELATION
+
+    problem = uncertaintyProblem(ctNode, mapNode)
+    if problem:
+        raise InputError(problem)
+    volume = volumeFromNode(mapNode)
+    length = mapNode.GetAttribute(ATTRIBUTE_PREFIX + CORRELATION)
+    return replace(volume, meta={**volume.meta, **({CORRELATION: length} if length else {})})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import qt
@@ -10,9 +11,10 @@ import slicer
 from slicer.i18n import tr as _
 from xrecon.volume import InputError, Radiograph
 
-from XReconSlicerLib.intake import GEOMETRY_VALUES, sliceCount
+from XReconSlicerLib.intake import GEOMETRY_VALUES
 from XReconSlicerLib.jobs import PACKAGE_PARENT
 from XReconSlicerLib.looks import Detector, lookAt, warningsText, writePicture
+from XReconSlicerLib.node_files import sliceCount
 from XReconSlicerLib.radiograph_input import OBLIQUE, RadiographInput, radiographOf, standsFor
 from XReconSlicerLib.view_parameters import LENGTHS, ViewParameters
 
@@ -20,8 +22,13 @@ UI_FILE = PACKAGE_PARENT / "Resources" / "UI" / "RadiographView.ui"
 PREVIEW_PIXELS = 128
 
 
-def originText(origin: str) -> str:
-    """Where a value comes from, for the user."""
+def originText(meta: Mapping[str, str], key: str) -> str:
+    """Where a value of a radiograph comes from, for the user; of a guessed view also how sure it is."""
+    origin = meta.get(f"{key}.origin", "assumed")
+    if origin == "model":
+        return _("by the model, {percent:.0f} % sure").format(
+            percent=100.0 * float(meta[f"{key}.probability"])
+        )
     texts = {
         "argument": _("edited"),
         "sidecar": _("from the file"),
@@ -73,7 +80,8 @@ class ViewBox:
         """Shows what is known of a radiograph; afterwards `radiograph` is it, or `problem` says why not."""
         self._parameters = parameters
         ui = self.ui
-        ui.sliceSpinBox.maximum = max(sliceCount(given.node) - 1, 0)
+        ui.sliceSpinBox.maximum = last = max(sliceCount(given.node) - 1, 0)
+        ui.sliceSpinBox.suffix = _(" (0 to {last})").format(last=last)
         ui.sliceSpinBox.visible = ui.sliceSpinBox.maximum > 0
         ui.anglesLabel.visible = ui.anglesWidget.visible = given.view == OBLIQUE
         state = (given.state, detector)
@@ -107,13 +115,13 @@ class ViewBox:
         for name, key, value in zip(LENGTHS, GEOMETRY_VALUES, values, strict=True):
             self._spinBox(name).enabled = True
             self._spinBox(name).value = value
-            self._originLabel(name).text = originText(radiograph.meta.get(f"{key}.origin", "assumed"))
+            self._originLabel(name).text = originText(radiograph.meta, key)
         self._showing = False
         self.ui.resetGeometryButton.enabled = any(getattr(self._parameters, name) for name in LENGTHS)
 
     def _showLook(self, radiograph: Radiograph, detector: Detector, state: object) -> None:
         rows, columns = radiograph.array.shape
-        origin = originText(radiograph.meta.get("view.origin", "assumed"))
+        origin = originText(radiograph.meta, "view")
         about = _("{view} ({origin}), {columns} x {rows} pixels").format(
             view=self.title, origin=origin, columns=columns, rows=rows
         )
@@ -125,6 +133,11 @@ class ViewBox:
             return
         self.ui.previewLabel.setPixmap(pixmapOf(picture))
         self.ui.lookLabel.text = f"{about}\n{warningsText(warnings)}".strip()
+
+    @property
+    def isViewAssumed(self) -> bool:
+        """Whether nobody has told the view of the radiograph, neither a file nor the model."""
+        return self.radiograph is not None and self.radiograph.meta.get("view.origin") == "assumed"
 
     @property
     def title(self) -> str:

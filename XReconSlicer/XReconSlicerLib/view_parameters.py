@@ -9,7 +9,7 @@ from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterPack
 
-from XReconSlicerLib.intake import MOST_PICTURES
+from XReconSlicerLib.intake import MOST_FRAMES
 from XReconSlicerLib.radiograph_input import OBLIQUE, RadiographInput
 
 
@@ -45,7 +45,7 @@ class ViewParameters:
 
     view: ViewRole = ViewRole.AUTOMATIC
     volume: vtkMRMLScalarVolumeNode
-    sliceIndex: Annotated[int, WithinRange(0, MOST_PICTURES - 1)] = 0
+    sliceIndex: Annotated[int, WithinRange(0, MOST_FRAMES - 1)] = 0
     primaryAngleDeg: Annotated[float, WithinRange(-180, 180)] = 0.0
     secondaryAngleDeg: Annotated[float, WithinRange(-90, 90)] = 0.0
     invert: bool = False

@@ -1,4 +1,4 @@
-"""The radiographs of the panel: a page for each, finding them in the scene, their arrangement in 3D."""
+"""The radiographs of the panel: a page for each, finding and recognising them, their arrangement in 3D."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from slicer.i18n import tr as _
 from xrecon.volume import InputError
 
 from XReconSlicerLib.arrangement import hideArrangement, showArrangement
+from XReconSlicerLib.install import missingPackages
 from XReconSlicerLib.looks import Detector
+from XReconSlicerLib.mrml import pictureArray
+from XReconSlicerLib.panel import JobPanel
 from XReconSlicerLib.radiograph_input import (
     MOST_VIEWS,
     RadiographInput,
@@ -19,24 +22,27 @@ from XReconSlicerLib.radiograph_input import (
     withUsualViews,
 )
 from XReconSlicerLib.view_box import ViewBox
+from XReconSlicerLib.view_guesses import Picture, keepGuesses, recognitionJob
 from XReconSlicerLib.view_parameters import ViewParameters, inputOf
 
 FEWEST_VIEWS = 2
 
 
 class ViewsBox:
-    """`ui` has viewTabs, findViewsButton, addViewButton, removeViewButton and arrangementCheckBox.
+    """`ui` has viewTabs, findViewsButton, recogniseButton, addViewButton, removeViewButton and
+    arrangementCheckBox; `jobPanel` runs the recognition.
 
     The parameters it shows have viewCount, view1 to view4 and showArrangement.
     """
 
-    def __init__(self, ui: Any) -> None:
-        self.ui = ui
+    def __init__(self, ui: Any, jobPanel: JobPanel) -> None:
+        self.ui, self.jobPanel = ui, jobPanel
         self.boxes = [ViewBox() for _number in range(MOST_VIEWS)]
         self._parameters: Any = None
         self._checked: object = None
         self._conflict = ""
         ui.findViewsButton.connect("clicked(bool)", self._onFind)
+        ui.recogniseButton.connect("clicked(bool)", self._onRecognise)
         ui.addViewButton.connect("clicked(bool)", lambda _clicked: self._setCount(1))
         ui.removeViewButton.connect("clicked(bool)", lambda _clicked: self._setCount(-1))
 
@@ -58,6 +64,7 @@ class ViewsBox:
         for box, pack, given in zip(self.boxes, packsOf(parameters), inputs, strict=False):
             box.show(pack, given, detector)
         self._nameTabs(len(inputs))
+        self.ui.recogniseButton.enabled = bool(self._pictures()) and not self.jobPanel.isRunning
         self._showArrangement(parameters.showArrangement, len(inputs))
         for number, box in enumerate(self.boxes[: len(inputs)], 1):
             if box.problem:
@@ -98,6 +105,32 @@ class ViewsBox:
         if not self.find(self._parameters):
             text = _("There is no radiograph in the scene: load DICOM files or pictures first.")
             slicer.util.warningDisplay(text, windowTitle="XRecon")
+            return
+        shown = self.boxes[: len(packsOf(self._parameters))]
+        isUnsure = any(box.isViewAssumed for box in shown)
+        if isUnsure and not missingPackages():  # nobody is asked to install anything for a guess
+            self._onRecognise()
+
+    def _pictures(self) -> list[tuple[Any, int]]:
+        """Node and slice of each radiograph that can be used."""
+        chosen = zip(self.inputs(self._parameters), self.boxes, strict=False)
+        return [(given.node, given.sliceIndex) for given, box in chosen if box.radiograph is not None]
+
+    def _onRecognise(self, _clicked: bool = False) -> None:
+        """Asks the classifier in the background; the pages then show what it says."""
+        pictures: list[Picture] = []
+
+        def prepare() -> object:
+            pictures[:] = [(node, index, pictureArray(node)[index]) for node, index in self._pictures()]
+            return recognitionJob(pictures)
+
+        def keep(result: dict) -> str:
+            guesses = keepGuesses(pictures, result["numbers"])
+            self._parameters.parameterNode.Modified()  # the pages know nothing of attributes of their nodes
+            lines = [f"{number}: {guess.text()}" for number, guess in enumerate(guesses, 1)]
+            return _("Seen in the pictures: {lines}.").format(lines="; ".join(lines))
+
+        self.jobPanel.run(prepare, keep)
 
     def find(self, parameters: Any, onlySure: bool = False) -> bool:
         """Chooses the newest frontal and lateral radiograph of the scene; False when there is none.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrecon.pipelines import DEFAULT_MODEL, ProgressCallback, Reconstruction, reconstruct
-from xrecon.volume import Radiograph
+from xrecon.volume import GUESSED_ORIGINS, Radiograph
 
 if TYPE_CHECKING:
     from xrecon.physics.geometry import ViewGeometry
@@ -62,7 +62,10 @@ class Calibration:
 def is_guessed(radiographs: Sequence[Radiograph]) -> bool:
     """Whether a distance, a pixel size or a view was assumed, so that calibration may help."""
     return any(
-        value == "assumed" for r in radiographs for name, value in r.meta.items() if name.endswith(".origin")
+        value in GUESSED_ORIGINS
+        for r in radiographs
+        for name, value in r.meta.items()
+        if name.endswith(".origin")
     )
 
 

@@ -256,6 +256,9 @@ app.command(
     "trust", epilog=_example("xrecon trust --model run/model --data cts --calibrate patient3 --output trust")
 )(cli_trust.trust)
 app.command("devices", epilog=_example("xrecon devices --model lifting-64"))(cli_tools.devices)
+app.command("recognise", epilog=_example("xrecon recognise --radiographs one.png two.png"))(
+    cli_tools.recognise
+)
 app.command("phantom", epilog=_example("xrecon phantom --output phantom"))(cli_tools.phantom)
 
 

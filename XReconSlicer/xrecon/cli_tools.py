@@ -1,7 +1,8 @@
-"""The commands `xrecon devices`, `xrecon models` and `xrecon phantom`: their options and help."""
+"""The commands `xrecon devices`, `models`, `phantom` and `recognise`: their options and help."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,21 @@ def phantom(output: Output, progress: ProgressOption = ProgressMode.AUTO) -> Non
 
     with Reporter(progress) as report:
         tell(report, tools.phantom(output, report))
+
+
+def recognise(
+    radiographs: Annotated[list[Path], typer.Option(help="Radiographs: DICOM CR/DX, PNG, TIFF, NRRD.")],
+    progress: ProgressOption = ProgressMode.AUTO,
+) -> None:
+    """Say which view each radiograph seems to show, whether it is inverted or turned, and how sure that is.
+
+    A small bundled network looks at the pictures alone. It cannot tell PA from AP, and a left from a right
+    lateral only by the side that the patient faces.
+    """
+    from xrecon import tools
+
+    with Reporter(progress) as report:
+        tell(report, tools.recognise(radiographs, report))
 
 
 def models(

@@ -18,7 +18,7 @@ import numpy as np
 
 from xrecon.pneumothorax import DEFAULT_LUNG_MODELS
 from xrecon.provenance import SOURCES, for_reports, source_of, sources_in, sources_text
-from xrecon.volume import InputError, Quantity, Radiograph, Volume
+from xrecon.volume import GUESSED_ORIGINS, InputError, Quantity, Radiograph, Volume
 
 if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
@@ -200,8 +200,6 @@ def reconstruct(
     return replace(result, labels=labels, label_names=tuple(card.output.labels[1:]))
 
 
-
-
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:
     from xrecon.physics.geometry import is_chest_detector
 
@@ -217,7 +215,7 @@ def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> li
                 )
             if radiograph.meta.get(f"{name}.origin") == "assumed":
                 warnings.append(f"{radiograph.view}: {name} is not known, {value:.0f} was assumed")
-        if radiograph.meta.get("view.origin") == "assumed":
+        if radiograph.meta.get("view.origin") in GUESSED_ORIGINS:
             warnings.append(_assumed_view(radiograph.view))
         if radiograph.meta.get("pixel_spacing_mm.origin") == "assumed":
             warnings.append(f"{radiograph.view}: no pixel spacing is known, a 43 cm detector was assumed")

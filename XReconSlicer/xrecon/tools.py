@@ -1,7 +1,8 @@
-"""What `xrecon devices` and `xrecon phantom` do: where to compute, and data to try the other commands on."""
+"""What `xrecon devices`, `phantom` and `recognise` do: where to compute, data to try, what pictures show."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -57,3 +58,18 @@ def phantom(output: Path, progress: ProgressCallback) -> Outcome:
         progress("phantom", 1.0, "done")
     numbers = {"pneumothorax_ml": PHANTOM_PNEUMOTHORAX_ML, "side": "left"}
     return Outcome({k: output / v for k, v in files.items()}, numbers, "", [])
+
+
+def recognise(radiographs: Sequence[Path], progress: ProgressCallback) -> Outcome:
+    """What each picture seems to show, whatever its file says: view, polarity, turn, and how sure that is."""
+    from xrecon.evaluation.view_guess import guess_view
+    from xrecon.io.radiograph import read_radiograph
+
+    rows, lines = [], []
+    for number, path in enumerate(radiographs):
+        progress("recognise", number / len(radiographs), path.name)
+        guess = guess_view(read_radiograph(path, usual_view="PA"))
+        rows.append({"file": path.name, **guess.to_dict()})
+        lines.append(f"{path.name}: {guess.text()}")
+    progress("recognise", 1.0, "done")
+    return Outcome({}, {"radiographs": rows}, "\n".join(lines), [])

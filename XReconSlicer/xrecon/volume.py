@@ -24,6 +24,9 @@ DIRECTION_TOLERANCE = 1e-4
 GRID_TOLERANCE_MM = 1e-3
 # Every chest CT has voxels darker than this: lung, or the air around the patient.
 AIR_BELOW_HU = -200.0
+# In `Radiograph.meta`, "<value>.origin" tells where a value comes from. Of these nobody has said it: it is
+# the usual one, or what the view classifier makes of the picture.
+GUESSED_ORIGINS = ("assumed", "model")
 
 
 class InputError(ValueError):
