@@ -191,7 +191,9 @@ def training() -> None:
     settings = json.loads(widget._parameterNode.settings) | TRAINING
     widget._parameterNode.settings = json.dumps(settings)
     slicerhost.click(ui.applyButton)
-    slicerhost.wait_until(lambda: ui.progressBar.value > 60 and ui.sampleComboBox.count > 0, timeout=LONGEST_S)
+    slicerhost.wait_until(
+        lambda: ui.progressBar.value > 60 and ui.sampleComboBox.count > 0, timeout=LONGEST_S
+    )
     with views.layout(VIEW_SIZE):
         charts = [plot(ui, key) for key in ("loss", "psnr", "ssim")]
     saveBeside(widget, charts, "XReconTrainer-training")

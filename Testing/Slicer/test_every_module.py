@@ -32,6 +32,7 @@ def paletteOf(style: str) -> qt.QPalette:
     for role in (qt.QPalette.WindowText, qt.QPalette.ButtonText, qt.QPalette.Text):
         palette.setColor(qt.QPalette.Active, role, text)
         palette.setColor(qt.QPalette.Inactive, role, text)
+        palette.setColor(qt.QPalette.Disabled, role, qt.QColor("#808080"))
     return palette
 
 
@@ -84,6 +85,7 @@ def test_is_readable_in_slicers_light_and_dark_style(name, style, openModule, tm
         unfold(widget.ui)
         picture = pixelsOf(slicerhost.screenshot(widget.parent, f"{name}-{style}"))
         assert (picture[-3, 2].mean() < 100) == (style == "dark"), "the style reaches the panel"
+        assert picture.shape[1] == 480, "too wide for the place that Slicer gives a module"
         seen, poor = 0, {}
         for each in vars(widget.ui).values():
             if isinstance(each, TEXTS) and each.visible and each.enabled and each.text.strip():

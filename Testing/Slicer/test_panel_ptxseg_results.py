@@ -19,6 +19,7 @@ from test_panel_ptxseg import apply, masks, tickOnly
 from xrecon.evaluation.metrics import compare_masks
 from xrecon.io.segmentation import PTX_SEGMENTS
 from xrecon.nets.lungmask_published import PUBLISHED
+from xrecon.trust.intervals import CORRELATION
 from xrecon.volume import Quantity, Volume
 from XReconSlicerLib import lung_models, models
 from XReconSlicerLib.mrml import volumeToNode
@@ -127,7 +128,7 @@ def test_the_expected_error_of_a_synthetic_ct_gives_intervals(widget: object, tm
     error = volumeToNode(
         Volume(np.full(volume.shape, 40.0, np.float32), volume.spacing, volume.origin), "Expected error"
     )
-    error.SetAttribute("XRecon.error_correlation_mm", "25.0")
+    error.SetAttribute(f"XRecon.{CORRELATION}", "25.0")
     small = volumeToNode(Volume(np.zeros((9, 9, 9), np.int16), (6.0,) * 3), "small")
     synthetic = volumeToNode(volume, "Synthetic")
     synthetic.SetNodeReferenceID("XRecon.uncertainty", error.GetID())  # as XReconSlicer loads its maps
@@ -145,7 +146,7 @@ def test_the_expected_error_of_a_synthetic_ct_gives_intervals(widget: object, tm
     lung = rows["lung_volume", "left"]
     low, high = float(lung["low"]), float(lung["high"])
     assert low < float(lung["value"]) < high
-    assert uncertaintyFromNode(synthetic, error).meta["error_correlation_mm"] == "25.0"
+    assert uncertaintyFromNode(synthetic, error).meta[CORRELATION] == "25.0"
     assert f"lung {low:.0f} to {high:.0f} ml" in ui.resultLabel.text
     ui.ctSelector.setCurrentNode(ct)
     assert ui.uncertaintySelector.currentNode() is None, "that of another CT"
