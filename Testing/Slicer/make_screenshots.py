@@ -1,7 +1,9 @@
-"""Makes the pictures in Resources/Screenshots: `python Testing/Slicer/make_screenshots.py [part ...]`.
+"""Makes the pictures in Resources/Screenshots: `python Testing/Slicer/make_screenshots.py [module ...]`.
 
 Panel and slice views after a real run with the bundled models on the synthetic chest phantom. The
-panels are drawn by the stand-in application, so that colours and fonts differ from Slicer's.
+panels are drawn by the stand-in application, so that colours and fonts differ from Slicer's. The tests
+photograph the same states (`photographs.STATES`) after small runs, and tell when a panel has changed since
+its pictures were made.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-SCREENSHOTS = REPOSITORY / "Resources" / "Screenshots"
 os.environ["XRECON_TEST_OUTPUT"] = tempfile.mkdtemp()
 folders = [HERE, HERE / "host", *(REPOSITORY / name for name in ("XReconSlicer", "PTXSeg", "XReconTrainer"))]
 sys.path[:0] = [str(folder) for folder in folders]
@@ -25,7 +26,9 @@ import slicerhost  # noqa: E402
 slicerhost.create()
 
 import slicer  # noqa: E402
+from photographs import SCREENSHOTS, STAMP, STATES, WIDTH, fingerprint, moduleOf  # noqa: E402
 from PIL import Image  # noqa: E402
+from PIL.PngImagePlugin import PngInfo  # noqa: E402
 from slicerhost import models3d, plots, views  # noqa: E402
 from xrecon.io.image import write_volume  # noqa: E402
 from xrecon.io.segmentation import PTX_SEGMENTS  # noqa: E402
@@ -38,23 +41,24 @@ from XReconSlicerLib.mrml import radiographToNode, volumeToNode  # noqa: E402
 from XReconSlicerLib.scene import setChestWindow, showInSliceViews  # noqa: E402
 from XReconSlicerLib.segments import segmentationToNode  # noqa: E402
 
-PANEL_WIDTH, VIEW_SIZE = 480, 320
+VIEW_SIZE = 320
+LONGEST_S = 3600  # of a run, on a computer that has other work
 COLORS = 96  # enough for panels and grey slices, and files a third as large
 PHANTOM = chest_phantom(spacing=(2.5, 2.0, 2.0), pneumothorax_ml=700.0, side="left", seed=3)
 
 
 def runPanel(widget: object) -> None:
     slicerhost.click(widget.ui.applyButton)
-    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=900)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=LONGEST_S)
     if slicerhost.messages:
         raise RuntimeError(slicerhost.messages[-1][1])
 
 
 def save(widget: object, layout: object | None, name: str) -> None:
     """Panel on the left, the three slice views one above the other on the right."""
-    panel = Image.open(slicerhost.screenshot(widget.parent, f"{name}-panel", PANEL_WIDTH))
+    panel = Image.open(slicerhost.screenshot(widget.parent, f"{name}-panel", WIDTH))
     if layout is None:
-        panel.save(SCREENSHOTS / f"{name}.png", optimize=True)
+        store(panel, name)
         return
     strip = Image.open(layout.save(f"{name}-views"))
     count = strip.width // VIEW_SIZE
@@ -64,12 +68,23 @@ def save(widget: object, layout: object | None, name: str) -> None:
     for number in range(count):
         view = strip.crop((number * VIEW_SIZE, 0, (number + 1) * VIEW_SIZE, VIEW_SIZE))
         picture.paste(view, (panel.width + 8, number * VIEW_SIZE))
-    picture.save(SCREENSHOTS / f"{name}.png", optimize=True)
-    print(SCREENSHOTS / f"{name}.png")
+    store(picture, name)
+
+
+def store(picture: Image.Image, name: str) -> None:
+    """Keeps a picture, stamped with what its panel looks like now, in few colours: each new version stays in
+    the repository's history."""
+    if name not in STATES:
+        raise ValueError(f"expected one of {STATES}, got {name}")
+    stamp = PngInfo()
+    stamp.add_text(STAMP, fingerprint(moduleOf(name)))
+    path = SCREENSHOTS / f"{name}.png"
+    picture.convert("RGB").quantize(COLORS).save(path, optimize=True, pnginfo=stamp)
+    print(path, flush=True)
 
 
 def reconstruction() -> None:
-    """The result with its slice views; a picture that looks wrong; a run at work; the views in 3D."""
+    """A picture that looks wrong; the views in 3D; the result with its slice views; a run at work."""
     slicerhost.reset()
     nodes = []
     ct = remove_table(PHANTOM.volume)
@@ -83,31 +98,23 @@ def reconstruction() -> None:
     with views.layout(VIEW_SIZE) as layout:
         widget = slicerhost.openModule("XReconSlicer")
         slicerhost.wait_until(lambda: widget.ui.applyButton.enabled)
-        runPanel(widget)
-        save(widget, layout, "XReconSlicer")
         slicer.mrmlScene.AddNode(wrong)
         box = widget.viewsBox.boxes[0].ui
         box.volumeSelector.setCurrentNode(wrong)
         save(widget, None, "XReconSlicer-warning")
         box.volumeSelector.setCurrentNode(nodes[0])
+        slicer.mrmlScene.RemoveNode(wrong)
         slicerhost.click(widget.ui.arrangementCheckBox)
-        Image.open(models3d.save(arrangementNodes(), "arrangement")).save(
-            SCREENSHOTS / "XReconSlicer-views.png"
-        )
+        store(Image.open(models3d.save(arrangementNodes(), "arrangement")), "XReconSlicer-views")
         slicerhost.click(widget.ui.arrangementCheckBox)
+        runPanel(widget)
+        save(widget, layout, "XReconSlicer")
         slicerhost.click(widget.ui.testDevicesButton)
-        slicerhost.wait_until(lambda: not widget.deviceBox.isTesting, timeout=300)
+        slicerhost.wait_until(lambda: not widget.deviceBox.isTesting, timeout=LONGEST_S)
         slicerhost.click(widget.ui.applyButton)
-        slicerhost.wait_until(lambda: widget.ui.progressBar.value >= 10, timeout=300)
+        slicerhost.wait_until(lambda: widget.ui.progressBar.value >= 10, timeout=LONGEST_S)
         save(widget, None, "XReconSlicer-running")
         slicerhost.closeModule("XReconSlicer")
-    shrink("XReconSlicer")
-
-
-def shrink(name: str) -> None:
-    """Fewer colours: each new version of a picture stays in the repository's history."""
-    for path in SCREENSHOTS.glob(f"{name}*.png"):
-        Image.open(path).convert("RGB").quantize(COLORS).save(path, optimize=True)
 
 
 def segmentation() -> None:
@@ -136,7 +143,6 @@ def segmentation() -> None:
         compare(widget, ct)
         batch(widget)
         slicerhost.closeModule("PTXSeg")
-    shrink("PTXSeg")
 
 
 def compare(widget: object, ct: object) -> None:
@@ -160,7 +166,7 @@ def batch(widget: object) -> None:
     volumeToNode(PHANTOM.volume.with_array(PHANTOM.volume.array * 0), "Water")
     ui.batchCollapsibleButton.collapsed = False
     slicerhost.click(ui.batchButton)
-    slicerhost.wait_until(lambda: not widget.batchBox.isRunning, timeout=900)
+    slicerhost.wait_until(lambda: not widget.batchBox.isRunning, timeout=LONGEST_S)
     save(widget, None, "PTXSeg-batch")
 
 
@@ -185,11 +191,13 @@ def training() -> None:
     settings = json.loads(widget._parameterNode.settings) | TRAINING
     widget._parameterNode.settings = json.dumps(settings)
     slicerhost.click(ui.applyButton)
-    slicerhost.wait_until(lambda: ui.progressBar.value > 60 and ui.sampleComboBox.count > 0, timeout=900)
+    slicerhost.wait_until(
+        lambda: ui.progressBar.value > 60 and ui.sampleComboBox.count > 0, timeout=LONGEST_S
+    )
     with views.layout(VIEW_SIZE):
         charts = [plot(ui, key) for key in ("loss", "psnr", "ssim")]
     saveBeside(widget, charts, "XReconTrainer-training")
-    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=900)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=LONGEST_S)
     ui.watchCollapsibleButton.collapsed = True
     click(widget, ui.evaluateButton)
     save(widget, None, "XReconTrainer-evaluated")
@@ -212,7 +220,7 @@ TRAINING = {
 
 def click(widget: object, button: object) -> None:
     slicerhost.click(button)
-    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=900)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=LONGEST_S)
     if slicerhost.messages:
         raise RuntimeError(slicerhost.messages[-1][1])
 
@@ -227,23 +235,23 @@ def plot(ui: object, key: str) -> Path:
 
 def saveBeside(widget: object, pictures: list[Path], name: str) -> None:
     """Panel on the left, pictures one above the other on the right."""
-    panel = Image.open(slicerhost.screenshot(widget.parent, f"{name}-panel", PANEL_WIDTH))
+    panel = Image.open(slicerhost.screenshot(widget.parent, f"{name}-panel", WIDTH))
     images = [Image.open(path) for path in pictures]
     size = (panel.width + 8 + images[0].width, max(panel.height, sum(each.height + 8 for each in images)))
     picture = Image.new("RGB", size, panel.convert("RGB").getpixel((2, panel.height - 2)))
     picture.paste(panel, (0, 0))
     for number, image in enumerate(images):
         picture.paste(image, (panel.width + 8, number * (image.height + 8)))
-    picture.save(SCREENSHOTS / f"{name}.png", optimize=True)
-    print(SCREENSHOTS / f"{name}.png")
+    store(picture, name)
 
+
+PARTS = {"XReconSlicer": reconstruction, "PTXSeg": segmentation, "XReconTrainer": training}
 
 if __name__ == "__main__":
     SCREENSHOTS.mkdir(exist_ok=True)
-    parts = {"reconstruction": reconstruction, "segmentation": segmentation, "training": training}
-    if sys.argv[1:]:
-        for name in sys.argv[1:]:
-            parts[name]()
-    else:  # each in a process of its own: the stand-in draws slice views only once
-        for name in parts:
+    wanted = sys.argv[1:] or list(PARTS)
+    if len(wanted) == 1:
+        PARTS[wanted[0]]()
+    else:  # each in a process of its own: the stand-in draws segments in slice views only once
+        for name in wanted:
             subprocess.run([sys.executable, __file__, name], check=True)

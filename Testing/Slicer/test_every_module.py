@@ -6,14 +6,54 @@ import re
 import unittest
 from pathlib import Path
 
+import ctk
+import numpy as np
 import pytest
 import qt
 import slicer
 import slicerhost
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = ["XReconSlicer", "PTXSeg", "XReconTrainer"]
 pytestmark = pytest.mark.parametrize("name", MODULES)
+TEXTS = (qt.QLabel, qt.QAbstractButton)
+# Window, base and text of Slicer's styles.
+STYLES = {"light": ("#efefef", "#ffffff", "#000000"), "dark": ("#353535", "#2a2a2a", "#ffffff")}
+
+
+def paletteOf(style: str) -> qt.QPalette:
+    """A palette as Slicer's style of the name has it, for what is enabled."""
+    window, base, text = (qt.QColor(color) for color in STYLES[style])
+    palette = qt.QPalette(window)
+    for role in (qt.QPalette.Window, qt.QPalette.Button):
+        palette.setColor(role, window)
+    palette.setColor(qt.QPalette.Base, base)
+    for role in (qt.QPalette.WindowText, qt.QPalette.ButtonText, qt.QPalette.Text):
+        palette.setColor(qt.QPalette.Active, role, text)
+        palette.setColor(qt.QPalette.Inactive, role, text)
+        palette.setColor(qt.QPalette.Disabled, role, qt.QColor("#808080"))
+    return palette
+
+
+def pixelsOf(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def contrast(pixels: np.ndarray) -> float:
+    """The largest contrast of a pixel with the commonest one, as WCAG 2 counts it: from 1 to 21."""
+    colors, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    linear = np.where(colors <= 10, colors / 255 / 12.92, ((colors / 255 + 0.055) / 1.055) ** 2.4)
+    light = linear @ np.array([0.2126, 0.7152, 0.0722]) + 0.05
+    behind = light[counts.argmax()]
+    return float(max(light.max() / behind, behind / light.min()))
+
+
+def unfold(ui: object) -> None:
+    """Opens all sections of a panel."""
+    for each in vars(ui).values():
+        if isinstance(each, ctk.ctkCollapsibleButton):
+            each.collapsed = False
 
 
 def test_describes_itself_and_its_dependencies_exist(name):
@@ -32,6 +72,30 @@ def test_shows_and_photographs(name, openModule):
     assert picture.width() == 480 and picture.height() > 200
     colors = {picture.pixel(x, y) for x in range(0, 480, 3) for y in range(0, picture.height(), 3)}
     assert len(colors) > 10, "the panel is blank"
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_is_readable_in_slicers_light_and_dark_style(name, style, openModule, tmp_path):
+    """Every text that is shown stands out from what lies behind it (WCAG's least contrast for text)."""
+    application = qt.QApplication.instance()
+    before = application.palette()
+    qt.QApplication.setPalette(paletteOf(style))
+    try:
+        widget = openModule(name)
+        unfold(widget.ui)
+        picture = pixelsOf(slicerhost.screenshot(widget.parent, f"{name}-{style}"))
+        assert (picture[-3, 2].mean() < 100) == (style == "dark"), "the style reaches the panel"
+        assert picture.shape[1] == 480, "too wide for the place that Slicer gives a module"
+        seen, poor = 0, {}
+        for each in vars(widget.ui).values():
+            if isinstance(each, TEXTS) and each.visible and each.enabled and each.text.strip():
+                each.grab().save(str(tmp_path / "widget.png"))
+                seen, found = seen + 1, contrast(pixelsOf(tmp_path / "widget.png"))
+                if found < 4.5:
+                    poor[each.objectName] = round(found, 2)
+        assert seen > 10 and poor == {}
+    finally:
+        qt.QApplication.setPalette(before)
 
 
 def test_follows_scenes_and_comes_back(name, openModule, tmp_path):

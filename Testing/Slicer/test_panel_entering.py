@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+import slicer
 import slicerhost
 from slicer.parameterNodeWrapper import wrapper
 
@@ -68,3 +72,30 @@ def test_every_named_widget_is_connected_once(name: str, openModule: object) -> 
     uis = [widget.ui, *getattr(widget, "packUis", {}).values()]
     named = [w for ui in uis for w in vars(ui).values() if w.property("SlicerParameterName")]
     assert len(widget._parameterNode._bindings[widget._parameterNodeGuiTag]) == len(named) > 0
+
+
+@pytest.mark.parametrize(("name", "number"), NUMBERS.items())
+def test_a_loaded_scene_brings_the_choices_into_an_open_panel(
+    name: str, number: str, openModule: object, tmp_path: Path
+) -> None:
+    """The nodes of a scene come after the parameters that name them."""
+    widget = openModule(name)
+    ui = uiOf(widget)
+    spinBox = getattr(ui, number)
+    usual = spinBox.value
+    spinBox.value = usual + 7
+    selector = {"XReconSlicer": "volumeSelector", "PTXSeg": "ctSelector"}.get(name)
+    if selector:
+        ct, error = (slicer.util.addVolumeFromArray(np.ones((3, 5, 5)), name=n) for n in ("chosen", "error"))
+        ct.SetNodeReferenceID("XRecon.uncertainty", error.GetID())
+        getattr(ui, selector).setCurrentNode(ct)
+    if name == "PTXSeg":
+        assert ui.uncertaintySelector.currentNode() is error
+        ui.uncertaintySelector.setCurrentNode(None)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(False)
+    assert spinBox.value == usual
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"), {"clear": True})
+    assert spinBox.value == usual + 7
+    assert not selector or getattr(ui, selector).currentNode().GetName() == "chosen"
+    assert name != "PTXSeg" or ui.uncertaintySelector.currentNode() is None, "as it was left"

@@ -11,6 +11,7 @@ import qt
 import slicer
 import slicerhost
 from panel_inputs import collapsedChest, leftovers, misbehave, names
+from photographs import photograph
 from xrecon.io.segmentation import PTX_SEGMENTS
 from xrecon.pipelines import DEFAULT_LUNG_MODELS
 from xrecon.pneumothorax.segment import PtxParameters, RobustParameters
@@ -131,8 +132,10 @@ def test_each_mode_shows_its_own_settings(widget: object) -> None:
     ui.advancedCollapsibleButton.collapsed = False
     assert not ui.robustWidget.isHidden() and ui.referenceWidget.isHidden()
     assert ui.freeAirSpinBox.text == "measured in the CT"
+    photograph(widget, "PTXSeg-advanced")
     ui.modeComboBox.currentIndex = 1
     assert ui.robustWidget.isHidden() and not ui.referenceWidget.isHidden()
+    photograph(widget, "PTXSeg-reference")
 
 
 def test_defaults_leaves_the_inputs_and_the_other_mode_alone(widget: object, ct: object) -> None:
@@ -216,7 +219,7 @@ def test_apply_segments_and_measures(widget: object, ct: object, lungs: object) 
     assert node.GetNodeReference("XRecon.table") is table
     assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is ct
     assert leftovers() == []
-    slicerhost.screenshot(widget.parent, "panel-ptxseg")
+    photograph(widget, "PTXSeg")
 
 
 def test_the_3d_button_shows_the_surfaces(widget: object, ct: object, lungs: object) -> None:

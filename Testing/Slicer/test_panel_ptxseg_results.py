@@ -13,16 +13,19 @@ import qt
 import slicer
 import slicerhost
 from panel_inputs import collapsedChest, leftovers, misbehave
+from photographs import photograph
 from slicerhost import plots
 from test_panel_ptxseg import apply, masks, tickOnly
 from xrecon.evaluation.metrics import compare_masks
 from xrecon.io.segmentation import PTX_SEGMENTS
 from xrecon.nets.lungmask_published import PUBLISHED
+from xrecon.trust.intervals import CORRELATION
 from xrecon.volume import Quantity, Volume
 from XReconSlicerLib import lung_models, models
 from XReconSlicerLib.mrml import volumeToNode
 from XReconSlicerLib.segments import segmentationToNode
 from XReconSlicerLib.tables import csvOf, findByRole
+from XReconSlicerLib.trust_maps import uncertaintyFromNode
 
 COUNT = 3  # lung models that come with XRecon: two networks, the thresholds
 ECHO = "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)"
@@ -118,6 +121,37 @@ def test_report_table_and_bars(widget: object, tmp_path: Path) -> None:
     plots.savePlot(chart, "plot-ptxseg")
 
 
+def test_the_expected_error_of_a_synthetic_ct_gives_intervals(widget: object, tmp_path: Path) -> None:
+    ct, ui = chest(widget), widget.ui
+    assert ui.uncertaintySelector.currentNode() is None, "a measured CT has none"
+    volume = collapsedChest()[0]
+    error = volumeToNode(
+        Volume(np.full(volume.shape, 40.0, np.float32), volume.spacing, volume.origin), "Expected error"
+    )
+    error.SetAttribute(f"XRecon.{CORRELATION}", "25.0")
+    small = volumeToNode(Volume(np.zeros((9, 9, 9), np.int16), (6.0,) * 3), "small")
+    synthetic = volumeToNode(volume, "Synthetic")
+    synthetic.SetNodeReferenceID("XRecon.uncertainty", error.GetID())  # as XReconSlicer loads its maps
+    ui.ctSelector.setCurrentNode(synthetic)
+    assert ui.uncertaintySelector.currentNode() is error, "chosen with its CT"
+    for node, sentence in ((synthetic, "the CT itself"), (small, "'small' has another grid")):
+        ui.uncertaintySelector.setCurrentNode(node)
+        assert not ui.applyButton.enabled and sentence in ui.applyButton.toolTip
+    ui.uncertaintySelector.setCurrentNode(error)
+    tickOnly(widget, "classical")
+    slicerhost.click(ui.applyButton)
+    slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=300)
+    assert slicerhost.messages == [] and leftovers() == []
+    rows = {(r["quantity"], r["side"]): r for r in cells(widget._parameterNode.outputTable)}
+    lung = rows["lung_volume", "left"]
+    low, high = float(lung["low"]), float(lung["high"])
+    assert low < float(lung["value"]) < high
+    assert uncertaintyFromNode(synthetic, error).meta[CORRELATION] == "25.0"
+    assert f"lung {low:.0f} to {high:.0f} ml" in ui.resultLabel.text
+    ui.ctSelector.setCurrentNode(ct)
+    assert ui.uncertaintySelector.currentNode() is None, "that of another CT"
+
+
 # ---- all CTs ------------------------------------------------------------------------------------
 def test_all_cts_are_segmented_and_a_failure_is_noted(widget: object, tmp_path: Path) -> None:
     chest(widget, "first")
@@ -146,6 +180,7 @@ def test_all_cts_are_segmented_and_a_failure_is_noted(widget: object, tmp_path: 
     assert set(pages) == {node.GetName() for node in segmentations}
     assert all("</html>" in page for page in pages.values())
     assert ui.batchTableView.mrmlTableNode() is findByRole("pneumothorax summary")
+    photograph(widget, "PTXSeg-batch")
     assert ui.applyButton.enabled and ui.batchButton.enabled
 
 
@@ -184,6 +219,7 @@ def test_two_segmentations_are_compared_segment_by_segment(widget: object, tmp_p
     slicerhost.click(ui.compareButton)
     slicerhost.wait_until(lambda: not widget.jobPanel.isRunning, timeout=60)
     assert slicerhost.messages == [] and leftovers() == []
+    photograph(widget, "PTXSeg-comparison")
     rows = {row["segment"]: row for row in cells(findByRole("comparison"))}
     assert list(rows) == [segment.name for segment in PTX_SEGMENTS]
     for label in (1, 2, 4):

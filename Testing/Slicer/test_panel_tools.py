@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ import slicer
 import slicerhost
 import tiny_models
 from panel_inputs import chiralChest, choose, leftovers, misbehave, page, radiographNodes, refusal
+from photographs import photograph, requireContent
+from slicerhost import models3d
 from xrecon.io.radiograph import write_radiograph
 from xrecon.physics.chest_phantom import chest_phantom
 from xrecon.physics.drr import render_drrs
@@ -105,6 +108,7 @@ def test_invert_flip_and_crop_change_the_picture_and_the_warnings(widget: object
     choose(widget, picture(framed, "film"))
     ui, box = page(widget, 1), widget.viewsBox.boxes[0]
     assert "seems inverted" in ui.lookLabel.text and not ui.previewLabel.pixmap.isNull()
+    photograph(widget, "XReconSlicer-warning")
     slicerhost.click(ui.invertCheckBox)
     slicerhost.click(ui.cropCheckBox)
     assert "may be mirrored" in ui.lookLabel.text
@@ -131,6 +135,7 @@ def test_sources_beams_and_detectors_stand_where_the_geometry_says(widget: objec
         "1: PA beam", "1: PA detector", "1: PA source",
         "2: LEFT LATERAL beam", "2: LEFT LATERAL detector", "2: LEFT LATERAL source",
     ]  # fmt: skip
+    requireContent(models3d.save(arrangement.arrangementNodes(), "XReconSlicer-views"))
     bounds = np.array(shown["1: PA source"].GetPolyData().GetBounds()).reshape(3, 2)
     assert np.allclose(bounds.mean(axis=1), (0.0, -1500.0, 0.0), atol=1.0)  # behind the patient, in RAS
     detector = np.array(nodes[1].GetOrigin())
@@ -201,6 +206,7 @@ def test_the_test_of_devices_tells_memory_and_need(widget: object) -> None:
     slicerhost.wait_until(lambda: not widget.deviceBox.isTesting, timeout=120)
     told = widget.ui.deviceLabel.text
     assert "GB free; chest-128 needs about 1.5 GB; passed the test." in told
+    assert f"torch {importlib.metadata.version('torch')}" in told
     assert widget.ui.testDevicesButton.enabled and leftovers() == []
 
 

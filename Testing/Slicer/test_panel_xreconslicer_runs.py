@@ -12,6 +12,7 @@ import slicer
 import slicerhost
 import tiny_models
 from panel_inputs import chiralChest, choose, leftovers, misbehave, names, page
+from photographs import photograph
 from reconstruction_panel import VOLUMES, apply, model, nodes, widget  # noqa: F401 (fixtures)
 from xrecon.io.image import read_volume
 from xrecon.preprocess.ct import HU_WINDOW
@@ -43,7 +44,7 @@ def test_apply_makes_a_synthetic_ct_in_its_place(widget: object, nodes: list) ->
     assert "no score" in told  # what two radiographs cannot show
     assert widget.ui.statusLabel.text == "Synthetic CT of PA: done. Not for diagnosis."
     assert leftovers() == []
-    slicerhost.screenshot(widget.parent, "panel-xreconslicer")
+    photograph(widget, "XReconSlicer")
     slicerhost.click(widget.ui.reportButton)
     report = Path(qt.QUrl(slicerhost.opened[-1].text).toLocalFile())
     text = report.read_text(encoding="utf-8")
@@ -205,10 +206,9 @@ def test_cancel_ends_the_job_and_leaves_nothing(
     slicerhost.click(ui.applyButton)
     slicerhost.wait_until(lambda: ui.progressBar.value == 45)  # 0.04 + 0.03 + 0.18 + 0.1 + 0.4 x 0.25
     assert ui.statusLabel.text == "reconstruct: on cpu"
-    assert (
-        not ui.applyButton.enabled and ui.applyButton.toolTip == "Something is running: wait, or cancel it."
-    )
-    slicerhost.screenshot(widget.parent, "panel-xreconslicer-running")
+    assert not ui.applyButton.enabled
+    assert ui.applyButton.toolTip == "Something is running: wait, or cancel it."
+    photograph(widget, "XReconSlicer-running")
     slicerhost.click(ui.cancelButton)
     slicerhost.wait_until(lambda: not widget.jobPanel.isRunning)
     assert ui.statusLabel.text == "Cancelled."

@@ -7,17 +7,21 @@ import shutil
 from pathlib import Path
 
 import ctk
+import numpy as np
 import pytest
 import qt
 import slicer
 import slicerhost
 from panel_inputs import leftovers, misbehave
+from photographs import photograph
 from PySide6.QtTest import QTest
+from test_every_module import contrast
 from trainer_panel import data, edit, wait, widget  # noqa: F401 (fixtures)
 from trunk import trunk
 from xrecon.training.config import RECIPES, make_config
 from XReconSlicerLib import training
 from XReconSlicerLib.mrml import volumeToNode
+from XReconSlicerLib.studies import BAD_COLOR, DOUBTFUL_COLOR
 
 
 # ---- before Start -------------------------------------------------------------------------------
@@ -125,7 +129,11 @@ def test_looking_through_lists_what_is_there_and_what_is_wrong(widget: object, t
     assert rows[1][1:3] == ["43 × 37 × 33", "8 × 7 × 9"] and "9.0 mm apart" in rows[1][3]
     assert "damaged.nii.gz" in rows[0][3] and "damaged.nii.gz" in table.item(0, 0).toolTip()
     assert ui.studiesLabel.text == "2 of 3 can be trained on; 2 are worth a look."
-    slicerhost.screenshot(widget.parent, "panel-xrecontrainer-studies")
+    photograph(widget, "XReconTrainer")
+    for color in (BAD_COLOR, DOUBTFUL_COLOR):
+        for behind in ("#ffffff", "#2a2a2a"):  # of a list in Slicer's light and dark style
+            pair = np.array([[qt.QColor(each).getRgb()[:3] for each in (behind, behind, color)]])
+            assert contrast(pair) > 3.5, f"{color} on {behind}"
 
 
 def test_volumes_of_the_scene_are_kept_with_it_and_used(widget: object, tmp_path: Path) -> None:

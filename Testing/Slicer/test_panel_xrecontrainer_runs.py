@@ -12,6 +12,7 @@ import slicer
 import slicerhost
 import tiny_models
 from panel_inputs import leftovers, misbehave
+from photographs import photograph
 from trainer_panel import TINY, data, edit, wait, widget  # noqa: F401 (fixtures)
 from xrecon.io.image import write_volume
 from xrecon.io.radiograph import read_radiograph
@@ -39,6 +40,7 @@ def test_train_stop_leave_follow_evaluate_export_and_use(
     slicerhost.click(ui.curveButton)
     (chart,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
     assert chart.GetTitle() == "run: Loss" and "loss" in ui.numbersLabel.text
+    photograph(widget, "XReconTrainer-training")
     slicerhost.click(ui.cancelButton)
     wait(widget)
     assert slicerhost.messages == [] and "stopped at step" in ui.statusLabel.text
@@ -85,7 +87,6 @@ def test_train_evaluate_export_and_use(
     assert "PSNR" in ui.numbersLabel.text and ui.curveComboBox.findData("ssim") >= 0
     assert ui.sampleComboBox.currentText == "step 4" and not ui.sampleLabel.pixmap.isNull()
     assert ui.resumeButton.enabled and not ui.applyButton.enabled
-    slicerhost.screenshot(widget.parent, "panel-xrecontrainer")
 
     slicerhost.click(ui.scanButton)
     wait(widget)
@@ -96,6 +97,7 @@ def test_train_evaluate_export_and_use(
     assert slicerhost.messages == []
     assert (run / "evaluation" / "evaluation.csv").is_file()
     assert "PSNR" in ui.resultLabel.text and "these figures are no test" in ui.resultLabel.text
+    photograph(widget, "XReconTrainer-evaluated")
     scores = slicer.util.getNode("Evaluation of tiny")
     assert scores.GetNumberOfRows() == 1, "the one CT that was chosen for tests"
     assert "second" in [scores.GetCellText(0, column) for column in range(scores.GetNumberOfColumns())]

@@ -78,7 +78,7 @@ class DeviceBox:
 
 
 def describeDevices(numbers: dict[str, Any]) -> str:
-    """A line for each device: free memory, what the model needs, and whether the test went well."""
+    """A line for each device: free memory, what the model needs, how its test went. Last: torch."""
     lines = []
     for device in numbers["devices"]:
         free = device["free_bytes"]
@@ -94,4 +94,6 @@ def describeDevices(numbers: dict[str, Any]) -> str:
         lines.append(f"{device['title']}: {memory}; {need}; {test}.")
     if len(lines) == 1:
         lines.append(_("No usable GPU (CUDA) was found."))
+    if numbers.get("torch"):
+        lines.append(_("torch {version}").format(version=numbers["torch"]))
     return "\n".join(lines)

@@ -189,7 +189,8 @@ def describeResult(numbers: Mapping[str, Any]) -> str:
         lines.append(_("Reprojection {view}: {values}").format(view=view, values="; ".join(parts)))
     if lines:
         lines.append(_("In brackets: controls. What the radiographs do not show has no score."))
-    return "\n".join([*lines, *trust_lines(numbers.get("trust", {})), *numbers.get("warnings", [])])
+    blocks = (lines, trust_lines(numbers.get("trust", {})), numbers.get("warnings", []))
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
 def reconstruct(

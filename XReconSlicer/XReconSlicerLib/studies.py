@@ -23,7 +23,7 @@ SCENE_FOLDER = "cts-of-the-scene"
 STUDY, SIZE, SPACING, USE, PROBLEM = range(5)
 ROW_PIXELS = 22  # more rows in sight than with Qt's default
 # Readable on light and dark backgrounds alike.
-BAD_COLOR, DOUBTFUL_COLOR = "#d9534f", "#c98a1b"
+BAD_COLOR, DOUBTFUL_COLOR = "#d9534f", "#b87a10"
 
 
 def scanJob(data: Path) -> CliJob:

@@ -19,6 +19,7 @@ TITLES = {
     "crossing_angle": _("{name}: crossing angle of the beams (degrees)"),
     "uncertainty": _("{name}: expected error (HU)"),
 }
+CORRELATION = "error_correlation_mm"  # as `xrecon.trust.intervals` calls it
 DESCRIPTIONS = {
     "ray_support": _("How many radiographs' beams hold each voxel. 0: no radiograph shows it."),
     "crossing_angle": _("Largest angle between two beams in each voxel, degrees; 0 with fewer than two."),
@@ -78,8 +79,6 @@ def uncertaintyFromNode(
 
     :raises InputError: for a node that cannot be it.
     """
-    from xrecon.trust.intervals import CORRELATION
-
     problem = uncertaintyProblem(ctNode, mapNode)
     if problem:
         raise InputError(problem)

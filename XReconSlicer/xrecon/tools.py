@@ -16,6 +16,8 @@ PHANTOM_SPACING_MM, PHANTOM_DETECTOR, PHANTOM_PNEUMOTHORAX_ML = (2.5, 2.0, 2.0),
 
 def devices(model: str) -> Outcome:
     """What can be computed on, and the memory that one run of a model needs there."""
+    import torch
+
     from xrecon.nets.memory import needed_bytes, places
     from xrecon.nets.registry import load_card
 
@@ -26,7 +28,7 @@ def devices(model: str) -> Outcome:
         f"{_gigabytes(row['needed_bytes'])} needed by {card.name}, test {row['fault'] or 'passed'}"
         for row in rows
     )
-    return Outcome({}, {"devices": rows, "model": card.name}, text, [])
+    return Outcome({}, {"devices": rows, "model": card.name, "torch": torch.__version__}, text, [])
 
 
 def _gigabytes(count: int | None) -> str:

@@ -31,7 +31,7 @@ def save(nodes: Sequence[slicer.vtkMRMLModelNode], name: str, size: tuple[int, i
     camera.SetFocalPoint(0.0, 0.0, 0.0)
     camera.SetViewUp(0.0, 0.0, 1.0)
     renderer.ResetCamera()
-    camera.Zoom(1.6)
+    camera.Zoom(1.25)
     window = vtk.vtkRenderWindow()
     window.AddRenderer(renderer)
     return saveWindow(window, name, size)
