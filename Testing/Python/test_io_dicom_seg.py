@@ -82,8 +82,8 @@ def test_every_voxel_is_in_its_place(pair: tuple[Path, Volume]) -> None:
 
 
 def test_itk_finds_each_voxel_in_its_place(pair: tuple[Path, Volume], tmp_path: Path) -> None:
-    """A reader that is not ours. It stacks the frames of a file as one volume with even steps, so that it gets
-    one segment at a time, of those without a gap."""
+    """A reader that is not ours. It stacks the frames of a file as one volume with even steps, so that it
+    gets one segment at a time, of those without a gap."""
     import SimpleITK as sitk
 
     folder, expected = pair
