@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 from xrecon import commands, demo
 from xrecon.drr.projection import DrrOptions, project
+from xrecon.evaluation.lesion_preservation import KINDS, lesion_lines
 from xrecon.evaluation.reprojection import reproject, score_reprojections
+from xrecon.evaluation.reprojection_calibration import EXPLAINS
 from xrecon.io.image import read_volume
 from xrecon.nets.registry import bundled_models, load_card
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.pipelines import DEFAULT_LUNG_MODELS, DEFAULT_MODEL, reconstruct
 from xrecon.preprocess.ct import remove_table, resample_like
+from xrecon.trust.stages import figures_of
 
 DEFAULTS = (DEFAULT_MODEL, *DEFAULT_LUNG_MODELS)
 
@@ -41,6 +44,26 @@ def test_nobody_was_both_trained_on_and_tested_on(name: str):
     assert trained.isdisjoint(tested)
     chosen_on = set(card.quality["validation_subjects"])
     assert chosen_on and chosen_on.isdisjoint(tested) and chosen_on.isdisjoint(trained)
+
+
+def test_every_reconstruction_model_says_how_far_it_can_be_trusted():
+    """Measured on subjects new to it: scale of the score, intervals, refinement, lesions; then told with each
+    of its results."""
+    cards = [load_card(name) for name in bundled_models()]
+    cards = [card for card in cards if card.output.kind == "volume"]
+    assert {card.name for card in cards} >= {DEFAULT_MODEL, "any-view-64"}
+    for card in cards:
+        trust = figures_of(card, 2)
+        seen = {d.subject for d in card.training_data}
+        assert seen.isdisjoint(trust["subjects"]) and seen.isdisjoint(trust["test"]["subjects"])
+        assert set(trust["subjects"]).isdisjoint(trust["test"]["subjects"])
+        own, other = trust["test"]["scores"]["own"].values(), trust["test"]["scores"]["other"]
+        assert max(own) < EXPLAINS < min(other)
+        for level, held in trust["test"]["uncertainty"]["coverage"].items():
+            assert held > int(level) / 100 - 0.05  # wider than they had to be at most
+        assert trust["test"]["refinement"]["psnr_gain_db"] > 0
+        assert len(lesion_lines(trust["test"]["lesions"])) >= 1
+        assert len(trust["test"]["lesions"]["classes"]) == len(KINDS)
 
 
 def test_on_held_out_patients_the_reconstruction_beats_the_mean_volume():

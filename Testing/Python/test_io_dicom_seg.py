@@ -81,6 +81,30 @@ def test_every_voxel_is_in_its_place(pair: tuple[Path, Volume]) -> None:
     assert np.array_equal(on_labels.array, expected.array)
 
 
+def test_itk_finds_each_voxel_in_its_place(pair: tuple[Path, Volume], tmp_path: Path) -> None:
+    """A reader that is not ours. It stacks the frames of a file as one volume with even steps, so that it
+    gets one segment at a time, of those without a gap."""
+    import SimpleITK as sitk
+
+    folder, expected = pair
+    ct = ct_images_of(series_files(folder / "ct"))
+    for segment in PTX_SEGMENTS[:2]:
+        path = tmp_path / f"{segment.label}.dcm"
+        alone = np.where(expected.array == segment.label, segment.label, 0).astype(np.uint8)
+        write_dicom_seg(expected.with_array(alone), path, ct=ct)
+        image = sitk.ReadImage(str(path))
+        array = sitk.GetArrayFromImage(image)
+        # ITK leaves the last bits, when they fill no byte, as they were in memory; nothing lies there
+        array.ravel()[array.size // 8 * 8 :] = 0
+        voxels = np.argwhere(array)[:, ::-1].tolist()
+        points = np.array([image.TransformIndexToPhysicalPoint(index) for index in voxels])
+        index = expected.world_to_index(points)
+        np.testing.assert_allclose(index, np.rint(index), atol=1e-3)
+        found = np.zeros(expected.shape, dtype=np.uint8)
+        found[tuple(np.rint(index).astype(int)[:, ::-1].T)] = segment.label
+        assert np.array_equal(found, alone)
+
+
 def test_each_frame_names_the_ct_image_in_its_plane(pair: tuple[Path, Volume]) -> None:
     folder, _ = pair
     dataset = pydicom.dcmread(folder / "seg.dcm")

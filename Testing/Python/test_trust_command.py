@@ -22,7 +22,7 @@ from xrecon.pipelines import reconstruct
 from xrecon.preprocess.ct import lung_center, remove_table, resample
 from xrecon.trust import intervals
 from xrecon.trust.augmentation import changed_inputs
-from xrecon.trust.stages import UNCALIBRATED
+from xrecon.trust.stages import UNCALIBRATED, figures_of
 from xrecon.trust.words import trust_lines
 from xrecon.trust_measurement import check_trust, measure_trust
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
@@ -113,6 +113,10 @@ def test_the_card_gets_what_results_then_tell(recorded: dict, model: Path):
     figures = load_card(model).quality["trust"]
     assert figures == recorded["trust"]
     assert figures["subjects"] == ["one"] and figures["others"] == ["two"]
+    assert figures["views"] == list(tiny_models.VIEWS)
+    # of another number of views it holds neither scale nor intervals
+    assert figures_of(load_card(model), 2) == figures
+    assert set(figures) - set(figures_of(load_card(model), 3)) == {"reprojection", "uncertainty"}
     assert figures["reprojection"]["own"] < 0.05 < figures["reprojection"]["other"]
     assert figures["reprojection"]["separation"] == 1.0
     held = figures["uncertainty"]
@@ -139,6 +143,12 @@ def test_the_figures_are_checked_on_someone_else(recorded: dict, model: Path):
     assert "lesions" not in checked and len(checked["refinement"]["subjects"]) == 1
 
 
+def test_poses_are_refined_within_a_refinement_only(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    run = ["reconstruct", "--pa", tmp_path / "pa.nrrd", "--output", tmp_path / "out", "--refine-poses"]
+    code, _, err = xrecon(capfd, *run)
+    assert code == cli.USAGE and "--refine" in error_line(err) and not (tmp_path / "out").exists()
+
+
 def test_reconstruct_and_segment_carry_uncertainty(
     recorded: dict, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ):
@@ -149,12 +159,14 @@ def test_reconstruct_and_segment_carry_uncertainty(
     output = tmp_path / "out"
     run = ["reconstruct", "--pa", tmp_path / "pa.nrrd", "--lateral", tmp_path / "lateral.nrrd"]
     code, out, err = xrecon(
-        capfd, *run, "--model", model, "--output", output, "--refine", "--progress", "plain"
+        capfd, *run, "--model", model, "--output", output, "--refine", "--refine-poses", "--progress", "plain"
     )
     assert code == 0, err
-    assert "Reprojection score: " in out and "Refine" in out
+    assert "Reprojection score: " in out and "Refine" in out and "Poses " in out
     numbers = json.loads((output / "reconstruction.json").read_text())
-    assert numbers["trust"]["refinement"]["reason"] and numbers["trust"]["ray_support"]["rays"] > 0
+    moved = numbers["trust"]["refinement"]
+    assert moved["reason"] and numbers["trust"]["ray_support"]["rays"] > 0
+    assert moved["poses"] == {"applied": False, "reason": "the volume is not refined"}
     assert "How far it can be trusted" in (output / "report.html").read_text()
     beams = read_volume(output / "ray_support.nrrd", Quantity.LABEL)
     assert set(np.unique(beams.array)) <= {0, 1, 2}

@@ -71,8 +71,9 @@ def test_a_volume_that_explains_its_radiographs_is_not_touched(truth: Volume, in
 def test_pictures_without_scale_and_models_it_does_not_help_are_left(inputs: list, estimate: Volume):
     shown = [replace(r, quantity=Quantity.DISPLAY) for r in inputs]
     assert "without an absolute scale: PA, LEFT LATERAL" in refine(estimate, shown).record["reason"]
-    record = refine(estimate, inputs, measured={"psnr_gain_db": -0.1}).record
+    record = refine(estimate, inputs, measured={"psnr_gain_db": -0.1}, poses=True).record
     assert not record["applied"] and "did not help this model" in record["reason"]
+    assert record["poses"] == {"applied": False, "reason": "the volume is not refined"}
 
 
 # -- poses -------------------------------------------------------------------------------------------

@@ -99,6 +99,14 @@ def segmentsOn(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[slicer.vtkMRMLSegm
     return segmentationToNode(labels, PTX_SEGMENTS, "segments", reference=node), labels
 
 
+def _mask(
+    node: slicer.vtkMRMLSegmentationNode, number: int, on: slicer.vtkMRMLScalarVolumeNode
+) -> np.ndarray:
+    """A segment's voxels on the grid of a volume node."""
+    segmentId = node.GetSegmentation().GetNthSegmentID(number)
+    return np.asarray(slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, on)) > 0
+
+
 def test_a_synthetic_ct_and_its_segments_are_exported(radiographs: list[Path], tmp_path: Path) -> None:
     logic = XReconSlicerLogic()
     node = syntheticNode(radiographs)
@@ -120,6 +128,11 @@ def test_a_synthetic_ct_and_its_segments_are_exported(radiographs: list[Path], t
     assert kinds == ["39607008", "39607008", "36118008"] and seg[0x0008, 0x001C].value == "YES"
     again = slicer.util.loadVolume(str(tmp_path / "out" / "ct" / "0001.dcm"))
     assert np.allclose(matrixOf(again), matrixOf(node), rtol=0, atol=1e-6)
+    # the file's segments beside the series that Slicer read: each voxel where it was segmented
+    shown = segmentationToNode(found, segments, "read back", reference=again)
+    for number in range(3):
+        there, before = (_mask(shown, number, again), _mask(segmentation, number, node))
+        assert there.any() and np.array_equal(there, before)  # the grids are the same, see above
 
 
 def test_the_patient_is_kept_when_asked(radiographs: list[Path], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from xrecon.drr.projection import DrrOptions, project
+from xrecon.drr.projection import DEFAULT_VIEWS, DrrOptions, project
 from xrecon.evaluation.comparison import image_metrics
 from xrecon.evaluation.lesion_preservation import LesionCase, lesion_preservation
 from xrecon.evaluation.reprojection import reproject, score_reprojections
@@ -95,6 +95,7 @@ def measure_trust(
     figures = {
         "subjects": [m.name for m in found],
         "others": [name for name, _ in others],
+        "views": list(_views(model)),
         "reprojection": fit_reprojection(own, other).to_dict(),
         "uncertainty": {**calibration.to_dict(), **_held([m.sample for m in found], calibration)},
         "refinement": _mean_refinement(found),
@@ -200,8 +201,14 @@ def _require(model: str | Path, cases: Sequence[Case]) -> Sequence[Case]:
     return cases
 
 
+def _views(model: str | Path) -> tuple[str, ...]:
+    """Of the radiographs that are measured with; a model that takes any gets the two of a chest stand."""
+    given = load_card(model).input
+    return DEFAULT_VIEWS if given.view_count else tuple(given.views)
+
+
 def _options(model: str | Path) -> DrrOptions:
-    return DrrOptions(views=load_card(model).input.views)
+    return DrrOptions(views=_views(model))
 
 
 def _inputs_of(model: str | Path, volume: Volume) -> list[Radiograph]:

@@ -28,8 +28,8 @@ NULL_SPACE = (
     "radiographs equally well; a good score is necessary, not sufficient."
 )
 UNCALIBRATED = (
-    "This model's card holds no figures of own and other patients' radiographs, so the agreement has no "
-    "calibrated scale."
+    "This model's card holds no figures of own and other patients' radiographs for so many views, so the "
+    "agreement has no calibrated scale."
 )
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from xrecon.preprocess.standard_picture import SIDE, to_unit
 
 # Share of the rendered side that is left, and how much wider one side may be than the other.
-FIELD, ASPECT, ROLL_DEG, OFF_CENTER = (0.62, 1.0), 1.25, 6.0, 0.12
+FIELD, ASPECT, ROLL_DEG, OFF_CENTER = (0.62, 1.0), 1.25, 7.0, 0.12
 # A part this small is no view of a chest any more.
 PART = (0.15, 0.33)
 GAMMA, SCATTER = 0.8, 0.35
@@ -131,6 +131,7 @@ def _with_devices(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             wave = cy + rng.normal(0, 0.2) + rng.normal(0, 0.4) * x + 0.1 * np.sin(rng.uniform(2, 9) * x)
             result[abs(y - wave) < 0.006] = rng.uniform(0.7, 1.0)
     else:
-        zone = np.exp(-(((y - cy) / rng.uniform(0.05, 0.2)) ** 2) - ((x - cx) / rng.uniform(0.05, 0.2)) ** 2)
-        result = result + zone * rng.uniform(-0.3, 0.5)
+        # up to a lung that is opaque on the whole
+        zone = np.exp(-(((y - cy) / rng.uniform(0.05, 0.3)) ** 2) - ((x - cx) / rng.uniform(0.05, 0.3)) ** 2)
+        result = result + zone * rng.uniform(-0.3, 0.6)
     return result

@@ -71,6 +71,8 @@ def refine(
     record: dict[str, Any] = {"applied": False, "reason": "", "settings": asdict(settings)}
     unfit = _why_not(inputs, measured)
     if unfit:
+        if poses:
+            record["poses"] = {"applied": False, "reason": "the volume is not refined"}
         return Refined(volume, list(inputs), {**record, "reason": unfit})
 
     def move(pictures: Sequence[Radiograph]) -> tuple[Volume, dict[str, Any]]:

@@ -37,10 +37,18 @@ SOURCES = {
 UNCALIBRATED = "not calibrated on subjects new to the model: it orders voxels at best, and is no error in HU"
 
 
-def figures_of(card: ModelCard) -> Mapping[str, Any]:
-    """What a card says of trust; empty when it says nothing."""
+def figures_of(card: ModelCard, views: int | None = None) -> Mapping[str, Any]:
+    """What a card says of trust; empty when it says nothing.
+
+    views: how many radiographs there are. Of another number than was measured with the constants of score and
+    uncertainty are left out: a model for any views has others with one, and with four.
+    """
     found = card.quality.get(TRUST)
-    return found if isinstance(found, Mapping) else {}
+    if not isinstance(found, Mapping):
+        return {}
+    if views is None or len(found.get("views") or card.input.views) == views:
+        return found
+    return {name: part for name, part in found.items() if name not in ("reprojection", "uncertainty")}
 
 
 # -- uncertainty -----------------------------------------------------------------------------------
@@ -61,7 +69,7 @@ def uncertainty(
     no error; None: as often as the card's calibration asks for, so not at all without one.
     None where nothing is known.
     """
-    calibration = UncertaintyCalibration.from_dict(figures_of(card).get("uncertainty"))
+    calibration = UncertaintyCalibration.from_dict(figures_of(card, len(inputs)).get("uncertainty"))
     source = predicts_error(output, card)
     if source != PREDICTED:
         if samples is None:
@@ -143,7 +151,7 @@ def evidence(
     scores: Mapping[str, Mapping[str, float]], card: ModelCard, beams: RaySupport
 ) -> dict[str, Any]:
     """For JSON: "reprojection", "ray_support" and "lesions" of a result."""
-    figures = figures_of(card)
+    figures = figures_of(card, len(scores))
     calibration = ReprojectionCalibration.from_dict(figures.get("reprojection"))
     return {
         "reprojection": summarize(scores, calibration),
