@@ -17,6 +17,7 @@ from torch import nn
 from trunk import trunk
 from xrecon.assessment import run as run_module
 from xrecon.assessment.card_page import render_card
+from xrecon.assessment.cases import Grid, Wanted
 from xrecon.assessment.command import _models, evaluate_models
 from xrecon.assessment.page import MOST_BYTES
 from xrecon.assessment.readme import BEGIN, END, figures_table, split, update
@@ -39,6 +40,7 @@ from xrecon.pipelines import mean_training_volume
 from xrecon.pneumothorax.lungs import classical_lungs
 from xrecon.preprocess.ct import lung_center, remove_table, resample
 from xrecon.training.store import source_digest
+from xrecon.training.subjects import Subject
 from xrecon.volume import InputError
 
 TABLE = (
@@ -168,6 +170,15 @@ def test_the_nearest_subject_is_out_of_the_training_cts_alone(ran: tuple[Path, O
     assert looks["nearest_subject_of"] == ["c", "d"] and untrained["nearest_subject_of"] == []
     assert np.isfinite(rows_of(outcome, 0)["a"]["psnr_nearest_subject"])
     assert "psnr_nearest_subject" not in rows_of(outcome, 1)["a"]
+
+
+def test_a_stored_case_with_air_is_known_by_the_seed_of_its_air():
+    """One CT as the first and as the third of a list: the sides are the same, the air is not."""
+    subject, grid = Subject("a", Path("a.nrrd"), "a"), Grid(16, 22.4, ("PA", "LEFT LATERAL"))
+    first, third = (Wanted(subject, number, SIZES) for number in (0, 2))
+    assert first.side("a+air40") == third.side("a+air40")
+    assert first.settings("a+air40", grid) != third.settings("a+air40", grid)
+    assert first.settings("a", grid) == third.settings("a", grid)
 
 
 def test_air_is_compared_with_what_was_put_in(ran: tuple[Path, Outcome]):

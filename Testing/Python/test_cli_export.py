@@ -17,10 +17,11 @@ from xrecon import cli
 from xrecon.io.dicom_checks import file_problems
 from xrecon.io.dicom_seg import read_dicom_seg
 from xrecon.io.image import read_volume
+from xrecon.io.radiograph import read_radiograph
 from xrecon.io.segmentation import read_segmentation
 from xrecon.io.sidecar import read_record
 from xrecon.physics.geometry import ViewGeometry
-from xrecon.provenance import sources_in
+from xrecon.provenance import for_reports, sources_in
 from xrecon.volume import Quantity
 
 # Each is unlike any other text, so that finding it means that it has leaked.
@@ -132,6 +133,26 @@ def test_no_report_tells_who_it_is_or_where_it_lay(files: Path, made: Path) -> N
             assert [secret for secret in SECRETS if secret in told] == [], path
             assert str(files) not in text and str(made) not in text, path
             assert is_data or UID_ROOT not in text, path
+
+
+@pytest.mark.parametrize(
+    "keyword", ["AcquisitionDeviceProcessingDescription", "SeriesDescription", "ProtocolName"]
+)
+def test_a_view_by_a_typed_word_is_told_without_the_text(files: Path, tmp_path: Path, keyword: str) -> None:
+    """History and `meta` of a radiograph go into reports."""
+    dataset = pydicom.dcmread(files / "pa.dcm")
+    dataset.remove_private_tags()
+    told = ("ViewPosition", "ViewCodeSequence", "PatientOrientation", "PositionerPrimaryAngle")
+    for name in (*told, "PositionerSecondaryAngle"):
+        if name in dataset:
+            delattr(dataset, name)
+    setattr(dataset, keyword, "Zorban, PA standing")
+    dataset.save_as(tmp_path / "typed.dcm")
+    read = read_radiograph(tmp_path / "typed.dcm")
+    assert read.view == "PA" and read.meta["view.origin"] == "assumed"
+    assert f"no view in the tags for it: PA by a word in {keyword}, assumed" in read.history
+    text = without_uids("\n".join([*read.history, *for_reports(read.meta).values()])).lower()
+    assert [secret for secret in SECRETS if secret in text] == []
 
 
 def test_no_data_file_tells_it_either_unless_asked(files: Path, made: Path) -> None:

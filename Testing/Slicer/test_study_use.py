@@ -13,8 +13,9 @@ from trainer_panel import data, wait, widget  # noqa: F401 (fixtures)
 from trunk import trunk
 from xrecon.io.image import write_volume
 from xrecon.training.subjects import find_subjects
+from xrecon.volume import InputError
 from XReconSlicerLib.studies import USE
-from XReconSlicerLib.study_use import tableText
+from XReconSlicerLib.study_use import RUN_TABLE, StudyUse, tableText
 
 
 def choose(widget: object, name: str, use: str) -> None:  # noqa: F811
@@ -53,8 +54,8 @@ def test_chosen_uses_reach_training_and_evaluation(
     assert ui.studiesLabel.text.startswith("3 of 4 can be trained on; 1 left out; 1 for tests")
     slicerhost.screenshot(widget.parent, "panel-xrecontrainer-uses")
     told = arguments(widget, ui.applyButton)
-    assert told[told.index("--split") + 1] == str(run / "subjects.csv")
-    used = find_subjects(cts, table=run / "subjects.csv")
+    assert told[told.index("--split") + 1] == str(run / RUN_TABLE)
+    used = find_subjects(cts, table=run / RUN_TABLE)
     assert [(each.name, each.split) for each in used] == [("first", ""), ("second", "test")]
     ui.modelFolderEdit.currentPath = str(tiny_models.save_untrained(tmp_path / "model"))
     told = arguments(widget, ui.evaluateButton)
@@ -72,7 +73,7 @@ def test_chosen_uses_reach_training_and_evaluation(
     choose(widget, "second", "train")
     widget._update()
     assert "--split" in arguments(widget, ui.resumeButton)
-    assert find_subjects(cts, table=run / "subjects.csv")[1].split == "test", "a run keeps its split"
+    assert find_subjects(cts, table=run / RUN_TABLE)[1].split == "test", "a run keeps its split"
     ui.dataFolderEdit.currentPath = str(tmp_path)
     assert not ui.studiesTable.visible and ui.studiesTable.rowCount == 0, "the choices were for other CTs"
 
@@ -84,7 +85,45 @@ def test_the_folders_own_table_is_kept(tmp_path: Path) -> None:
     ]
     text = tableText(studies, ["train", "exclude"], tmp_path)
     assert text.splitlines() == [
-        "path,name,patient,split,licence",
-        f'{tmp_path}/a.nrrd,a,"p, 1",train,CC BY 4.0',
-        f'{tmp_path}/b.nrrd,b,"p, 1",exclude,CC0',
+        "path,name,patient,split,licence,written_by",
+        f'{tmp_path}/a.nrrd,a,"p, 1",train,CC BY 4.0,XReconTrainer',
+        f'{tmp_path}/b.nrrd,b,"p, 1",exclude,CC0,XReconTrainer',
     ]
+
+
+class Chosen:
+    """A combo in which the user chose something."""
+
+    currentData = "train"
+
+
+def chosen(folder: Path) -> StudyUse:
+    """One CT of the folder, chosen for training although its files say test."""
+    use = StudyUse()
+    use.data, use.combos = folder, [Chosen()]  # type: ignore[list-item]
+    study = {"name": "a", "patient": "p", "split": "test", "problem": ""}
+    use.studies = [{**study, "path": str(folder / "a.nrrd")}]
+    return use
+
+
+@pytest.mark.parametrize("name", ["subjects.csv", RUN_TABLE, "evaluated-subjects.csv"])
+def test_the_users_table_survives_a_run_in_the_folder_of_cts(tmp_path: Path, name: str) -> None:
+    text, theirs = "path,patient,split\na.nrrd,p,test\n", tmp_path / name
+    theirs.write_text(text)
+    nothing = StudyUse()
+    assert nothing.tableFor(tmp_path, tmp_path) is None, "nothing was looked through"
+    assert nothing.evaluationTable(tmp_path, tmp_path) is None
+    assert nothing.tableFor(tmp_path, tmp_path, resume=True) is None
+    for write, written in (
+        (StudyUse.tableFor, RUN_TABLE),
+        (StudyUse.evaluationTable, "evaluated-subjects.csv"),
+    ):
+        if name == written:
+            with pytest.raises(InputError, match="did not write"):
+                write(chosen(tmp_path), tmp_path, tmp_path)
+        else:
+            assert write(chosen(tmp_path), tmp_path, tmp_path) == tmp_path / written
+            assert "train" in (tmp_path / written).read_text(), "again, over our own"
+            assert write(chosen(tmp_path), tmp_path, tmp_path) == tmp_path / written
+            assert write(nothing, tmp_path, tmp_path) is None and not (tmp_path / written).exists()
+    assert theirs.read_text() == text

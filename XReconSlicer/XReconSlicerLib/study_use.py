@@ -12,10 +12,13 @@ import qt
 from slicer.i18n import tr as _
 from xrecon.io.atomic import atomic_write_text
 from xrecon.io.table import read_rows
+from xrecon.volume import InputError
 
-# In the folder of a run; the second is of an evaluation, which may be of other CTs.
-RUN_TABLE, EVALUATION_TABLE = "subjects.csv", "evaluated-subjects.csv"
-GIVEN_TABLE = "subjects.csv"  # in a folder of CTs
+GIVEN_TABLE = "subjects.csv"  # the user's, in a folder of CTs: only ever read
+# In the folder of a run, which may be that of the CTs; the second is of an evaluation, perhaps of others.
+RUN_TABLE, EVALUATION_TABLE = "chosen-subjects.csv", "evaluated-subjects.csv"
+# A column that tells the tables written here, which may be replaced and deleted, from everybody else's.
+WRITTEN_BY, WRITER = "written_by", "XReconTrainer"
 COLUMNS = ("path", "name", "patient", "split")
 EXCLUDED = "exclude"
 
@@ -51,12 +54,22 @@ def tableText(studies: Sequence[Mapping[str, Any]], uses: Sequence[str], data: P
     for study, use in zip(studies, uses, strict=True):
         row = {column: value or "" for column, value in known.get(study["path"], {}).items() if column}
         lines.append(row | {name: study[name] for name in COLUMNS[:3]} | {"split": use})
-    others = [column for column in (rows[0] if rows else ()) if column and column not in COLUMNS]
+        lines[-1][WRITTEN_BY] = WRITER
+    others = [c for c in (rows[0] if rows else ()) if c and c not in (*COLUMNS, WRITTEN_BY)]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [*COLUMNS, *others], restval="", lineterminator="\n")
+    writer = csv.DictWriter(stream, [*COLUMNS, *others, WRITTEN_BY], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return stream.getvalue()
+
+
+def isOurs(table: Path) -> bool:
+    """Whether the file is a table that was written here, every row of it."""
+    try:
+        rows = read_rows(table)
+    except (InputError, OSError):  # no table, or none that can be read
+        return False
+    return bool(rows) and all(row.get(WRITTEN_BY) == WRITER for row in rows)
 
 
 class StudyUse:
@@ -86,13 +99,14 @@ class StudyUse:
     def tableFor(self, data: Path, output: Path, resume: bool = False) -> Path | None:
         """The table for a training in `output`, written when something was chosen; None for none.
 
-        A resumed run keeps the table that it began with.
-        :raises InputError: when the folder's own table cannot be read. :raises OSError: when ours cannot
-            be written.
+        A resumed run keeps the table that it began with. A file that was not written here is neither
+        replaced nor deleted, whatever its name.
+        :raises InputError: when the folder's own table cannot be read, or such a file is in the way.
+        :raises OSError: when ours cannot be written.
         """
         table = output / RUN_TABLE
         if resume:
-            return table if table.is_file() else None
+            return table if isOurs(table) else None
         return self._write(data, table)
 
     def evaluationTable(self, data: Path, output: Path) -> Path | None:
@@ -100,9 +114,16 @@ class StudyUse:
         return self._write(data, output / EVALUATION_TABLE)
 
     def _write(self, data: Path, table: Path) -> Path | None:
+        ours = isOurs(table)
         if not self.isChanged(data):
-            table.unlink(missing_ok=True)  # of an earlier try
+            if ours:
+                table.unlink()  # of an earlier try
             return None
+        if table.exists() and not ours:
+            raise InputError(
+                f"expected to write what the CTs are used for to {table}, found a file there that "
+                "XReconTrainer did not write: choose another run folder or rename the file"
+            )
         table.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(table, tableText(self.studies, self.uses, data))
         return table

@@ -62,7 +62,8 @@ def grid_of(card: ModelCard) -> Grid:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A CT and what is made of it: number chooses the sides, fractions are the sizes of pneumothorax.
+    """A CT and what is made of it: number is the seed of the air and chooses its sides, fractions are the
+    sizes of pneumothorax.
 
     lungs: lung model of PTX-Seg on the truth; "" for a training CT, which needs none.
     """
@@ -84,6 +85,7 @@ class Wanted:
         return {
             "fraction": fraction,
             "air_side": self.side(name) if fraction else "",
+            **({"seed": self.number} if fraction else {}),
             "patient": self.subject.patient,
             "grid": grid.name,
             "detector": list(DETECTOR),

@@ -167,9 +167,8 @@ def _voi(
     if items and not _entries(items[0]).size:
         notes.append("VOI LUT without entries: not used")
         return "", True
-    if items:
-        explanation = Tags(items[0]).text("LUTExplanation")
-        return f"table {explanation}".strip(), _direction(items[0]) > 0
+    if items:  # its LUTExplanation is free text
+        return "table", _direction(items[0]) > 0
     center, width = tags.numbers("WindowCenter")[:1], tags.numbers("WindowWidth")[:1]
     if not center or not width:
         return "", True

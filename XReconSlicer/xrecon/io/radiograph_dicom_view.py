@@ -110,7 +110,8 @@ def _assumed_view(tags: Tags, notes: list[str]) -> Fact | None:
     if not typed and not across:
         return None
     if typed:
-        notes.append(f'no view in the tags for it: {typed} by {keyword} "{tags.text(keyword)}", assumed')
+        # not what it says: notes end up in reports, and people type names there
+        notes.append(f"no view in the tags for it: {typed} by a word in {keyword}, assumed")
         fact = _lateral(tags, keyword, notes) if typed == "LATERAL" else Fact(typed, "assumed", keyword)
         return Fact(fact.value, "assumed", fact.tag)
     if across == "lateral":
