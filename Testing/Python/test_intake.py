@@ -192,6 +192,39 @@ def test_the_field_of_view_is_put_on_the_lungs(chest: dict, shift: tuple[int, in
     assert take_in([moved], skip=["place"])[0][0].geometry == moved.geometry
 
 
+def heights_mm(radiographs: list[Radiograph]) -> list[float]:
+    """How far below the middle of the picture one point of the patient lies, at the isocentre."""
+    rows = [(r.geometry.project(np.zeros(3))[0], r.geometry) for r in radiographs]
+    return [(row - (SIZE - 1) / 2.0) * g.pixel_spacing[0] / g.magnification for row, g in rows]
+
+
+@pytest.mark.parametrize("shift", [-45.0, -37.0, -30.0, 30.0, 37.0, 45.0])
+def test_views_that_agree_still_agree_when_they_were_placed(chest: dict, shift: float) -> None:
+    """Each view was once moved alone when it was 30 mm off: one moved, the other not."""
+    pair = [film(chest[plane]) for plane in ("frontal", "lateral")]
+    moved = []
+    for r in pair:
+        pixels = shift * r.geometry.magnification / r.geometry.pixel_spacing[0]
+        moved.append(r.with_array(ndimage.shift(r.array, (pixels, 0), order=1, mode="nearest"), "moved"))
+    placed, _ = take_in(moved)
+    heights = heights_mm(placed)
+    assert heights[0] == pytest.approx(heights[1], abs=0.01)
+    if abs(shift) > 40.0:
+        assert abs(heights[0] - shift) < abs(shift) / 2  # and it was moved towards the lungs
+
+
+def test_views_whose_lungs_lie_far_apart_are_placed_singly(chest: dict) -> None:
+    pa, lateral = (film(chest[plane]) for plane in ("frontal", "lateral"))
+    far = lateral.with_array(ndimage.shift(lateral.array, (32, 0), order=1, mode="nearest"), "moved")
+    shift = 32 * lateral.geometry.pixel_spacing[0] / lateral.geometry.magnification
+    heights = heights_mm(take_in([pa, far])[0])
+    assert abs(heights[1] - heights[0] - shift) < 40.0
+    known = replace(pa, meta={**ASSUMED, "isocenter.origin": "DICOM"})
+    placed, _ = take_in([known, far])
+    assert placed[0].geometry == known.geometry
+    assert abs(heights_mm(placed)[1] - heights_mm(placed)[0] - shift) < 40.0
+
+
 # -- what is left alone ------------------------------------------------------------------------
 def test_measured_values_and_unknown_views_come_back_as_they_are(chest: dict) -> None:
     odd = replace(film(chest["frontal"]), geometry=None)
