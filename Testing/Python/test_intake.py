@@ -160,6 +160,20 @@ def test_intensities_become_the_log_signal_to_a_constant_factor(chest: dict) -> 
     assert log_signal(film(chest["frontal"]), np.ones((SIZE, SIZE), bool)) is None
 
 
+def test_logarithms_of_the_intensity_are_the_log_signal_already(chest: dict) -> None:
+    """They were once matched by histogram, as an unknown curve is, and lost their straight line."""
+    plain = chest["frontal"].array.astype(np.float64)
+    meta = {**ASSUMED, "beam_relation": "LOG", "no_beam_value": "4095"}
+    stored = (500.0 * plain + 200.0).astype(np.float32)
+    raw = replace(chest["frontal"], array=stored, quantity=Quantity.DISPLAY, meta=meta)
+    (seen,), _ = take_in([raw], skip=("place",))
+    assert seen.quantity is Quantity.LOG_SIGNAL
+    np.testing.assert_allclose(seen.array, 500.0 * (plain - plain.min()), atol=15.0)
+    assert np.abs(normalize(seen.array) - normalize(plain)).max() < 1e-4
+    assert "logarithm of the intensity less the open beam's" in seen.history[-1]
+    assert take_in([raw], skip=["linearise"])[0][0].quantity is Quantity.DISPLAY
+
+
 # -- scale and place ---------------------------------------------------------------------------
 def test_a_wrong_assumed_pixel_size_is_set_right_by_the_other_view(chest: dict) -> None:
     pa, lateral = (film(chest[plane]) for plane in ("frontal", "lateral"))

@@ -4,7 +4,8 @@ Steps, each of which can be left out and says in the history what it did:
 
 mask        collimation borders and markers found and filled from their surroundings (`covered`); they
             are remembered as `Radiograph.covered`, so that no score or fit counts what was filled in
-linearise   -log of the beam's intensity, where the file says that values are proportional to it (`signal`)
+linearise   where the file says that values follow the beam's intensity: its -log over the open beam; where
+            they are its logarithm: less the open beam's (`signal`)
 match       else: grey values brought to the domain of projected CTs by background and histogram (`signal`)
 scale       both views brought to one scale by the height of the lungs, where a pixel size was assumed
 place       the field of view put on the lungs, where the place of the isocentre was assumed; along the
