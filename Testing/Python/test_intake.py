@@ -160,6 +160,20 @@ def test_intensities_become_the_log_signal_to_a_constant_factor(chest: dict) -> 
     assert log_signal(film(chest["frontal"]), np.ones((SIZE, SIZE), bool)) is None
 
 
+def test_logarithms_of_the_intensity_are_the_log_signal_already(chest: dict) -> None:
+    """They were once matched by histogram, as an unknown curve is, and lost their straight line."""
+    plain = chest["frontal"].array.astype(np.float64)
+    meta = {**ASSUMED, "beam_relation": "LOG", "no_beam_value": "4095"}
+    stored = (500.0 * plain + 200.0).astype(np.float32)
+    raw = replace(chest["frontal"], array=stored, quantity=Quantity.DISPLAY, meta=meta)
+    (seen,), _ = take_in([raw], skip=("place",))
+    assert seen.quantity is Quantity.LOG_SIGNAL
+    np.testing.assert_allclose(seen.array, 500.0 * (plain - plain.min()), atol=15.0)
+    assert np.abs(normalize(seen.array) - normalize(plain)).max() < 1e-4
+    assert "logarithm of the intensity less the open beam's" in seen.history[-1]
+    assert take_in([raw], skip=["linearise"])[0][0].quantity is Quantity.DISPLAY
+
+
 # -- scale and place ---------------------------------------------------------------------------
 def test_a_wrong_assumed_pixel_size_is_set_right_by_the_other_view(chest: dict) -> None:
     pa, lateral = (film(chest[plane]) for plane in ("frontal", "lateral"))
@@ -190,6 +204,39 @@ def test_the_field_of_view_is_put_on_the_lungs(chest: dict, shift: tuple[int, in
     known = replace(moved, meta={})
     assert take_in([known])[0][0].geometry == known.geometry
     assert take_in([moved], skip=["place"])[0][0].geometry == moved.geometry
+
+
+def heights_mm(radiographs: list[Radiograph]) -> list[float]:
+    """How far below the middle of the picture one point of the patient lies, at the isocentre."""
+    rows = [(r.geometry.project(np.zeros(3))[0], r.geometry) for r in radiographs]
+    return [(row - (SIZE - 1) / 2.0) * g.pixel_spacing[0] / g.magnification for row, g in rows]
+
+
+@pytest.mark.parametrize("shift", [-45.0, -37.0, -30.0, 30.0, 37.0, 45.0])
+def test_views_that_agree_still_agree_when_they_were_placed(chest: dict, shift: float) -> None:
+    """Each view was once moved alone when it was 30 mm off: one moved, the other not."""
+    pair = [film(chest[plane]) for plane in ("frontal", "lateral")]
+    moved = []
+    for r in pair:
+        pixels = shift * r.geometry.magnification / r.geometry.pixel_spacing[0]
+        moved.append(r.with_array(ndimage.shift(r.array, (pixels, 0), order=1, mode="nearest"), "moved"))
+    placed, _ = take_in(moved)
+    heights = heights_mm(placed)
+    assert heights[0] == pytest.approx(heights[1], abs=0.01)
+    if abs(shift) > 40.0:
+        assert abs(heights[0] - shift) < abs(shift) / 2  # and it was moved towards the lungs
+
+
+def test_views_whose_lungs_lie_far_apart_are_placed_singly(chest: dict) -> None:
+    pa, lateral = (film(chest[plane]) for plane in ("frontal", "lateral"))
+    far = lateral.with_array(ndimage.shift(lateral.array, (32, 0), order=1, mode="nearest"), "moved")
+    shift = 32 * lateral.geometry.pixel_spacing[0] / lateral.geometry.magnification
+    heights = heights_mm(take_in([pa, far])[0])
+    assert abs(heights[1] - heights[0] - shift) < 40.0
+    known = replace(pa, meta={**ASSUMED, "isocenter.origin": "DICOM"})
+    placed, _ = take_in([known, far])
+    assert placed[0].geometry == known.geometry
+    assert abs(heights_mm(placed)[1] - heights_mm(placed)[0] - shift) < 40.0
 
 
 # -- what is left alone ------------------------------------------------------------------------

@@ -4,10 +4,12 @@ Steps, each of which can be left out and says in the history what it did:
 
 mask        collimation borders and markers found and filled from their surroundings (`covered`); they
             are remembered as `Radiograph.covered`, so that no score or fit counts what was filled in
-linearise   -log of the beam's intensity, where the file says that values are proportional to it (`signal`)
+linearise   where the file says that values follow the beam's intensity: its -log over the open beam; where
+            they are its logarithm: less the open beam's (`signal`)
 match       else: grey values brought to the domain of projected CTs by background and histogram (`signal`)
 scale       both views brought to one scale by the height of the lungs, where a pixel size was assumed
-place       the field of view put on the lungs, where the place of the isocentre was assumed
+place       the field of view put on the lungs, where the place of the isocentre was assumed; along the
+            patient all views together, unless their lungs lie too far apart for that
 
 They act on grey values for display alone: line integrals and log signals are what networks want. Where the
 lungs are is found by correlation with the mean chest (`thorax`), to about 15 mm and a tenth of their height,
@@ -32,8 +34,13 @@ STEPS = ("mask", "linearise", "match", "scale", "place")
 # Both errors of height together are about 0.15; below this ratio two heights are the same.
 SAME_HEIGHT = 1.25
 # The middle of the lungs is found to 15 mm, from front to back to 35 mm (standard deviations on projections
-# of six CTs, each with the mean chest of the other five). Down and across: what is nearer is no error.
-LEAST_SHIFT_MM = {FRONTAL: (30.0, 30.0), LATERAL: (30.0, 60.0)}
+# of six CTs, each with the mean chest of the other five). What is nearer than about twice that is no error.
+LEAST_ALONG_MM = 30.0
+LEAST_ACROSS_MM = {FRONTAL: 30.0, LATERAL: 60.0}
+# Of two views that agree, the heights at which the lungs are found differ by 15 mm times the square root of
+# 2; views that differ by nearly three times as much do not agree.
+APART_MM = 60.0
+TO_THE_FEET = (0.0, 0.0, -1.0)
 # Height of the lungs in the mean chest, at the isocentre.
 USUAL_HEIGHT_MM = 240.0
 # Pictures of lungs smaller or taller than this, at the isocentre, are of another scale.
@@ -76,7 +83,7 @@ def take_in(
     if "scale" not in skip:
         views = _scaled(views, notes)
     if "place" not in skip:
-        views = [_placed(view, notes) for view in views]
+        views = _placed(views, notes)
     return [_with_lungs(view) for view in views], notes
 
 
@@ -166,19 +173,61 @@ def _with_spacing(radiograph: Radiograph, factor: float, note: str) -> Radiograp
 
 
 # -- place -------------------------------------------------------------------------------------
-def _placed(view: _View, notes: list[str]) -> _View:
-    """The view with its detector moved so that the isocentre lies in the middle of the lungs."""
+def _placed(views: list[_View], notes: list[str]) -> list[_View]:
+    """The views with their detectors moved so that the isocentre lies in the middle of the lungs."""
+    moves = _moves_along(views)
+    return [_moved(view, down, notes) for view, down in zip(views, moves, strict=True)]
+
+
+def _moves_along(views: Sequence[_View]) -> list[float]:
+    """By how many mm at the isocentre each view's detector moves to the patient's feet.
+
+    All views show one patient, so what moves one along it moves all, or views that agreed would contradict
+    each other. Only views whose lungs lie too far apart for an error of finding them are moved singly: each
+    onto its lungs, or onto those of the views whose isocentre is known.
+    """
+    found = [None if v.thorax is None else float(_offset_mm(v)[0]) for v in views]
+    free = [_is_free(v) for v in views]
+    lungs = [d for d, f in zip(found, free, strict=True) if f and d is not None]
+    fixed = [v for v, f in zip(views, free, strict=True) if not f and v.radiograph.geometry is not None]
+    middle = float(np.mean(lungs)) if lungs else 0.0
+    if fixed:
+        known = [d for d, f in zip(found, free, strict=True) if not f and d is not None]
+        if not known:
+            return [0.0] * len(views)
+        there = float(np.mean(known))
+        singly = [0.0 if d is None else d - there for d in found]
+        return [d if f and abs(d) >= APART_MM else 0.0 for d, f in zip(singly, free, strict=True)]
+    if lungs and max(lungs) - min(lungs) >= APART_MM:
+        return [(middle if d is None else d) if f else 0.0 for d, f in zip(found, free, strict=True)]
+    return [middle if f and abs(middle) >= LEAST_ALONG_MM else 0.0 for f in free]
+
+
+def _is_free(view: _View) -> bool:
     radiograph = view.radiograph
-    if view.thorax is None or radiograph.meta.get("isocenter.origin") != "assumed":
+    return radiograph.geometry is not None and radiograph.meta.get("isocenter.origin") == "assumed"
+
+
+def _offset_mm(view: _View) -> np.ndarray:
+    """From the middle of the lungs to the isocentre in the picture (down, across), mm at the isocentre."""
+    geometry = view.radiograph.geometry
+    pixels = geometry.project(np.array(geometry.isocenter)) - np.array(view.thorax.center)
+    return pixels * np.array(geometry.pixel_spacing) / geometry.magnification
+
+
+def _moved(view: _View, down: float, notes: list[str]) -> _View:
+    """The view with its detector moved, by mm at the isocentre: down, and across onto its lungs if far."""
+    if not _is_free(view):
         return view
+    across = 0.0 if view.thorax is None else float(_offset_mm(view)[1])
+    if abs(across) < LEAST_ACROSS_MM.get(view_kind(view.name), np.inf):
+        across = 0.0
+    if down == 0.0 and across == 0.0:
+        return view
+    radiograph = view.radiograph
     geometry = radiograph.geometry
-    offset = geometry.project(np.array(geometry.isocenter)) - np.array(view.thorax.center)
-    shift_mm = offset * np.array(geometry.pixel_spacing)
-    far = np.abs(shift_mm / geometry.magnification) >= LEAST_SHIFT_MM[view_kind(view.name)]
-    if not far.any():
-        return view
-    shift_mm = np.where(far, shift_mm, 0.0)
-    along = shift_mm[0] * np.array(geometry.row_direction) + shift_mm[1] * np.array(geometry.column_direction)
+    shift_mm = geometry.magnification * np.array([down, across])
+    along = shift_mm[0] * np.array(TO_THE_FEET) + shift_mm[1] * np.array(geometry.column_direction)
     note = (
         f"field of view moved by {0.0 - shift_mm[0]:+.0f} mm down and {0.0 - shift_mm[1]:+.0f} mm across on "
         "the detector, onto the lungs"

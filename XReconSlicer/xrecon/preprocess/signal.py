@@ -1,7 +1,8 @@
 """From stored grey values towards line integrals.
 
 Where a file says that its values are proportional to the beam's intensity, -log of their share of the
-open beam is the log signal. Where the curve between detector and file is not known, grey values are
+open beam is the log signal; where it says that they are logarithms already, they are it, less the open
+beam's. Where the curve between detector and file is not known, grey values are
 brought to the domain of projected CTs by a monotone curve: the open background becomes 0, and the
 distribution of values over the lungs' box that of the mean chest (histogram specification, Gonzalez and
 Woods, Digital Image Processing, 3.3.2). That gives numbers of the size of line integrals, not
@@ -29,22 +30,48 @@ STEEPEST = 4.0
 
 
 def log_signal(radiograph: Radiograph, valid: np.ndarray) -> Radiograph | None:
-    """The log signal of a radiograph whose values follow the beam's intensity; None for any other.
+    """The log signal of a radiograph whose values follow the beam's intensity or its logarithm; else None.
 
-    valid: boolean (row, column), which pixels show the patient or the open beam.
+    valid: boolean (row, column), which pixels show the patient or the open beam. Of logarithms the unit is
+    not known, so theirs is the log signal but for a constant factor.
     """
-    if radiograph.quantity is not Quantity.DISPLAY or radiograph.meta.get("beam_relation") != "LIN":
+    if radiograph.quantity is not Quantity.DISPLAY:
         return None
+    relation = radiograph.meta.get("beam_relation")
+    if relation == "LOG":
+        return _less_open_beam(radiograph, valid)
+    return _of_intensity(radiograph, valid) if relation == "LIN" else None
+
+
+def _of_intensity(radiograph: Radiograph, valid: np.ndarray) -> Radiograph | None:
     intensity = float(radiograph.meta["no_beam_value"]) - radiograph.array.astype(np.float64)
     seen = intensity[valid]
     open_beam = float(np.percentile(seen, OPEN_PERCENTILE))
     if open_beam <= 0:
         return None
-    share = float((seen > NEAR_OPEN * open_beam).mean())
-    told = "" if share >= OPEN_SHARE else ", although hardly anything is as bright: its zero is a guess"
+    told = _doubt(seen > NEAR_OPEN * open_beam)
     array = -np.log(np.maximum(intensity / open_beam, LEAST_SHARE))
     note = f"-log of the intensity over the open beam, {open_beam:.4g} by the brightest pixels{told}"
     return radiograph.with_array(array.astype(np.float32), note, quantity=Quantity.LOG_SIGNAL)
+
+
+def _less_open_beam(radiograph: Radiograph, valid: np.ndarray) -> Radiograph:
+    """Logarithms that rise with attenuation, as the reader gives them, less the open beam's."""
+    values = radiograph.array.astype(np.float64)
+    seen = values[valid]
+    open_beam, densest = np.percentile(seen, [100.0 - OPEN_PERCENTILE, OPEN_PERCENTILE])
+    told = _doubt(seen < open_beam + (1.0 - NEAR_OPEN) * (densest - open_beam))
+    note = f"logarithm of the intensity less the open beam's, {open_beam:.4g} by the darkest pixels{told}"
+    return radiograph.with_array((values - open_beam).astype(np.float32), note, quantity=Quantity.LOG_SIGNAL)
+
+
+def _doubt(near_open: np.ndarray) -> str:
+    """What to add when hardly a pixel shows the open beam, boolean for each of them."""
+    return (
+        ""
+        if near_open.mean() >= OPEN_SHARE
+        else ", although hardly anything is as bright: its zero is a guess"
+    )
 
 
 def matched(radiograph: Radiograph, plane: str, thorax: Thorax, valid: np.ndarray) -> Radiograph:
