@@ -23,6 +23,7 @@ from xrecon.assessment.page import MOST_BYTES
 from xrecon.assessment.readme import BEGIN, END, figures_table, split, update
 from xrecon.assessment.record import CARD_PAGE, PICTURE
 from xrecon.assessment.trust import trust_text
+from xrecon.benchmark.exact import read_exact
 from xrecon.evaluation.metrics import psnr
 from xrecon.io.image import read_volume, write_volume
 from xrecon.nets.card import LabelOutput, PictureInput, TrainingData, VolumeInput
@@ -188,6 +189,22 @@ def test_air_is_compared_with_what_was_put_in(ran: tuple[Path, Outcome]):
     assert 0.35 * 40 < true < 0.65 * 40  # of both lungs, of which one has the air
     assert rows["a"]["occupancy_true_percent"] is None
     assert outcome.numbers["models"][0]["summary"]["patients"] == 2
+
+
+def test_what_the_air_changes_is_that_of_the_stored_volumes(ran: tuple[Path, Outcome], models: list[Path]):
+    """Made again by hand from the files; the mean volume is the same with and without air."""
+    output, outcome = ran
+    row, other = (rows_of(outcome, k)["a+air40"] for k in (0, 1))
+    assert "air_change_hu" not in rows_of(outcome, 0)["a"]
+    place = f"{load_card(models[0]).name}-{load_card(models[0]).sha256[:12]}"
+    plain, made = (read_volume(output / "results" / place / f"{n}.nrrd") for n in ("a", "a+air40"))
+    air = read_exact(next(output.glob("cases/*/a+air40.npz"))).air >= 0.5
+    assert made.same_grid(plain) and 20 < air.sum() < air.size / 4
+    wanted = float((made.array - plain.array.astype(np.float64))[air].mean())
+    assert row["air_change_hu"] == pytest.approx(wanted, abs=0.5) and wanted != 0.0
+    assert row["air_change_true_hu"] < -50 and other["air_change_hu"] == 0.0
+    share = load_card(models[1]).quality["test"]["pneumothorax"]["shown_percent"]
+    assert share == 0.0 and "(0 %; means over the cases)" in (models[1] / CARD_PAGE).read_text()
 
 
 def test_what_was_measured_is_not_measured_again(

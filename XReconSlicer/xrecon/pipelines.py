@@ -303,6 +303,7 @@ def segment(
     from xrecon.pneumothorax.quantify import quantify
     from xrecon.pneumothorax.quantify_all import measure
     from xrecon.pneumothorax.segment import ptx_seg
+    from xrecon.trust.air import air_warnings
     from xrecon.trust.intervals import with_error_intervals
 
     say = progress or _silent
@@ -331,7 +332,7 @@ def segment(
             return segment(drawn, given, lung_models, settings, used).measures
 
         measures = with_error_intervals(measures, volume, uncertainty, again, say)
-    warnings = [*notes, *quantities.warnings]
+    warnings = [*notes, *quantities.warnings, *air_warnings(volume.meta)]
     return Segmentation(labels, lungs, quantities, measures, settings, source, used, warnings)
 
 

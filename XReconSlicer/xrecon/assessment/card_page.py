@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from xrecon.assessment.air_shown import cause
 from xrecon.assessment.figures import (
     CONTROLS_OF,
     FIGURE_TITLES,
@@ -233,6 +234,9 @@ def _air(card: ModelCard) -> Iterator[str]:
     yield air_markdown(measured["cases"], "")
     told = correlation_text(measured)
     yield f"Pearson's r over the cases: {told}." if told else "Too few cases for a correlation."
+    why = cause(measured["cases"])
+    if why:
+        yield why
 
 
 def _trust(card: ModelCard) -> Iterator[str]:

@@ -45,10 +45,11 @@ CORRELATION_TITLES = {
 # Names of figures of a case with air.
 AIR = (
     "fraction", "occupancy_true_percent", "occupancy_percent", "air_true_ml", "air_ml", "air_dice",
-    "truth_air_dice",
+    "truth_air_dice", "air_change_true_hu", "air_change_hu",
 )  # fmt: skip
 _AIR_HEADS = (
     "occupancy, true (%)", "found (%)", "air, true (ml)", "found (ml)", "air Dice", "air Dice on the CT",
+    "change where the air is, CT (HU)", "reconstruction (HU)",
 )  # fmt: skip
 # Digits after the point by the beginning of a figure's name; three for shares.
 _DIGITS = {"psnr": 2, "mae": 0, "healthy_ptx": 0}
@@ -67,10 +68,16 @@ def number(value: float | None, name: str) -> str:
 
 def air_markdown(rows: Sequence[Mapping[str, Any]], title: str) -> str:
     """Cases with air as a table: occupancy of both lungs, ml, Dice."""
-    lines = [markdown_line([f"{title}, case" if title else "case", *_AIR_HEADS])]
-    lines.append(markdown_line(["---"] * (len(_AIR_HEADS) + 1)))
+    columns = [
+        (name, head)
+        for name, head in zip(AIR[1:], _AIR_HEADS, strict=True)
+        # cards of before these were measured have none of them
+        if "change" not in name or any(row.get(name) is not None for row in rows)
+    ]
+    lines = [markdown_line([f"{title}, case" if title else "case", *(head for _, head in columns)])]
+    lines.append(markdown_line(["---"] * (len(columns) + 1)))
     for row in rows:
-        lines.append(markdown_line([row["case"], *(number(row.get(name), name) for name in AIR[1:])]))
+        lines.append(markdown_line([row["case"], *(number(row.get(name), name) for name, _ in columns)]))
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from xrecon.assessment.air_shown import cause
 from xrecon.assessment.figures import CONTROLS_OF, FIGURE_TITLES, correlation_text, markdown_line, number
 from xrecon.assessment.record import write_card_page
 from xrecon.io.atomic import atomic_write_text
@@ -51,11 +52,12 @@ def _model(card: ModelCard) -> Iterator[str]:
     yield "\n".join(lines)
     told = correlation_text(test.get("pneumothorax") or {})
     if told:
-        cases = len(test["pneumothorax"]["cases"])
-        yield (
+        cases = test["pneumothorax"]["cases"]
+        text = (
             f"Synthetic pneumothorax, PTX-Seg on the reconstruction against the truth, Pearson's r over "
-            f"{cases} cases with air of {len(rows)} patients: {told}."
+            f"{len(cases)} cases with air of {len(rows)} patients: {told}."
         )
+        yield " ".join(filter(None, (text, cause(cases))))
 
 
 def _line(title: str, name: str, rows: Sequence[dict], mean: dict) -> str:

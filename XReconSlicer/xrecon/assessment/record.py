@@ -2,7 +2,8 @@
 
 `quality["test"]` of a card, written here and nowhere else:
     subjects      figures of each CT as scanned; mean, intervals: over patients
-    pneumothorax  cases with synthetic air, and the correlations over them
+    pneumothorax  cases with synthetic air, the correlations over them, and shown_percent: how much of the
+                  CT's darkening by the air the reconstructions have
     data          the test CTs: patient, SHA-256, attribution, licence
     controls      the training CTs of the nearest-subject control
     conditions    grid, views, lung model of PTX-Seg
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xrecon.assessment.air_shown import shown_percent
 from xrecon.assessment.card_page import render_card
 from xrecon.assessment.figures import AIR
 from xrecon.assessment.page import worst_case, worst_picture
@@ -105,7 +107,11 @@ def test_quality(result: Result, plan: Plan, made_with: Mapping[str, Any], pictu
         quality["controls"] = {"nearest_subject_of": result.examples}
     if air:
         cases = [{"case": row["case"], **{name: row.get(name) for name in AIR}} for row in air]
-        quality["pneumothorax"] = {"cases": cases, "correlations": air_correlations(result)}
+        quality["pneumothorax"] = {
+            "cases": cases,
+            "correlations": air_correlations(result),
+            "shown_percent": shown_percent(cases),
+        }
     return _rounded(quality)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xrecon.assessment.air_shown import air_shown
 from xrecon.assessment.cases import FRACTIONS, Grid, Progress, Wanted, grid_of, load_cases, make_cases
 from xrecon.assessment.reconstructions import assess, exchanged, nearest_control
 from xrecon.assessment.segmentations import assess_segmentation
@@ -103,6 +104,7 @@ def _reconstructions(
         if problem:
             result.notes.append(f"left out {subject.name}: {problem}")
             continue
+        plain: tuple[Case, Volume] | None = None
         for case in load_cases(wanted, grid, folder):
             key = _key(model, subject, wanted.settings(case.name, grid), [s.sha256 for s in examples])
             stored = _read(folder, model, case.name, key)
@@ -110,9 +112,12 @@ def _reconstructions(
                 row, volume, warnings = assess(model.name, case, plan.device, nearest)
                 row |= {"fraction": wanted.names[case.name]}
                 stored = _write(folder, model, case.name, key, row, warnings, volume)
-            result.rows.append(stored["row"])
+            made = read_result_volume(folder, model, case.name)
+            shown = air_shown(case, made, *plain) if plain is not None else {}
+            result.rows.append(stored["row"] | shown)
             result.notes += [f"{case.name}: {note}" for note in stored["warnings"]]
             if not case.air:
+                plain = (case, made)
                 tested.append(case)
     volumes = {case.name: read_result_volume(folder, model, case.name) for case in tested}
     controls = exchanged(tested, volumes)
