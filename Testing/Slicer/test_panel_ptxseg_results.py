@@ -17,6 +17,7 @@ from photographs import photograph
 from slicerhost import plots
 from test_panel_ptxseg import apply, masks, tickOnly
 from xrecon.evaluation.metrics import compare_masks
+from xrecon.io.image import write_volume
 from xrecon.io.segmentation import PTX_SEGMENTS
 from xrecon.nets.lungmask_published import PUBLISHED
 from xrecon.trust.intervals import CORRELATION
@@ -25,7 +26,7 @@ from XReconSlicerLib import lung_models, models
 from XReconSlicerLib.mrml import volumeToNode
 from XReconSlicerLib.segments import segmentationToNode
 from XReconSlicerLib.tables import csvOf, findByRole
-from XReconSlicerLib.trust_maps import uncertaintyFromNode
+from XReconSlicerLib.trust_maps import loadTrustMaps, uncertaintyFromNode
 
 COUNT = 3  # lung models that come with XRecon: two networks, the thresholds
 ECHO = "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)"
@@ -125,13 +126,14 @@ def test_the_expected_error_of_a_synthetic_ct_gives_intervals(widget: object, tm
     ct, ui = chest(widget), widget.ui
     assert ui.uncertaintySelector.currentNode() is None, "a measured CT has none"
     volume = collapsedChest()[0]
-    error = volumeToNode(
-        Volume(np.full(volume.shape, 40.0, np.float32), volume.spacing, volume.origin), "Expected error"
+    deviation = Volume(
+        np.full(volume.shape, 40.0, np.float32), volume.spacing, volume.origin, meta={CORRELATION: "25.0"}
     )
-    error.SetAttribute(f"XRecon.{CORRELATION}", "25.0")
+    write_volume(deviation, tmp_path / "uncertainty.nrrd")
     small = volumeToNode(Volume(np.zeros((9, 9, 9), np.int16), (6.0,) * 3), "small")
     synthetic = volumeToNode(volume, "Synthetic")
-    synthetic.SetNodeReferenceID("XRecon.uncertainty", error.GetID())  # as XReconSlicer loads its maps
+    loadTrustMaps({"uncertainty": str(tmp_path / "uncertainty.nrrd")}, synthetic)
+    error = slicer.util.getNode("Synthetic: expected error (HU)")
     ui.ctSelector.setCurrentNode(synthetic)
     assert ui.uncertaintySelector.currentNode() is error, "chosen with its CT"
     for node, sentence in ((synthetic, "the CT itself"), (small, "'small' has another grid")):

@@ -54,6 +54,26 @@ def test_a_kept_picture_shows_the_panel_as_it_is(state: str) -> None:
     assert stamp == fingerprint(moduleOf(state)), f"the panel has changed since: {remake}"
 
 
+def test_a_blank_picture_and_a_changed_panel_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = Image.new("RGB", (480, 640), "#efefef")
+    empty.save(tmp_path / "empty.png")
+    with pytest.raises(AssertionError, match="blank"):
+        requireContent(tmp_path / "empty.png")
+    panel = Image.open(SCREENSHOTS / "PTXSeg.png").convert("RGB").crop((0, 0, 480, 320))
+    empty.paste(panel)
+    empty.save(tmp_path / "half.png")
+    with pytest.raises(AssertionError, match="half empty"):
+        requireContent(tmp_path / "half.png")
+    before = fingerprint("PTXSeg")
+    changed = tmp_path / "PTXSeg.ui"
+    text = (REPOSITORY / "PTXSeg" / "Resources" / "UI" / "PTXSeg.ui").read_text(encoding="utf-8")
+    changed.write_text(text.replace("<string>Apply</string>", "<string>Go</string>"), encoding="utf-8")
+    monkeypatch.setattr("used_names.uiFiles", lambda: [changed])
+    assert fingerprint("PTXSeg") != before
+
+
 def test_the_pages_show_kept_pictures_only() -> None:
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "Resources" / "Tutorials").glob("*.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
