@@ -177,8 +177,9 @@ def _fromFile(
 ) -> Radiograph | None:
     """The node's file as the backend reads it, if it holds the picture that Slicer shows."""
     for path, frame in filesOf(node, sliceIndex):
+        which = {} if frame is None else {"frame": frame}
         try:
-            found = readFile(path, frame=frame)
+            found = readFile(path, **which)
         except NotARadiographError:
             raise  # the node shows what the file holds
         except (InputError, OSError) as error:  # e.g. a PNG stack: the node itself can still be used
@@ -188,7 +189,7 @@ def _fromFile(
         sign = rememberedLikeness(key, found.array, picture)
         if sign == 0:
             continue
-        found = readFile(path, view=view, usual_view=usualView, frame=frame, **given)
+        found = readFile(path, view=view, usual_view=usualView, **which, **given)
         # The user decides about the polarity by what Slicer shows.
         return found if sign > 0 else _inverted(found, "grey values as shown in Slicer")
     return None
