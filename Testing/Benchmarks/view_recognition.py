@@ -237,7 +237,13 @@ def main() -> None:
     counts = Counts(options.model)
     count_all(counts, volumes, config.grid.source_spacing_mm)
     count_real(counts, options.radiographs)
-    figures = {"subjects": [s.name for s in subjects], "how": HOW, **counts.to_dict()}
+    figures = {
+        "subjects": [s.name for s in subjects],
+        "how": HOW,
+        "data": [{"subject": s.name, "attribution": s.attribution, "licence": s.licence} for s in subjects],
+        "real": [path.stem for path in options.radiographs],
+        **counts.to_dict(),
+    }
     print(json.dumps(figures, indent=1))
     if options.record:
         record_quality(options.model, "test", figures)

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli_inputs import error_line, write_inputs, xrecon
 from xrecon import cli
+from xrecon.assessment.card_page import render_card
+from xrecon.assessment.views_text import views_text
 from xrecon.evaluation import view_recognition
 from xrecon.evaluation.familiarity import Familiarity
 from xrecon.evaluation.view_recognition import CLASSIFIER, Recognition, check_radiographs, recognise
 from xrecon.io.radiograph import read_radiograph
-from xrecon.nets.registry import load_card
+from xrecon.nets.registry import load_card, load_model, save_model
 from xrecon.physics.chest_phantom import chest_phantom
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
@@ -164,6 +167,24 @@ def test_the_command_line_refuses_exchanged_files_and_goes_on_when_forced(
     assert "calibration" not in summary
     assert any("exchanged" in warning for warning in result["numbers"]["warnings"])
     assert "What the radiographs look like" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+# -- another classifier, its page ---------------------------------------------------------------------------
+def test_a_classifier_of_ones_own_is_asked_instead(films: dict[str, Radiograph], tmp_path: Path) -> None:
+    network, card = load_model(CLASSIFIER)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.tensor([0.0, 0.0, 20.0]))
+    save_model(tmp_path / "neither", network, card, half=False)
+    found = recognise(films["PA"], tmp_path / "neither")
+    assert found.kind == "neither" and found.probability > 0.99
+    assert recognise(films["PA"]).kind == "frontal"
+
+
+def test_the_page_of_the_card_shows_the_counts() -> None:
+    page = render_card(load_card(CLASSIFIER))
+    assert "| mirrored frontal | 24 |" in page and "**Out:** frontal, lateral, neither." in page
+    assert list(views_text({"how": "so", "subjects": ["a"]})) == []
 
 
 # -- what the card records ----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from xrecon.assessment.figures import (
 )
 from xrecon.assessment.targets import Target, targets
 from xrecon.assessment.trust import TRUST, trust_text
+from xrecon.assessment.views_text import views_text
 from xrecon.nets.card import ModelCard
 
 NOTICE = "Made by `xrecon train` and `xrecon evaluate --record` from `card.json`; not to be edited."
@@ -72,7 +73,9 @@ def _input(card: ModelCard) -> str:
 def _output(card: ModelCard) -> str:
     made = card.output
     if made.kind == "labels":
-        return f"{', '.join(made.labels[1:])}."
+        # of voxels the first label is none of the classes; a picture may be any of its labels
+        first = 0 if card.input.kind == "picture" else 1
+        return f"{', '.join(made.labels[first:])}."
     also = f", and {', '.join(made.labels[1:])}" if made.labels else ""
     return f"{made.side}^3 voxels of {made.spacing_mm:g} mm{also}."
 
@@ -158,6 +161,9 @@ def _augmentation(config: Mapping[str, Any]) -> Iterator[str]:
 def _results(card: ModelCard) -> Iterator[str]:
     test = card.quality.get("test") or {}
     yield "## Results"
+    if "right pictures" in test:
+        yield from views_text(test)
+        return
     if not test.get("mean") or card.input.kind == "picture":
         yield "Not measured on held-out CTs."
         return
