@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ from xrecon.outcome import Outcome
 from xrecon.pipelines import mean_training_volume
 from xrecon.pneumothorax.lungs import classical_lungs
 from xrecon.preprocess.ct import lung_center, remove_table, resample
+from xrecon.training.seen import record_validation
 from xrecon.training.store import source_digest
 from xrecon.training.subjects import Subject
 from xrecon.volume import InputError
@@ -293,6 +295,13 @@ def test_a_card_gets_no_figures_of_cts_that_the_model_has_seen(
     (copied / CARD_NAME).write_text(json.dumps(content))
     with pytest.raises(InputError, match="got a, on which"):  # by content, whatever it was called
         evaluated([copied], cts, tmp_path / "o", recorded=True)
+    validated = [Subject("v", cts / "b.nrrd", "v", sha256=source_digest(cts / "b.nrrd"))]
+    for seen, wrong in ((validated, "b"), ([replace(validated[0], sha256="", patient="a")], "a")):
+        other = trained_on(tiny_models.save_backprojection(tmp_path / f"validated {wrong}"), "renamed")
+        record_validation(other, {"psnr": 20.0}, seen)
+        assert load_card(other).quality["validation_subjects"] == ["v"]
+        with pytest.raises(InputError, match=f"got {wrong}, on which"):  # by content, and by patient
+            evaluated([other], cts, tmp_path / "o", recorded=True)
     assert load_card(models[0]) == before
     told = evaluated(models[:1], cts, tmp_path / "p", subjects=["c"], fractions=()).warnings
     assert any("no test of" in line and "has seen c" in line for line in told)

@@ -17,8 +17,10 @@ import SimpleITK as sitk
 from cli_inputs import BACKEND, body, error_line, reconstruct_arguments, write_inputs, xrecon
 from PIL import Image
 from xrecon import cli, commands
+from xrecon.export import DicomTarget, results
 from xrecon.io.folder import OutputError, output_folder
 from xrecon.io.image import to_sitk
+from xrecon.volume import InputError
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +293,32 @@ def test_a_move_that_fails_is_taken_back(
     assert count >= at
     assert contents() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "sub"]
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_dicom_and_the_other_files_appear_together_or_not_at_all(tmp_path: Path, existed: bool):
+    dicom, output = DicomTarget(tmp_path / "dicom"), tmp_path / "out"
+    if existed:
+        dicom.folder.mkdir()
+    with pytest.raises(OutputError), results(output, dicom, []) as (folder, exported):
+        (folder / "a.txt").write_text("new")
+        (exported.staging / "b.dcm").write_text("new")
+        (output / "a.txt").mkdir()  # in the way when the files move, after the DICOM folder is in its place
+    assert [p.name for p in output.iterdir()] == ["a.txt"] and dicom.folder.exists() == existed
+    assert not existed or not list(dicom.folder.iterdir())
+    (output / "a.txt").rmdir()
+    with pytest.raises(InputError, match="a new or an empty folder"), results(output, dicom, []) as made:
+        (made[0] / "a.txt").write_text("new")
+        (made[1].staging / "b.dcm").write_text("new")
+        dicom.folder.mkdir(exist_ok=True)
+        (dicom.folder / "theirs.dcm").write_text("somebody else's, meanwhile")
+        raise InputError("expected a new or an empty folder, as a late check would say")
+    assert [p.name for p in dicom.folder.iterdir()] == ["theirs.dcm"] and not list(output.iterdir())
+    (dicom.folder / "theirs.dcm").unlink()
+    with results(output, dicom, []) as (folder, exported):
+        (folder / "a.txt").write_text("new")
+        (exported.staging / "b.dcm").write_text("new")
+    assert (output / "a.txt").is_file() and (dicom.folder / "b.dcm").is_file()
 
 
 # -- the process ---------------------------------------------------------------------------------

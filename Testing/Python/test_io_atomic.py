@@ -6,11 +6,12 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from xrecon.io import atomic, checks
-from xrecon.io.atomic import atomic_path, atomic_write_bytes, atomic_write_text
+from xrecon.io.atomic import atomic_folder, atomic_path, atomic_write_bytes, atomic_write_text
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,36 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("make", [atomic_path, atomic_folder])
+def test_an_error_of_an_input_is_not_the_outputs(tmp_path: Path, make: Callable) -> None:
+    """What is read while the output is open: the message must not send the user to the wrong place."""
+    with pytest.raises(PermissionError) as raised, make(tmp_path / "out.dcm"):
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/model/weights.safetensors")
+    assert "weights.safetensors" in str(raised.value) and "cannot write" not in str(raised.value)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("a file")
+    with pytest.raises(OSError, match="cannot write a.txt into the folder .*elsewhere: a file"):
+        with make(tmp_path / "out.dcm"):
+            atomic_write_text(elsewhere / "a.txt", "another output that fails")
+    assert os.listdir(tmp_path) == ["elsewhere"]
+
+
+@pytest.mark.parametrize("make", [atomic_path, atomic_folder])
+def test_an_error_of_the_output_names_it(tmp_path: Path, make: Callable) -> None:
+    """A full disk that names nothing, a file in what is being made, and an output within it."""
+    errors = (lambda _: OSError(errno.ENOSPC, "No space left on device"),
+              lambda place: OSError(errno.ENOSPC, "No space left on device", str(place)))  # fmt: skip
+    for error in errors:
+        with pytest.raises(OSError, match=r"cannot write out\.dcm into the folder .*: the disk is full"):
+            with make(tmp_path / "out.dcm") as place:
+                raise error(place)
+    with pytest.raises(OSError, match=r"cannot write out into the folder .*: a file stands"):
+        with atomic_folder(tmp_path / "out") as place:
+            (place / "sub").write_text("a file")
+            atomic_write_text(place / "sub" / "a.txt", "text")
+    assert os.listdir(tmp_path) == []
 
 
 FULL_DISK = """

@@ -215,6 +215,18 @@ def test_what_cannot_be_taken_over(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x" * 200)
     with pytest.raises(InputError, match="images of one patient, got 2"):
         study_of([tmp_path / "pa.dcm", tmp_path / "other.dcm"])
+    for number, (changes, words) in enumerate((
+        ({"PatientID": "", "PatientName": "Doe^Jane"}, "2 different patient names"),
+        ({"PatientID": "", "PatientBirthDate": "19600101"}, "2 different birth dates"),
+    )):  # fmt: skip
+        acquired(tmp_path / "first.dcm", **{**PATIENT, "PatientID": ""})
+        acquired(tmp_path / f"second{number}.dcm", **{**PATIENT, **changes})
+        with pytest.raises(InputError, match=words) as raised:
+            study_of([tmp_path / "first.dcm", tmp_path / f"second{number}.dcm"])
+        assert "Doe" not in str(raised.value) and "1960" not in str(raised.value)
+    same = {**PATIENT, "PatientName": f"{PATIENT['PatientName'].upper()}^^^", "PatientBirthDate": ""}
+    acquired(tmp_path / "same.dcm", **same)
+    assert study_of([tmp_path / "pa.dcm", tmp_path / "same.dcm"]).attributes["PatientID"] == "4711"
     with pytest.raises(InputError, match="valid StudyInstanceUID"):
         study_of([tmp_path / "no_study.dcm"])
     with pytest.raises(InputError, match=r"a DICOM file to take patient and study from, got a\.png"):

@@ -13,7 +13,7 @@ import pytest
 from export_inputs import SHAPE, labels, reconstruction
 from pydicom.uid import CTImageStorage
 from xrecon.io.dicom_checks import file_problems
-from xrecon.io.dicom_ct_images import CtImages, ct_images_of
+from xrecon.io.dicom_ct_images import ct_images_of
 from xrecon.io.dicom_ct_writer import write_ct_series
 from xrecon.io.dicom_seg import read_dicom_seg
 from xrecon.io.dicom_seg_writer import Algorithm, cielab_words, write_dicom_seg
@@ -189,13 +189,8 @@ def test_another_study_than_the_ct_refers_across_studies(pair: tuple[Path, Volum
     """De-identified: the patient of the CT is not in it, but its images can be found by who has them."""
     folder, expected = pair
     ct = ct_images_of(series_files(folder / "ct"))
-    known = CtImages(
-        Study(ct.study.uid, {**ct.study.attributes, "PatientName": "DOE^JOHN", "PatientID": "4711"}),
-        ct.series_uid,
-        ct.frame_of_reference_uid,
-        ct.images,
-        ct.positions,
-    )
+    named = {**ct.study.attributes, "PatientName": "DOE^JOHN", "PatientID": "4711"}
+    known = replace(ct, study=Study(ct.study.uid, named))
     write_dicom_seg(expected, tmp_path / "a.dcm", ct=known, study=placeholder_study())
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
     assert "DOE" not in str(dataset) and "4711" not in str(dataset.PatientID)

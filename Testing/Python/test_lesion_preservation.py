@@ -24,6 +24,19 @@ def ct() -> Volume:
     return remove_table(chest_phantom((6.0, 5.0, 5.0), noise_hu=0.0).volume)
 
 
+def turned(volume: Volume, order: tuple[int, int, int], backwards: tuple[int, ...]) -> Volume:
+    """The same voxels at the same places, stored with other axes: `order` of z, y, x, some backwards."""
+    axes = [2 - axis for axis in order[::-1]]  # x, y, z
+    corner = np.zeros(3)
+    direction = volume.direction[:, axes].copy()
+    array = volume.array.transpose(order)
+    for axis in backwards:
+        corner[axes[2 - axis]] = array.shape[axis] - 1
+        array, direction[:, 2 - axis] = np.flip(array, axis), -direction[:, 2 - axis]
+    spacing = tuple(volume.spacing[axis] for axis in order)
+    return Volume(np.ascontiguousarray(array), spacing, tuple(volume.index_to_world(corner)), direction)
+
+
 @pytest.fixture(scope="module")
 def case(ct: Volume) -> LesionCase:
     center = tuple(lung_center(ct))
@@ -66,6 +79,22 @@ def test_shadows_are_those_of_the_ct_with_the_spheres(ct: Volume, case: LesionCa
         assert np.abs(truth.array - plain.array).max() > 0.1
         np.testing.assert_allclose(shadowed.array, truth.array, atol=2e-4)
         assert "2 planted lesions" in shadowed.history[-1]
+
+
+@pytest.mark.parametrize(
+    ("order", "backwards"), [((0, 1, 2), (1,)), ((0, 1, 2), (0, 2)), ((0, 2, 1), ()), ((1, 2, 0), (0, 1))]
+)
+def test_the_front_is_the_patients_however_the_ct_is_stored(
+    ct: Volume, case: LesionCase, order: tuple[int, int, int], backwards: tuple[int, ...]
+):
+    field, found = on_field(ct, case), []
+    for volume in (ct, turned(ct, order, backwards)):
+        places = places_of_tissue(tissue_maps(volume, field), "pleura", 8.0, 10**9)
+        found.append({tuple(place) for place in np.round(places, 3) + 0.0})
+    assert found[0] == found[1] and len(found[0]) > 50
+    lungs = tissue_maps(ct, field).depth_mm["lung"]
+    middle = ct.index_to_world(np.argwhere(lungs > 0)[:, ::-1])[:, 1].mean()
+    assert np.mean([place[1] for place in found[0]]) < middle - 20.0, "LPS: y runs to posterior"
 
 
 def test_places_lie_in_their_tissue_and_apart(ct: Volume, case: LesionCase):

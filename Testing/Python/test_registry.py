@@ -1,10 +1,13 @@
 """Model folders: cards say what they must, weights are checked before they are read."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from xrecon.nets import registry
 from xrecon.nets.card import (
     LabelOutput,
     ModelCard,
@@ -52,6 +55,24 @@ def tiny_card(**changes):
         "training_data": [TrainingData(subject="nobody", attribution="none", licence="CC0")],
     }
     return ModelCard(**{**values, **changes})
+
+
+def test_figures_that_are_written_at_once_are_all_kept(tmp_path, monkeypatch):
+    """Each reads the card, adds its own and writes it: none may read what another is about to change."""
+    folder = tmp_path / "model"
+    save_model(folder, create_model("lifting", **TINY), tiny_card())
+    read = registry.load_card
+
+    def slowly(model):
+        card = read(model)
+        time.sleep(0.02)
+        return card
+
+    monkeypatch.setattr(registry, "load_card", slowly)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda number: record_quality(folder, f"figure {number}", number), range(6)))
+    assert read(folder).quality == {f"figure {number}": number for number in range(6)}
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
 
 
 def matrices():

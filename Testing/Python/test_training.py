@@ -89,6 +89,12 @@ def test_a_run_leaves_split_log_checkpoint_and_a_model_that_loads(folder, tmp_pa
     network, card = load_model(tmp_path / "model")
     assert card.name == "tiny" and [d.subject for d in card.training_data] == sorted(splits["train"])
     assert card.training["steps"] == 6 and card.quality["validation_subjects"] == splits["validation"]
+    kept = [*(data.model_dump() for data in card.training_data), *card.quality["validation_data"]]
+    known = json.loads((tmp_path / "subjects.json").read_text())["subjects"]
+    assert {row["subject"] for row in kept} == set(splits["train"]) | set(splits["validation"])
+    assert all(len(row["sha256"]) == 64 for row in kept)
+    for row in kept:
+        assert {key: known[row["subject"]][key] for key in ("sha256", "patient")}.items() <= row.items()
     assert {stage for stage, _, _ in seen} >= {"prepare", "train"}
     messages = [text for stage, _, text in seen if stage == "train"]
     assert re.search(r"step 1/6: loss [\d.e-]+, about \d+ s left", messages[0]) and "left" not in messages[-1]

@@ -15,11 +15,15 @@ from xrecon import cli, trust_measurement
 from xrecon.drr.projection import DrrOptions
 from xrecon.evaluation.lesion_preservation import KINDS, lesion_preservation
 from xrecon.io.image import read_volume, write_volume
-from xrecon.nets.registry import load_card
+from xrecon.nets.card import TrainingData
+from xrecon.nets.registry import load_card, record_quality
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.pipelines import reconstruct
 from xrecon.preprocess.ct import lung_center, remove_table, resample
+from xrecon.training.seen import record_validation
+from xrecon.training.store import source_digest
+from xrecon.training.subjects import Subject
 from xrecon.trust import intervals
 from xrecon.trust.augmentation import changed_inputs
 from xrecon.trust.stages import UNCALIBRATED, figures_of
@@ -203,7 +207,36 @@ def test_what_cannot_be_measured_is_refused(
         measure_trust("lungs-unet", [("one", body())])
     run = ["trust", "--model", plain, "--data", cts, "--output", tmp_path / "o"]
     code, _, err = xrecon(capfd, *run, "--calibrate", "three")
-    assert code == cli.BAD_INPUT and "three: unknown or trained on" in error_line(err)
+    assert code == cli.BAD_INPUT and "three: unknown" in error_line(err)
     code, _, err = xrecon(capfd, *run)
     assert code == cli.BAD_INPUT and "to calibrate on or to test on" in error_line(err)
     assert not (tmp_path / "o").exists()
+
+
+def test_nothing_is_tested_on_what_the_model_has_seen(
+    cts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Whatever a file is called: by its content, and by the patient of the table."""
+    plain = tiny_models.save_backprojection(tmp_path / "plain")
+    for name in ("one", "copy", "two"):
+        source = "one" if name == "copy" else name
+        (tmp_path / f"{name}.nrrd").write_bytes((cts / f"{source}.nrrd").read_bytes())
+    run = ["trust", "--model", plain, "--data", tmp_path, "--output", tmp_path / "o"]
+
+    def refusal(*options: str) -> str:
+        code, _, err = xrecon(capfd, *run, *options)
+        assert code == cli.BAD_INPUT and not (tmp_path / "o").exists()
+        return error_line(err)
+
+    assert "got copy" in refusal("--calibrate", "one", "--others", "two", "--test", "copy")
+    validated = Subject("x", cts / "one.nrrd", "x", sha256=source_digest(cts / "one.nrrd"))
+    record_validation(plain, {}, [validated])
+    assert "neither validated nor measured on, got copy, one" in refusal("--test", "one", "--test", "copy")
+    record_quality(plain, "trust", {"subjects": ["two"]})
+    assert "neither validated nor measured on, got two" in refusal("--test", "two")
+    (tmp_path / "subjects.csv").write_text("path,patient\none.nrrd,x\ntwo.nrrd,p\ncopy.nrrd,p\n")
+    assert "got two" in refusal("--calibrate", "copy", "--others", "one", "--test", "two")
+    card = load_card(plain)
+    seen = [TrainingData(subject="y", attribution="", licence="", patient="p")]
+    (plain / "card.json").write_text(card.model_copy(update={"training_data": seen}).model_dump_json())
+    assert "got two: trained on" in refusal("--calibrate", "two", "--others", "one")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ptx_chest import chest
 from xrecon.pneumothorax.synthesize import add_pneumothorax
+from xrecon.training import variants
 from xrecon.training.variants import planned
 
 SIZES, BOTH = (0.04, 0.72), ["right", "left"]
@@ -20,6 +21,15 @@ def test_copies_cover_sizes_sides_positions_and_kinds():
     assert SIZES[0] < min(sizes) < 0.08 and 0.65 < max(sizes) < SIZES[1]
     assert len({p["seed"] for p in plans}) == 16
     assert not any("effusion" in p for p in planned("somebody", BOTH, 16, SIZES, 0.0))
+
+
+def test_of_four_copies_three_have_a_form_of_their_own_each():
+    forms = ("effusion", "loculated", "emphysema")
+    plans = planned("somebody", BOTH, 16, SIZES, 0.1)
+    for first in range(0, 16, 4):
+        found = [[form for form in forms if form in plan] for plan in plans[first : first + 4]]
+        assert sorted(found) == [[], ["effusion"], ["emphysema"], ["loculated"]]
+    assert "every fourth copy has" not in " ".join(variants.__doc__.split())
 
 
 def test_one_lung_only_has_its_own_side_and_no_lung_no_copy():

@@ -13,10 +13,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xrecon.export import DicomTarget, dicom_export, with_dicom
+from xrecon.export import DicomTarget, results, with_dicom
 from xrecon.given_radiographs import RadiographOptions, read_views
 from xrecon.io.atomic import atomic_write_text
-from xrecon.io.folder import output_folder
 from xrecon.io.sidecar import RECORD_FORMAT
 from xrecon.outcome import Outcome, ProgressCallback, table_text
 from xrecon.physics.geometry import VIEWS
@@ -68,7 +67,7 @@ def reconstruct(
     from xrecon.trust.words import trust_lines
 
     paths = [path for path in (pa, lateral, *others) if path]
-    with output_folder(output) as folder, dicom_export(dicom, paths) as exported:
+    with results(output, dicom, paths) as (folder, exported):
         progress("read", 0.0, "radiographs")
         views = read_views(pa, lateral, options, others)
         checked = reconstruct_checked(
@@ -160,7 +159,7 @@ def segment(
     settings = parameters_of(mode, parameters)
     if lungs is None:
         require_lung_models(lung_models)
-    with output_folder(output) as folder, dicom_export(dicom, [ct]) as exported:
+    with results(output, dicom, [ct]) as (folder, exported):
         progress("read", 0.0, str(ct))
         volume = read_volume(ct)
         given = uncropped_labels(read_volume(lungs, Quantity.LABEL), volume) if lungs else None

@@ -8,6 +8,7 @@ The folder appears whole or not at all.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from xrecon.io.atomic import atomic_folder
 from xrecon.io.checks import file_stem, is_dicom
+from xrecon.io.dicom_seg import RESAMPLED
 from xrecon.io.folder import output_folder
 from xrecon.outcome import Outcome, ProgressCallback
 from xrecon.volume import InputError, Quantity, Volume
@@ -134,6 +136,26 @@ def dicom_export(target: DicomTarget | None, inputs: Sequence[Path]) -> Iterator
         yield DicomExport(staging, target.folder, study, notes=list(study.notes))
 
 
+@contextmanager
+def results(
+    output: Path, dicom: DicomTarget | None, inputs: Sequence[Path]
+) -> Iterator[tuple[Path, DicomExport | None]]:
+    """A folder for the files of a result, as `output_folder`, and the export beside it, as `dicom_export`:
+    when the block has succeeded both appear, or neither does."""
+    appeared, was_empty = False, dicom is not None and dicom.folder.exists()
+    try:
+        with output_folder(output) as folder:
+            with dicom_export(dicom, inputs) as exported:
+                yield folder, exported
+            appeared = exported is not None
+    except BaseException:  # on moving the files, when the export lay in its place already
+        if appeared and dicom is not None:
+            shutil.rmtree(dicom.folder, ignore_errors=True)
+            if was_empty:
+                dicom.folder.mkdir(exist_ok=True)
+        raise
+
+
 def _study(keep_patient: bool, inputs: Sequence[Path]) -> Study:
     from xrecon.io.dicom_series import series_files
     from xrecon.io.dicom_study import placeholder_study, study_of
@@ -163,8 +185,9 @@ def export(
 
     form: "dicom", or a format of `io.image.WRITE_SUFFIXES` without its dot. patient_from: a DICOM file or
     series whose patient and study a DICOM export takes over.
-    Raises InputError for an unknown format, a volume that is not HU, labels on another grid, or
-    patient_from without DICOM.
+    A DICOM segmentation that lies between the volume's voxels is put on them, which a warning tells.
+    Raises InputError for an unknown format, a volume that is not HU, labels of another kind of file on
+    another grid, a DICOM segmentation of something else (`read_dicom_seg`), or patient_from without DICOM.
     """
     from xrecon.io.image import WRITE_SUFFIXES, read_volume
 
@@ -178,8 +201,11 @@ def export(
     labels, segments = _labels(segmentation, ct) if segmentation else (None, [])
     progress("write", 0.0, form)
     if form == DICOM:
-        return _as_dicom(volume, ct, output, labels, segments, patient_from)
-    return _as_files(volume, ct, output, form, labels, segments)
+        made = _as_dicom(volume, ct, output, labels, segments, patient_from)
+    else:
+        made = _as_files(volume, ct, output, form, labels, segments)
+    resampled = labels.meta.get(RESAMPLED) if labels else None
+    return replace(made, warnings=[*made.warnings, resampled]) if resampled else made
 
 
 def _labels(path: Path, ct: Volume) -> tuple[Volume, list[SegmentDescription]]:

@@ -12,10 +12,10 @@ must be validation subjects for the first, test subjects for the second; neither
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,6 +45,9 @@ from xrecon.trust.augmentation import DEFAULT_SAMPLES
 from xrecon.trust.refinement import refine
 from xrecon.trust.stages import TRUST, predicts_error, raw_deviation
 from xrecon.volume import InputError, Radiograph, Volume
+
+if TYPE_CHECKING:
+    from xrecon.training.subjects import Subject
 
 ProgressCallback = Callable[[str, float, str], None]
 Case = tuple[str, Volume]
@@ -155,23 +158,22 @@ def measure_files(
 
     calibrate: subjects for `measure_trust`; others: of it. test: subjects for `check_trust`, by the card's
     constants or, with `record`, by those just measured. record: write them into the card.
-    Raises InputError for unknown subjects and for ones the model was trained on (in others they may be).
+    Raises InputError for unknown subjects, for ones the model was trained on (in others they may be), and for
+    a test on ones that it was validated or its constants were measured on.
     """
     from xrecon.io.image import read_volume
     from xrecon.preprocess.ct import remove_table
     from xrecon.training.subjects import find_subjects
 
     warnings: list[str] = []
-    known = {s.name: s.path for s in find_subjects(data, warnings)}
-    trained = {d.subject for d in load_card(model).training_data}
-    for names, allowed in ((calibrate, False), (test, False), (others, True)):
-        wrong = sorted(set(names) - set(known)) or ([] if allowed else sorted(set(names) & trained))
-        if wrong:
-            raise InputError(
-                f"expected CTs of {data} new to the model, got {', '.join(wrong)}: unknown or trained on"
-            )
+    found = {s.name: s for s in find_subjects(data, warnings)}
+    known = {name: s.path for name, s in found.items()}
+    unknown = sorted({*calibrate, *others, *test} - set(known))
+    if unknown:
+        raise InputError(f"expected CTs of {data}, got {', '.join(unknown)}: unknown")
     if not (calibrate or test) or (set(calibrate) & set(test)):
         raise InputError("expected subjects to calibrate on or to test on, and none in both")
+    _require_new(load_card(model), [found[n] for n in calibrate], [found[n] for n in test])
 
     def read(names: Sequence[str]) -> list[Case]:
         return [(name, remove_table(read_volume(known[name]))) for name in names]
@@ -189,6 +191,27 @@ def measure_files(
             record_quality(model, TRUST, {**kept, "test": numbers["test"]})
         atomic_write_text(folder / FILE_NAME, json_text(numbers))
     return Outcome({"summary": output / FILE_NAME}, numbers, _text(numbers), warnings)
+
+
+def _require_new(card: ModelCard, calibrate: Sequence[Subject], test: Sequence[Subject]) -> None:
+    """Nothing is measured on CTs that were trained on, nor tested on ones that were measured on, whatever
+    they are called: CTs count by name, content and patient (`training.seen`)."""
+    from xrecon.training.seen import Seen, seen_in, trained_on, validated_on
+    from xrecon.training.store import source_digest
+
+    measured, tested = (
+        [replace(s, sha256=source_digest(s.path)) for s in part] for part in (calibrate, test)
+    )
+    wrong = trained_on(card).among([*measured, *tested])
+    if wrong:
+        raise InputError(f"expected CTs new to the model, got {', '.join(wrong)}: trained on")
+    # by whose constants it is tested
+    before = () if calibrate else (card.quality.get(TRUST) or {}).get("subjects") or ()
+    wrong = (validated_on(card) | seen_in(measured) | Seen(names=frozenset(before))).among(tested)
+    if wrong:
+        raise InputError(
+            f"expected test CTs that the model was neither validated nor measured on, got {', '.join(wrong)}"
+        )
 
 
 # -- parts -----------------------------------------------------------------------------------------

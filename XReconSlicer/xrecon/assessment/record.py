@@ -27,6 +27,7 @@ from xrecon.assessment.table import air_correlations, intervals
 from xrecon.io.atomic import atomic_path, atomic_write_text
 from xrecon.nets.card import ModelCard
 from xrecon.nets.registry import load_card, model_folder, record_quality
+from xrecon.training.seen import trained_on, validated_on
 from xrecon.volume import InputError
 
 CARD_PAGE, PICTURE = "MODEL_CARD.md", "worst_case.png"
@@ -36,7 +37,7 @@ _LEFT_OUT = ("case", "seconds", "fraction")
 
 
 def require_unseen(card: ModelCard, plan: Plan) -> None:
-    """Raises InputError when a CT of the plan was seen by a model: by name, or by content."""
+    """Raises InputError when a CT of the plan was seen by a model: by name, content, or patient."""
     seen = seen_subjects(card, plan)
     if seen:
         raise InputError(
@@ -45,10 +46,8 @@ def require_unseen(card: ModelCard, plan: Plan) -> None:
 
 
 def seen_subjects(card: ModelCard, plan: Plan) -> list[str]:
-    """Names of the plan's CTs that a model was trained or validated on."""
-    names = {d.subject for d in card.training_data} | set(card.quality.get("validation_subjects", ()))
-    contents = {d.sha256 for d in card.training_data if d.sha256}
-    return sorted(s.name for s in plan.subjects if s.name in names or s.sha256 in contents)
+    """Names of the plan's CTs that a model was trained or validated on, or others of whose patients."""
+    return (trained_on(card) | validated_on(card)).among(plan.subjects)
 
 
 def record(result: Result, plan: Plan, folder: Path, made_with: Mapping[str, Any]) -> list[Path]:

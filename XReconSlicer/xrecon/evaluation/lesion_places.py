@@ -71,12 +71,25 @@ def _candidates(maps: TissueMaps, tissue: str, radius_mm: float) -> np.ndarray:
     if tissue == "pleura":
         fits &= depth <= radius_mm + ROOM_MM + PLEURA_MM
         # the wall is before it: one sphere on, towards anterior, there is no lung
-        y = maps.grid.spacing[1]
-        ahead = round((radius_mm + 2.0 * ROOM_MM + PLEURA_MM) / y)
-        behind = np.zeros_like(fits)
-        behind[:, ahead:] = depth[:, :-ahead] <= 0 if ahead else True
-        fits &= behind
+        fits &= _ahead(depth <= 0, maps.grid, radius_mm + 2.0 * ROOM_MM + PLEURA_MM)
     return np.argwhere(fits)
+
+
+def _ahead(mask: np.ndarray, grid: Volume, distance_mm: float) -> np.ndarray:
+    """Whether the mask (z, y, x) holds so far towards anterior of each voxel, along the grid's axis that lies
+    nearest to that direction; False where that is outside the grid."""
+    to_anterior = -grid.direction[1]  # of the axes x, y, z: the share of each that runs to anterior
+    along = int(np.abs(to_anterior).argmax())
+    step = round(float(np.sign(to_anterior[along])) * distance_mm / grid.spacing[2 - along])
+    found, there = np.zeros_like(mask), np.moveaxis(mask, 2 - along, 0)
+    here = np.moveaxis(found, 2 - along, 0)
+    if step > 0:
+        here[:-step] = there[step:]
+    elif step < 0:
+        here[-step:] = there[:step]
+    else:
+        here[:] = there
+    return found
 
 
 def choose_places(maps: TissueMaps, tissue: str, radius_mm: float, seed: int = 0) -> np.ndarray:

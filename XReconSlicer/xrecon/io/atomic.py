@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,9 @@ _REASONS = {
 def _explained(error: OSError, target: Path) -> OSError:
     """The same kind of error with a sentence that names the file, the folder and the reason."""
     reason = _REASONS.get(error.errno, error.strerror or str(error))
-    return OSError(error.errno, f"cannot write {target.name} into the folder {target.parent}: {reason}")
+    told = OSError(error.errno, f"cannot write {target.name} into the folder {target.parent}: {reason}")
+    told.xrecon_target = target  # not `filename`, which would change the sentence
+    return told
 
 
 def _sync(path: Path) -> None:
@@ -64,14 +66,23 @@ def _rename(temporary: Path, target: Path) -> None:
 
 
 @contextmanager
-def _explaining(target: Path) -> Iterator[None]:
-    """Gives errors of the disk a sentence; what the block raises for other reasons goes through."""
+def _explaining(target: Path, temporary: Path) -> Iterator[None]:
+    """Gives errors of writing to the target a sentence; what the block raises for other reasons goes through,
+    above all errors of reading an input, whose path lies elsewhere."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _REASONS:
+        if error.errno not in _REASONS or not _is_about(error, (target, temporary)):
             raise
         raise _explained(error, target) from error
+
+
+def _is_about(error: OSError, places: Sequence[Path]) -> bool:
+    """Whether the error names one of the places, or something in it, or nothing at all: a full disk does not
+    say where."""
+    names = (error.filename, error.filename2, getattr(error, "xrecon_target", None))
+    paths = [Path(os.fsdecode(name)) for name in names if isinstance(name, str | bytes | os.PathLike)]
+    return not paths or any(path.is_relative_to(place) for path in paths for place in places)
 
 
 @contextmanager
@@ -98,7 +109,7 @@ def atomic_path(target: str | Path, suffix: str | None = None) -> Iterator[Path]
     except OSError as error:
         raise _explained(error, target) from error
     try:
-        with _explaining(target):
+        with _explaining(target, temporary):
             yield temporary
             _sync(temporary)
             _rename(temporary, target)
@@ -126,7 +137,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _explained(error, target) from error
     try:
-        with _explaining(target):
+        with _explaining(target, temporary):
             yield temporary
             for path in temporary.rglob("*"):
                 if path.is_file():

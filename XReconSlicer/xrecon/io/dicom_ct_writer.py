@@ -83,6 +83,9 @@ def write_ct_series(
         str(template.FrameOfReferenceUID),
         tuple(images),
         _positions(volume),
+        volume.shape[1:],
+        volume.spacing[1:],
+        volume.direction[:, :2].T.copy(),
     )
 
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 # A slice of the labels belongs to the CT's image that lies no further away: as far as a series may be
 # from an even stack (`dicom_series.POSITION_TOLERANCE_MM`).
 SAME_PLACE_MM = 0.1
+# Spacing and direction cosines in files have few decimals.
+SAME_SPACING, SAME_DIRECTION = 1e-4, 2e-3
 _SEGMENTATION = ("113076", "DCM", "Segmentation")
 # What Slicer takes for a segment without a code of its own.
 _TISSUE = ("85756007", "SCT", "Tissue")
@@ -89,7 +91,8 @@ def write_dicom_seg(
     study where `study` is None. Without it nothing is referred to, and the frame of reference is new.
 
     Raises InputError when the name has no DICOM extension, the labels are not those of `segments`, no
-    segment has a voxel, or a slice lies in none of the CT's images; OSError when it cannot be written.
+    segment has a voxel, they have other pixels than the CT's images, or a slice lies in none of these;
+    OSError when it cannot be written.
     """
     path = Path(path)
     if file_suffix(path) not in DICOM_SUFFIXES:
@@ -114,7 +117,16 @@ def write_dicom_seg(
 
 
 def _images_of_slices(labels: Volume, ct: CtImages) -> list[tuple[str, str]]:
-    """The CT's image whose first pixel lies where that of each slice of the labels does."""
+    """The CT's image whose pixels lie where those of each slice of the labels do."""
+    shape, spacing = labels.shape[1:], labels.spacing[1:]
+    if shape != tuple(ct.shape) or not np.allclose(spacing, ct.spacing, rtol=SAME_SPACING, atol=0):
+        told, expected = (
+            f"{n[0]} x {n[1]} pixels of {s[0]:.5g} x {s[1]:.5g} mm"
+            for n, s in ((shape, spacing), (ct.shape, ct.spacing))
+        )
+        raise InputError(f"expected a segmentation on the pixels of the CT, {expected}, got {told}")
+    if np.abs(labels.direction[:, :2].T - ct.axes).max() > SAME_DIRECTION:
+        raise InputError("expected a segmentation with rows and columns along those of the CT, got others")
     corners = labels.index_to_world(np.array([[0, 0, n] for n in range(labels.shape[0])]))
     apart = np.linalg.norm(ct.positions[None] - corners[:, None], axis=2)
     nearest = apart.argmin(axis=1)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xrecon.io.checks import is_dicom
+from xrecon.io.dicom_padding import padding_at_the_edge, padding_range
 from xrecon.io.dicom_pixels import read_dataset, stored_pixels
 from xrecon.io.dicom_provenance import own_provenance
+from xrecon.io.dicom_tags import Tags
 from xrecon.volume import InputError, Quantity, Volume
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 POSITION_TOLERANCE_MM = 0.1
 # Orientation cosines in files have about six decimals.
 ORIENTATION_DECIMALS = 3
+# Of voxels outside the scanned field: as most scanners store them, and no less than air.
+PADDING_HU = -1024.0
 
 _HEADER_TAGS = [
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "NumberOfFrames", "SeriesInstanceUID",
@@ -55,7 +59,8 @@ def read_series(folder: str | Path) -> Volume:
     """The largest CT series in `folder` and its subfolders, as HU.
 
     Localizer pictures are passed over. When a series holds stacks of different size or
-    orientation, the one with most slices is read; what was left out is told in `meta`.
+    orientation, the one with most slices is read; what was left out is told in `meta`. Voxels that the files
+    call padding (PixelPaddingValue) are air.
 
     Raises InputError when there is no CT (naming the modalities found), when slices are missing,
     doubled, unevenly spaced or sheared (gantry tilt), or when the pixels cannot be read.
@@ -161,12 +166,14 @@ def _volume(slices: Sequence[_Slice], folder: Path) -> Volume:
     positions = np.array([s.position for s in slices])
     step = _even_step(positions, axes, folder)
     rows, columns = (float(s) for s in slices[0].header.PixelSpacing)
+    array, padded = _hounsfield(slices)
     return Volume(
-        array=_hounsfield(slices),
+        array=array,
         spacing=(step, rows, columns),
         origin=tuple(positions[0]),
         direction=axes.T,
         quantity=Quantity.HU,
+        meta={"padding": f"{padded} voxels set to {PADDING_HU:g} HU"} if padded else {},
     )
 
 
@@ -206,15 +213,34 @@ def _even_step(positions: np.ndarray, axes: np.ndarray, folder: Path) -> float:
     return step
 
 
-def _hounsfield(slices: Sequence[_Slice]) -> np.ndarray:
-    """Rescaled values (z, y, x): int16 when all are whole numbers that fit, else float32."""
-    planes = []
+def _hounsfield(slices: Sequence[_Slice]) -> tuple[np.ndarray, int]:
+    """Rescaled values (z, y, x), int16 when all are whole numbers that fit, else float32; and how many voxels
+    are padding, which is set to air."""
+    planes, count = [], 0
     for item in slices:
         dataset = read_dataset(item.path)
         slope = float(dataset.get("RescaleSlope", 1) or 1)
         intercept = float(dataset.get("RescaleIntercept", 0) or 0)
-        plane = stored_pixels(dataset, item.path) * np.float64(slope) + intercept
+        stored = stored_pixels(dataset, item.path)
+        plane = stored * np.float64(slope) + intercept
+        padded = _padding(Tags(dataset), stored, slope, intercept)
+        if padded is not None:
+            count += int(padded.sum())
+            plane[padded] = PADDING_HU
         whole = slope.is_integer() and intercept.is_integer()
         fits = -(2**15) <= plane.min() and plane.max() < 2**15
         planes.append(plane.astype(np.int16 if whole and fits else np.float32))
-    return np.stack(planes)  # one float32 plane makes all of them float32
+    return np.stack(planes), count  # one float32 plane makes all of them float32
+
+
+def _padding(tags: Tags, stored: np.ndarray, slope: float, intercept: float) -> np.ndarray | None:
+    """Which pixels of a slice are padding by its tags; None for none, or where they are air already."""
+    limits = padding_range(tags, stored)
+    if limits is None:
+        return None
+    hu = sorted(limit * slope + intercept for limit in limits)
+    if hu == [PADDING_HU, PADDING_HU]:
+        return None
+    if hu[1] <= PADDING_HU:  # no tissue has it: wherever it stands
+        return (stored >= limits[0]) & (stored <= limits[1])
+    return padding_at_the_edge(stored, limits)

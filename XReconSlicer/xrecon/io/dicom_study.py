@@ -88,10 +88,25 @@ def study_of(paths: Sequence[str | Path]) -> Study:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # pydicom's, which print the values; ours do not
         datasets = [read_dataset(path, pixels=False) for path in files]
-        patients = {str(each.get("PatientID", "") or "").strip() for each in datasets}
-        if len(patients) > 1:
-            raise InputError(f"expected images of one patient, got {len(patients)} different patient IDs")
+        _require_one_patient(datasets)
         return _study(datasets[0], files[0])
+
+
+def _require_one_patient(datasets: Sequence[pydicom.Dataset]) -> None:
+    """Raises InputError when the patient IDs differ, or, since a file may have none, names or birth dates do.
+
+    A name or birth date that a file lacks contradicts nobody's. Names are compared as PS3.5 6.2.1 has them:
+    letters of either case, and empty components at the end do not count.
+    """
+    for keyword, what in (
+        ("PatientID", "patient IDs"), ("PatientName", "patient names"), ("PatientBirthDate", "birth dates")
+    ):  # fmt: skip
+        texts = {str(each.get(keyword, "") or "") for each in datasets}
+        found = {" ".join(text.rstrip("^= ").casefold().split()) for text in texts}
+        if keyword != "PatientID":
+            found.discard("")
+        if len(found) > 1:
+            raise InputError(f"expected images of one patient, got {len(found)} different {what}")
 
 
 def _study(dataset: pydicom.Dataset, path: Path) -> Study:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xrecon.io.dicom_frames import chosen_frame, frame_count, of_frame
+from xrecon.io.dicom_padding import without_padding
 from xrecon.io.dicom_pixels import pixels_and_notes, read_dataset
 from xrecon.io.dicom_tags import Tags
 from xrecon.io.radiograph_dicom_field import without_covered
@@ -81,6 +82,7 @@ def read_dicom_picture(path: Path, frame: int | None = None, voi: bool = False) 
     dataset = of_frame(dataset, index)
     tags = Tags(dataset, notes)
     stored, bit_notes = pixels_and_notes(dataset, path, index + 1)
+    stored = without_padding(tags, stored, notes)
     values = pixel_values(tags, stored, voi, str(path))
     facts = _facts(tags, index)
     array = without_covered(tags, values.array, notes)

@@ -80,12 +80,14 @@ class LabelOutput(_Strict):
 
 
 class TrainingData(_Strict):
-    """One subject the weights were made from. sha256: of its content; "" in cards of before."""
+    """One subject the weights were made from. sha256: of its content; patient: whose CTs count as one; "" in
+    cards of before."""
 
     subject: str
     attribution: str
     licence: str
     sha256: str = ""
+    patient: str = ""
 
 
 class ModelCard(_Strict):

@@ -10,7 +10,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
+import secrets
+import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "models"
 COSTS = Path(__file__).with_name("costs.json")
 CARD_NAME, WEIGHTS_NAME = "card.json", "weights.safetensors"
+# Writing a card takes milliseconds.
+LOCK_SECONDS = 60.0
 
 # Which file registers which name: files are imported when their model is asked for, so that
 # listing models loads no torch.
@@ -165,16 +171,32 @@ def save_model(folder: str | Path, network: nn.Module, card: ModelCard, half: bo
         for name, value in network.state_dict().items()
     }
     data = save(state, metadata={"format": "pt"})
-    _replace(folder / WEIGHTS_NAME, data)
-    return _write_card(folder, card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()}))
+    with _writing(folder):
+        _replace(folder / WEIGHTS_NAME, data)
+        return _write_card(folder, card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()}))
 
 
 def record_quality(model: str | Path, name: str, figures: Any) -> ModelCard:
-    """Adds measured figures to a model's card under `name`, in place of earlier ones of that name."""
-    card = load_card(model)
-    return _write_card(
-        model_folder(model), card.model_copy(update={"quality": {**card.quality, name: figures}})
-    )
+    """Adds measured figures to a model's card under `name`, in place of earlier ones of that name.
+
+    Processes that do so at once wait for each other: none loses what another wrote.
+    Raises InputError as `load_card`, OSError when the card cannot be written or another process holds it
+    for `LOCK_SECONDS`.
+    """
+    folder = model_folder(model)
+    with _writing(folder):
+        card = load_card(folder)
+        return _write_card(folder, card.model_copy(update={"quality": {**card.quality, name: figures}}))
+
+
+def _writing(folder: Path) -> AbstractContextManager[object]:
+    """For changing a card. The lock lies elsewhere: model folders are given to others."""
+    from filelock import FileLock
+
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    user = os.getuid() if hasattr(os, "getuid") else "user"  # the folder is everybody's but on Windows
+    path = Path(tempfile.gettempdir()) / f"xrecon-card-{user}-{place}.lock"
+    return FileLock(path, timeout=LOCK_SECONDS)
 
 
 def _write_card(folder: Path, card: ModelCard) -> ModelCard:
@@ -185,7 +207,7 @@ def _write_card(folder: Path, card: ModelCard) -> ModelCard:
 
 def _replace(path: Path, data: bytes) -> None:
     # nets lies beside io in the import order, so the two lines of an atomic write stand here too
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         temporary.write_bytes(data)
         temporary.replace(path)

@@ -16,14 +16,15 @@ from torch import nn
 from torch.nn import functional
 
 from xrecon.nets.card import LabelOutput, ModelCard, SliceInput
-from xrecon.nets.registry import create_model, load_model, record_quality, save_model
+from xrecon.nets.registry import create_model, load_model, save_model
 from xrecon.preprocess.ct import AIR_HU
 from xrecon.training.config import AugmentationConfig, TrainConfig
 from xrecon.training.distributed import Processes
 from xrecon.training.labels import LUNG_CLASSES
 from xrecon.training.order import Shuffle, sample_generator
 from xrecon.training.prepared import PreparedSubjects
-from xrecon.training.reconstruction import LICENCE, training_data
+from xrecon.training.reconstruction import LICENCE
+from xrecon.training.seen import record_validation, training_data
 from xrecon.volume import Quantity, Volume
 
 if TYPE_CHECKING:
@@ -173,8 +174,7 @@ class LungTask:
         save_model(folder, network, card)
         stored, _ = load_model(folder, self.device.type)  # the weights as they are stored
         quality = self.validate(stored)
-        record_quality(folder, "validation", quality)
-        record_quality(folder, "validation_subjects", [s.name for s in self.validation.subjects])
+        record_validation(folder, quality, self.validation.subjects)
         return quality
 
 

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 
 from xrecon.nets.biplanar import PAIR, view_sets_text
-from xrecon.nets.card import ModelCard, RadiographInput, TrainingData, VolumeOutput
+from xrecon.nets.card import ModelCard, RadiographInput, VolumeOutput
 from xrecon.nets.outputs import TrainingOutputs, segments
-from xrecon.nets.registry import create_model, load_model, record_quality, save_model
+from xrecon.nets.registry import create_model, load_model, save_model
 from xrecon.preprocess.ct import HU_WINDOW, unit_to_hu
 from xrecon.preprocess.views import view_kind
 from xrecon.training.config import TrainConfig
@@ -28,7 +28,7 @@ from xrecon.training.distributed import Processes
 from xrecon.training.labels import dice_by_name, mean_dice
 from xrecon.training.order import pose_generator
 from xrecon.training.points import choose, slices_of, takes_points
-from xrecon.training.subjects import Subject
+from xrecon.training.seen import record_validation, training_data
 from xrecon.training.terms import PaperTerms, require_outputs
 from xrecon.training.uncertainty import uncertainty_loss
 from xrecon.volume import InputError, Volume
@@ -322,8 +322,7 @@ class ReconstructionTask:
         stored, _ = load_model(folder, self.device.type)
         self._half, self._dtype = False, torch.float32  # as at inference
         quality = {**self.validate(stored), **self.validate_shuffled(stored)}
-        record_quality(folder, "validation", quality)
-        record_quality(folder, "validation_subjects", [s.name for s in self.validation.subjects])
+        record_validation(folder, quality, self.validation.subjects)
         return quality
 
     def _card(self, training: dict[str, object]) -> ModelCard:
@@ -360,16 +359,6 @@ class ReconstructionTask:
             training_data=[training_data(s) for s in self.train.subjects],
             training={**training, "precision": config.precision},
         )
-
-
-def training_data(subject: Subject) -> TrainingData:
-    """What a card says of one subject; unknown rights are said to be unknown."""
-    return TrainingData(
-        subject=subject.name,
-        attribution=subject.attribution or "not stated",
-        licence=subject.licence or "not stated",
-        sha256=subject.origin_sha256 or subject.sha256,
-    )
 
 
 def switch_on_checkpointing(network: nn.Module, architecture: str) -> None:

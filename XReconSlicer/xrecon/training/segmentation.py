@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from xrecon.nets.card import LabelOutput, ModelCard, VolumeInput
-from xrecon.nets.registry import create_model, load_model, record_quality, save_model
+from xrecon.nets.registry import create_model, load_model, save_model
 from xrecon.preprocess.ct import HU_WINDOW, unit_to_hu
 from xrecon.training.config import TrainConfig
 from xrecon.training.datasets import Batch, ProjectedPairs, stack, to_target
@@ -23,7 +23,8 @@ from xrecon.training.distributed import Processes
 from xrecon.training.label_losses import ClassLoss
 from xrecon.training.labels import dice_by_name, mean_dice, to_label_target
 from xrecon.training.prepared import PreparedSubjects
-from xrecon.training.reconstruction import LICENCE, training_data
+from xrecon.training.reconstruction import LICENCE
+from xrecon.training.seen import record_validation, training_data
 from xrecon.volume import InputError, Quantity, Volume
 
 if TYPE_CHECKING:
@@ -157,6 +158,5 @@ class SegmentationTask:
         save_model(folder, network.float(), card)
         stored, _ = load_model(folder, self.device.type)
         quality = self.validate(stored)
-        record_quality(folder, "validation", quality)
-        record_quality(folder, "validation_subjects", [s.name for s in self.validation.subjects])
+        record_validation(folder, quality, self.validation.subjects)
         return quality

@@ -1,8 +1,8 @@
 """Which synthetic pneumothorax the copies of a training subject have.
 
-Sizes are spread evenly from small to large, sides and positions alternate, and every fourth copy has an
-effusion, loculated air, or emphysema, so that a network meets the air in all its forms. What a copy is
-follows from the subject's name and the copy's number alone.
+Sizes are spread evenly from small to large, sides and positions alternate, and of four copies one is plain,
+one has an effusion (where fluid is asked for), one loculated air and one emphysema, so that a network meets
+the air in all its forms. What a copy is follows from the subject's name and the copy's number alone.
 """
 
 from __future__ import annotations

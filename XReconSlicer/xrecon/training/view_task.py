@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from xrecon.evaluation.familiarity import calibrate, picture_statistics
 from xrecon.nets.card import LabelOutput, ModelCard, PictureInput
-from xrecon.nets.registry import create_model, load_model, record_quality, save_model
+from xrecon.nets.registry import create_model, load_model, save_model
 from xrecon.nets.view_classifier import (
     HYPOTHESES,
     KINDS,
@@ -31,7 +31,8 @@ from xrecon.training.config import TrainConfig
 from xrecon.training.distributed import Processes
 from xrecon.training.order import sample_generator
 from xrecon.training.prepared import PreparedSubjects
-from xrecon.training.reconstruction import LICENCE, training_data
+from xrecon.training.reconstruction import LICENCE
+from xrecon.training.seen import record_validation, training_data
 from xrecon.training.view_bank import DEFORMATIONS, PIXELS, Entry, foreign_pattern, kinds_of, render_bank
 from xrecon.training.view_looks import seen
 from xrecon.volume import InputError
@@ -196,8 +197,7 @@ class ViewTask:
         save_model(folder, network, card, half=False)
         stored, _ = load_model(folder, self.device.type)
         quality = self.validate(stored)
-        record_quality(folder, "validation", quality)
-        record_quality(folder, "validation_subjects", [s.name for s in self.subjects[1]])
+        record_validation(folder, quality, self.subjects[1])
         return quality
 
     def _calibrate(self, network: ViewClassifier) -> None:
