@@ -370,11 +370,17 @@ def test_trust_is_told_as_far_as_it_was_measured():
     }  # fmt: skip
     figures = {
         "subjects": ["v"],
-        "reprojection": {"own": 0.05, "other": 0.5, "separation": 1.0},
+        "reprojection": {
+            "own": 0.05, "other": 0.5, "separation": 0.75, "own_count": 1, "other_count": 4,
+        },
+        "uncertainty": {"coverage": {"95": 0.95}},
         "test": {"subjects": ["t"], "uncertainty": {"coverage": {"95": 0.93}}, "lesions": lesions},
     }
     text = "\n".join(trust_text(figures))
     assert "Constants measured on v; checked on t." in text and "95 %: 93%" in text
+    # what holds by construction is no result, and a share of pairs says of how many
+    assert "95 %: 95%" not in text
+    assert "measured on 1 person; of 4 pairs of an own and another's distance 3 in the right order" in text
     assert "| nodule | 50% (5%), 12% | - | no size tested |" in text
     assert list(trust_text({})) == ["Constants measured on no CT; checked on no CT."]
     page = render_card(load_card("lifting-64").model_copy(update={"quality": {"trust": figures}}))

@@ -17,11 +17,12 @@ class Result:
     """As much of a reconstruction, or of a check, as is looked at."""
 
     warnings: tuple[str, ...] = ()
+    uncertainty: object = None
 
 
 def pictures(origin: str) -> list[Radiograph]:
     """A pair whose pixel size has this origin."""
-    meta = {"pixel_spacing.origin": origin}
+    meta = {"pixel_spacing_mm.origin": origin}
     return [Radiograph(np.ones((8, 9), np.float32), view=v, meta=meta) for v in ("PA", "LEFT LATERAL")]
 
 
@@ -32,7 +33,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def take_in(radiographs, skip):
         done.append("intake")
-        measured = {"pixel_spacing.origin": "lungs of the other view"}
+        measured = {"pixel_spacing_mm.origin": "lungs of the other view"}
         return [replace(r, meta=measured) for r in radiographs], []
 
     def computed(name, result):
@@ -45,7 +46,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(view_recognition, "check_radiographs", computed("check", Result()))
     monkeypatch.setattr(intake, "take_in", take_in)
     monkeypatch.setattr(checked, "reconstruct", computed("plain", Result()))
-    monkeypatch.setattr(checked, "reconstruct_calibrated", computed("calibrated", (Result(), None)))
+    monkeypatch.setattr(checked, "reconstruct_calibrated", computed("calibrated", (Result(), Calibrated())))
+    monkeypatch.setattr(checked, "runs_for_uncertainty", lambda _card, samples: samples or 0)
     return done
 
 
@@ -62,3 +64,31 @@ def test_a_guess_stays_a_guess_though_the_intake_measures_it(calls: list[str]):
 def test_calibration_is_for_guesses_and_on_request(calls: list[str], origin: str, calibrate, way: str):
     checked.reconstruct_checked(pictures(origin), calibrate=calibrate)
     assert calls == ["check", "intake", way]
+
+
+@pytest.mark.parametrize(
+    ("samples", "known", "way"),
+    [(None, None, []), (0, None, []), (5, None, ["plain"]), (5, "predicted", [])],
+)
+def test_uncertainty_is_estimated_once_with_the_geometry_that_was_taken(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch, samples: int | None, known: object, way: list[str]
+):
+    """It was once estimated in every attempt of the calibration, also when nobody wanted it."""
+
+    def calibrated(*_args, **_options):
+        calls.append("calibrated")
+        return Result(uncertainty=known), Calibrated()
+
+    monkeypatch.setattr(checked, "reconstruct_calibrated", calibrated)
+    checked.reconstruct_checked(pictures("assumed"), uncertainty_samples=samples)
+    assert calls == ["check", "intake", "calibrated", *way]
+
+
+class Calibrated:
+    """A calibration that left everything as it was."""
+
+    radiographs = ()
+    used = False
+
+    def warnings(self) -> list[str]:
+        return []

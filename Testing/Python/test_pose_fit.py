@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_inputs import acquired
 from trunk import trunk
 from xrecon import calibrated
 from xrecon.calibrated import is_guessed, reconstruct_calibrated, residual
 from xrecon.evaluation.reprojection import reproject, score_reprojections
+from xrecon.io.radiograph import read_radiograph
 from xrecon.physics import pose_fit
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
@@ -87,7 +90,10 @@ def truthful(chest: Volume, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Ra
     """In place of a network the true volume, whatever the radiographs; the list tells what it was given."""
     calls: list[Sequence[Radiograph]] = []
 
-    def reconstruct(radiographs: Sequence[Radiograph], *_: object) -> Reconstruction:
+    def reconstruct(
+        radiographs: Sequence[Radiograph], *_: object, uncertainty_samples: int | None = None
+    ) -> Reconstruction:
+        assert uncertainty_samples == 0  # nobody looks at the uncertainty of an attempt
         calls.append(radiographs)
         reprojections = reproject(chest, radiographs)
         scores = score_reprojections(chest, radiographs, reprojections)
@@ -108,6 +114,25 @@ def test_a_shifted_view_is_put_right_and_the_first_view_stands(chest: Volume, tr
     assert [w for w in result.warnings if "the residual fell from" in w and "LEFT LATERAL" in w]
     assert "pose calibrated" in " ".join(result.inputs[1].history)
     assert done.to_dict()["views"][1]["shift_mm"][1] == second.shift_mm[1]
+    assert "and up to 93% counts" in done.reason
+
+
+def test_calibrated_distances_are_told_as_such(chest: Volume, truthful: list) -> None:
+    """The geometry once said one distance and `meta` the old one, "assumed"."""
+    said = {
+        "source_to_isocenter_mm": "1500", "source_to_isocenter_mm.origin": "assumed",
+        "source_to_detector_mm": "1800", "source_to_detector_mm.origin": "DICOM",
+        "source_to_detector_mm.tag": "DistanceSourceToDetector", "isocenter.origin": "assumed",
+    }  # fmt: skip
+    wrong = taken(chest, planted(shift=(0.0, 6.0, 90.0)))
+    pair = [taken(chest, NOTHING, "PA"), replace(wrong, meta=said)]
+    result, done = reconstruct_calibrated(pair)
+    seen = result.inputs[1]
+    assert done.used and abs(seen.geometry.source_to_isocenter_mm - 1500.0) > 20.0
+    assert float(seen.meta["source_to_isocenter_mm"]) == pytest.approx(seen.geometry.source_to_isocenter_mm)
+    assert seen.meta["source_to_isocenter_mm.origin"] == seen.meta["isocenter.origin"] == "pictures"
+    kept = [name for name in said if name.startswith("source_to_detector_mm")]
+    assert {name: seen.meta[name] for name in kept} == {name: said[name] for name in kept}
 
 
 def test_a_right_geometry_is_left_as_it_is(chest: Volume, truthful: list) -> None:
@@ -124,6 +149,7 @@ def test_what_is_not_plausible_is_not_tried(
     pair = [taken(chest, NOTHING, "PA"), taken(chest, planted(shift=(0.0, 14.0, 0.0)))]
     result, done = reconstruct_calibrated(pair)
     assert not done.used and result.inputs == pair and len(truthful) == 1
+    assert done.reason == "the fitted poses are too far off for an error of positioning"
 
 
 def test_one_view_has_nothing_to_be_calibrated_against(chest: Volume, truthful: list) -> None:
@@ -136,3 +162,20 @@ def test_only_assumed_facts_ask_for_a_calibration(chest: Volume) -> None:
     assert not is_guessed([view])
     assert not is_guessed([replace(view, meta={"source_to_detector_mm.origin": "DICOM"})])
     assert is_guessed([view, replace(view, meta={"source_to_detector_mm.origin": "assumed"})])
+
+
+@pytest.mark.parametrize(
+    ("without", "guessed"), [(None, False), ("DistanceSourceToPatient", True), ("ImagerPixelSpacing", True)]
+)
+def test_a_file_that_tells_distances_pixel_size_and_view_is_no_guess(
+    tmp_path: Path, without: str | None, guessed: bool
+) -> None:
+    """Its isocentre is always assumed to lie before the middle of the detector: that asks for no repair."""
+    tags = {
+        "ViewPosition": "PA", "PatientOrientation": ["L", "F"], "ImagerPixelSpacing": [10.0, 10.0],
+        "DistanceSourceToDetector": 1800.0, "DistanceSourceToPatient": 1550.0,
+    }  # fmt: skip
+    acquired(tmp_path / "pa.dcm", **{name: value for name, value in tags.items() if name != without})
+    radiograph = read_radiograph(tmp_path / "pa.dcm")
+    assert radiograph.meta["isocenter.origin"] == "assumed"
+    assert is_guessed([radiograph]) is guessed

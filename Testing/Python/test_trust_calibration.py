@@ -39,6 +39,13 @@ def test_a_score_is_told_in_words_and_not_without_constants():
     good, doubtful, bad = (summarize(scores(1 - d, 1 - d), calibration) for d in (0.06, 0.2, 0.4))
     assert good["score"] == pytest.approx(0.025) and "about as well" in good["meaning"]
     assert "less well" in doubtful["meaning"] and "hardly better" in bad["meaning"]
+    assert good["independent"] and "those of the one person new to it" in good["meaning"]
+    assert "measured on one person; 1 is another patient's, measured in one comparison" in good["meaning"]
+    several = fit_reprojection([0.05, 0.06, 0.04], [0.45, 0.5])
+    test = {"own": {"a": -0.06, "b": -0.05}, "other": [0.79, 0.44]}
+    told = summarize(scores(0.94, 0.94), several, test)["meaning"]
+    assert "those of the 3 people new to it" in told and "measured in 2 comparisons" in told
+    assert "On 2 other people own radiographs scored -0.06 to -0.05, another patient's 0.44 to 0.79" in told
     assert good["score_by_view"]["PA"] == pytest.approx(0.025)
     unknown = summarize(scores(0.9, 0.8), None)
     assert unknown["score"] is None and not unknown["calibrated"]

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # The residual must fall to this share in all to be worth another geometry, to this in a round to go on.
 WORTHWHILE, GOES_ON, ROUNDS = 0.93, 0.97, 2
+# What a radiograph's `meta` tells the origin of that calibration can set right when it was guessed. The place
+# of the isocentre is none: nearly no file tells it, and the intake puts it on the lungs.
+GUESSABLE = ("source_to_detector_mm", "source_to_isocenter_mm", "pixel_spacing_mm", "view")
 # A residual this small is rounding: there is nothing to calibrate.
 NEGLIGIBLE = 1e-4
 
@@ -61,12 +64,7 @@ class Calibration:
 
 def is_guessed(radiographs: Sequence[Radiograph]) -> bool:
     """Whether a distance, a pixel size or a view was assumed, so that calibration may help."""
-    return any(
-        value in GUESSED_ORIGINS
-        for r in radiographs
-        for name, value in r.meta.items()
-        if name.endswith(".origin")
-    )
+    return any(r.meta.get(f"{name}.origin") in GUESSED_ORIGINS for r in radiographs for name in GUESSABLE)
 
 
 def reconstruct_calibrated(
@@ -77,12 +75,17 @@ def reconstruct_calibrated(
 ) -> tuple[Reconstruction, Calibration]:
     """As `pipelines.reconstruct`, with the views' relative pose corrected where that explains them better.
 
-    Raises what `pipelines.reconstruct` raises. One radiograph alone has nothing to be calibrated against.
+    A network that predicts no uncertainty is not run again to estimate it: that is for the caller to do with
+    the geometry that was taken in the end. Raises what `pipelines.reconstruct` raises. One radiograph alone
+    has nothing to be calibrated against.
     """
     from xrecon.physics.pose_fit import pose_change
-    from xrecon.preprocess.radiograph import canonical
+    from xrecon.preprocess.radiograph import canonical, with_geometry_of_pictures
 
-    first = reconstruct(radiographs, model, device, progress)
+    def attempt(pictures: Sequence[Radiograph]) -> Reconstruction:
+        return reconstruct(pictures, model, device, progress, uncertainty_samples=0)
+
+    first = attempt(radiographs)
     before = residual(first)
     if len(first.inputs) < 2:
         reason = "one radiograph alone cannot be calibrated"
@@ -92,19 +95,20 @@ def reconstruct_calibrated(
         return first, Calibration(False, reason, (), before, before, tuple(radiographs))
     upright = [canonical(r) for r in radiographs]  # a fit's axes are those of the upright picture
     best, geometries, taken = first, [r.geometry for r in upright], list(radiographs)
-    tried = before
+    tried, plausible = before, True
     for number in range(ROUNDS):
         moved = _refitted(best, geometries, number, progress)
         changes = [
             pose_change(r.view, r.geometry, g, (before, before)) for r, g in zip(upright, moved, strict=True)
         ]
-        if not all(change.is_plausible for change in changes):
+        plausible = all(change.is_plausible for change in changes)
+        if not plausible:
             break
         again = [
-            r.with_array(r.array, f"pose calibrated: {change.text()}", geometry=g)
+            with_geometry_of_pictures(r, g, f"pose calibrated: {change.text()}")
             for r, g, change in zip(upright, moved, changes, strict=True)
         ]
-        found = reconstruct(again, model, device, progress)
+        found = attempt(again)
         tried = min(tried, residual(found))
         if residual(found) >= GOES_ON * residual(best):
             break
@@ -114,13 +118,20 @@ def reconstruct_calibrated(
     fits = tuple(
         pose_change(r.view, r.geometry, g, (before, after)) for r, g in zip(upright, geometries, strict=True)
     )
-    limit = f"{'at most' if used else 'more than'} {WORTHWHILE:.0%}"
-    reason = f"the residual went to {tried / max(before, 1e-9):.0%} of what it was, {limit} counts"
     taken = taken if used else radiographs
+    reason = _reason(used, plausible, (after if used else tried) / max(before, 1e-9))
     calibration = Calibration(used, reason, fits, before, after, tuple(taken))
     if not used:
         return first, calibration
     return replace(best, warnings=[*best.warnings, *calibration.warnings()]), calibration
+
+
+def _reason(used: bool, plausible: bool, share: float) -> str:
+    """Why the geometry was changed or left. share: of the residual that is left with the best poses tried."""
+    if not used and not plausible:
+        return "the fitted poses are too far off for an error of positioning"
+    told = f"the residual went to {share:.1%} of what it was"
+    return f"{told}, {'and' if used else 'only'} up to {WORTHWHILE:.0%} counts"
 
 
 def _refitted(

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xrecon.calibrated import Calibration, is_guessed, reconstruct_calibrated
-from xrecon.pipelines import DEFAULT_MODEL, ProgressCallback, Reconstruction, reconstruct
+from xrecon.pipelines import (
+    DEFAULT_MODEL,
+    ProgressCallback,
+    Reconstruction,
+    reconstruct,
+    runs_for_uncertainty,
+    with_fitted_poses,
+)
 from xrecon.volume import Radiograph
 
 if TYPE_CHECKING:
@@ -81,9 +88,11 @@ def reconstruct_checked(
     }  # fmt: skip
     if guessed if calibrate is None else calibrate:
         result, calibration = reconstruct_calibrated(radiographs, model, device, progress)
-        if refine or uncertainty_samples:
+        if refine or (result.uncertainty is None and runs_for_uncertainty(model, uncertainty_samples)):
             result = reconstruct(calibration.radiographs, model, device, progress, **extra)
             result = replace(result, warnings=[*result.warnings, *calibration.warnings()])
+        if calibration.used:
+            result = replace(result, trust=with_fitted_poses(result.trust))
     else:
         result = reconstruct(radiographs, model, device, progress, **extra)
     return Checked(replace(result, warnings=[*check.warnings, *notes, *result.warnings]), check, calibration)

@@ -187,7 +187,7 @@ def reconstruct(
     beams = stages.support(volume, ordered, inputs)
     trust = {
         **stages.evidence(scores, card, beams),
-        "uncertainty": told,
+        "uncertainty": stages.of_refined(told) if refined.record["applied"] else told,
         "refinement": refined.record,
     }
     result = Reconstruction(
@@ -198,6 +198,21 @@ def reconstruct(
         return result
     labels = volume.with_array(unit[-1].astype(np.uint8), Quantity.LABEL)
     return replace(result, labels=labels, label_names=tuple(card.output.labels[1:]))
+
+
+def runs_for_uncertainty(model: str | Path, samples: int | None = None) -> int:
+    """How often `reconstruct` runs a network that predicts no error again, for its `uncertainty_samples`."""
+    from xrecon.nets.registry import load_card
+    from xrecon.trust import stages
+
+    return stages.runs_for_uncertainty(load_card(model), samples)
+
+
+def with_fitted_poses(trust: Mapping[str, Any]) -> dict[str, Any]:
+    """A result's `trust` when its views' poses were fitted to the radiographs: the score is no check then."""
+    from xrecon.trust import stages
+
+    return stages.with_fitted_poses(trust)
 
 
 def _geometry_warnings(radiographs: Sequence[Radiograph], card: ModelCard) -> list[str]:

@@ -11,7 +11,7 @@ must be validation subjects for the first, test subjects for the second; neither
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -43,7 +43,7 @@ from xrecon.preprocess.radiograph import network_input
 from xrecon.progress import json_text
 from xrecon.trust.augmentation import DEFAULT_SAMPLES
 from xrecon.trust.refinement import refine
-from xrecon.trust.stages import TRUST, predicts_error, raw_deviation
+from xrecon.trust.stages import AUGMENTATION, TRUST, predicts_error, raw_deviation
 from xrecon.volume import InputError, Radiograph, Volume
 
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ def measure_trust(
     other = _other_distances(found, inputs)
     if not other:
         raise InputError("expected at least two people, to tell own from other radiographs, got one")
-    calibration = fit_uncertainty([m.sample for m in found], found[0].source, samples)
+    # a network that predicts its error was run once
+    runs = samples if found[0].source == AUGMENTATION else 0
+    calibration = fit_uncertainty([m.sample for m in found], found[0].source, runs)
     figures = {
         "subjects": [m.name for m in found],
         "others": [name for name, _ in others],
@@ -114,13 +116,15 @@ def check_trust(
     device: str = "auto",
     lesions: bool = True,
     progress: ProgressCallback | None = None,
+    constants: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """How the constants in a model's card hold on CTs that they were not measured on.
 
+    constants: what `measure_trust` gave, in place of the card's.
     scores: calibrated reprojection scores of own and of other radiographs. uncertainty: curve and coverage.
     Raises InputError as `measure_trust`, and when the card holds no constants.
     """
-    figures = load_card(model).quality.get(TRUST) or {}
+    figures = constants or load_card(model).quality.get(TRUST) or {}
     scale = ReprojectionCalibration.from_dict(figures.get("reprojection"))
     calibration = UncertaintyCalibration.from_dict(figures.get("uncertainty"))
     if scale is None or calibration is None:
@@ -156,8 +160,9 @@ def measure_files(
 ) -> Outcome:
     """Trust figures from CTs of a folder, by name, as `trust.json`.
 
-    calibrate: subjects for `measure_trust`; others: of it. test: subjects for `check_trust`, by the card's
-    constants or, with `record`, by those just measured. record: write them into the card.
+    calibrate: subjects for `measure_trust`; others: of it. test: subjects for `check_trust`, by the constants
+    just measured or, without, by the card's. record: write all of it into the card, in the end and at once;
+    an earlier test goes when the constants were measured anew without one.
     Raises InputError for unknown subjects, for ones the model was trained on (in others they may be), and for
     a test on ones that it was validated or its constants were measured on.
     """
@@ -182,14 +187,14 @@ def measure_files(
     with output_folder(output) as folder:
         if calibrate:
             numbers[TRUST] = measure_trust(model, read(calibrate), read(others), device, progress=progress)
-        if record and calibrate:
-            record_quality(model, TRUST, numbers[TRUST])
         if test:
-            numbers["test"] = check_trust(model, read(test), device, progress=progress)
-        if record and test:
-            kept = load_card(model).quality[TRUST]
-            record_quality(model, TRUST, {**kept, "test": numbers["test"]})
+            numbers["test"] = check_trust(
+                model, read(test), device, progress=progress, constants=numbers.get(TRUST)
+            )
         atomic_write_text(folder / FILE_NAME, json_text(numbers))
+    if record:  # once, when all is measured and written: a failure leaves the card as it was
+        figures = numbers.get(TRUST) or load_card(model).quality[TRUST]
+        record_quality(model, TRUST, {**figures, **({"test": numbers["test"]} if test else {})})
     return Outcome({"summary": output / FILE_NAME}, numbers, _text(numbers), warnings)
 
 
@@ -311,7 +316,9 @@ def _other_distances(found: Sequence[_Measured], inputs: dict[str, list[Radiogra
 def _held(samples: Sequence[ErrorSample], calibration: UncertaintyCalibration) -> dict[str, Any]:
     """How the calibration fits the subjects it was made on, less what its own entries say."""
     told = assess(samples, calibration)
-    return {name: value for name, value in told.items() if name not in calibration.to_dict()}
+    # the multipliers are these subjects' own quantiles: that their intervals hold tells nothing
+    left_out = {*calibration.to_dict(), "coverage"}
+    return {name: value for name, value in told.items() if name not in left_out}
 
 
 def _lesions(
@@ -345,9 +352,12 @@ def _text(numbers: dict[str, Any]) -> str:
         figures = numbers.get(part)
         if not figures:
             continue
-        coverage = ", ".join(f"{n} %: {100 * v:.0f} %" for n, v in figures["uncertainty"]["coverage"].items())
+        coverage = figures["uncertainty"].get("coverage", {})
+        held = ", ".join(f"{n} %: {100 * v:.0f} %" for n, v in coverage.items())
         gain = figures["refinement"]["psnr_gain_db"]
-        lines.append(f"{part}: {', '.join(figures['subjects'])}; intervals hold {coverage}")
+        lines.append(
+            f"{part}: {', '.join(figures['subjects'])}" + (f"; intervals hold {held}" if held else "")
+        )
         lines.append(f"    refinement {gain:+.2f} dB")
         for kind in figures.get("lesions", {}).get("classes", ()):
             limit = kind["smallest_preserved_mm"]

@@ -50,8 +50,8 @@ def record_trust(
     others = [s for s in subjects if s.name in result.examples][:OTHERS]
     read = [[(s.name, read_ct(s)) for s in group] for group in (chosen, others, plan.subjects)]
     figures = measure_trust(model, read[0], read[1], plan.device, progress=progress)
-    record_quality(model, TRUST, figures)  # they are what is checked
-    figures = {**figures, "test": check_trust(model, read[2], plan.device, progress=progress)}
+    tested = check_trust(model, read[2], plan.device, progress=progress, constants=figures)
+    figures = {**figures, "test": tested}
     record_quality(model, TRUST, figures)
     return figures
 
@@ -64,18 +64,20 @@ def trust_text(figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"Constants measured on {named}; checked on {checked}."
     scale = figures.get("reprojection")
     if scale:
+        people, pairs = scale["own_count"], scale["own_count"] * scale["other_count"]
         yield (
             f"Reprojection score (0 own radiographs, 1 another patient's): distances {scale['own']:.3f} and "
-            f"{scale['other']:.3f}, in the right order in {scale['separation']:.0%} of pairs."
+            f"{scale['other']:.3f}, measured on {people} {'person' if people == 1 else 'people'}; of {pairs} "
+            f"pairs of an own and another's distance {round(scale['separation'] * pairs)} in the right order."
         )
     scores = tested.get("scores")
     if scores:
         own, other = list(scores["own"].values()), list(scores["other"])
         yield f"Of the test CTs: own {_range(own)}, another patient's {_range(other)}."
-    for title, part in (("calibration CTs", figures), ("test CTs", tested)):
-        if part.get("uncertainty", {}).get("coverage"):
-            held = ", ".join(f"{k} %: {v:.0%}" for k, v in part["uncertainty"]["coverage"].items())
-            yield f"Intervals of the uncertainty hold, on the {title}: {held}."
+    # on the CTs of the calibration the intervals hold what they say by construction
+    if tested.get("uncertainty", {}).get("coverage"):
+        held = ", ".join(f"{k} %: {v:.0%}" for k, v in tested["uncertainty"]["coverage"].items())
+        yield f"Intervals of the uncertainty, fitted to {named}, hold on the test CTs: {held}."
     moved = (tested or figures).get("refinement")
     if moved:
         yield f"Refinement towards the radiographs changes PSNR by {moved['psnr_gain_db']:+.2f} dB."

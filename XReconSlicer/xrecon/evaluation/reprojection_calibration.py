@@ -4,7 +4,8 @@ The distance of a reconstruction from its radiographs is 1 less the structure co
 `reprojection`, averaged over the views: free of gain and offset, so it holds for line integrals and for
 pictures made for viewing. Over subjects that the model was not trained on it is measured twice: of each
 reconstruction from the radiographs it was made of (own), and from those of every other subject. The
-medians become 0 and 1 of the score. Both lie in the model's card; without them there is no score.
+medians become 0 and 1 of the score. Both lie in the model's card; without them there is no score. How many
+people that were is said with every score: of one person, the zero is that person's and no model's.
 
 The score cannot see the null space, nor a mistake that the network followed: see `reprojection`.
 """
@@ -98,12 +99,19 @@ def fit_reprojection(own: Sequence[float], other: Sequence[float]) -> Reprojecti
 
 
 def summarize(
-    scores: Mapping[str, Mapping[str, float]], calibration: ReprojectionCalibration | None
+    scores: Mapping[str, Mapping[str, float]],
+    calibration: ReprojectionCalibration | None,
+    tested: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The agreement of a result for JSON, report and panel; "score" is None without calibration."""
+    """The agreement of a result for JSON, report and panel; "score" is None without calibration.
+
+    tested: scores on that scale of people it was not measured on: "own" by name, and "other".
+    """
     found = distance(scores)
     by_view = {view: 1.0 - of_view["structure_correlation"] for view, of_view in scores.items()}
-    facts: dict[str, Any] = {"distance": found, "distance_by_view": by_view, "cannot_see": NULL_SPACE}
+    facts: dict[str, Any] = {
+        "distance": found, "distance_by_view": by_view, "independent": True, "cannot_see": NULL_SPACE,
+    }  # fmt: skip
     if calibration is None:
         return {**facts, "score": None, "calibrated": False, "meaning": UNCALIBRATED}
     score = calibration.score(found)
@@ -113,15 +121,41 @@ def summarize(
         "score_by_view": {view: calibration.score(value) for view, value in by_view.items()},
         "calibrated": True,
         "calibration": calibration.to_dict(),
-        "meaning": _meaning(score),
+        "meaning": " ".join([_meaning(score, calibration), *_tested(tested)]),
     }
 
 
-def _meaning(score: float) -> str:
+def _meaning(score: float, calibration: ReprojectionCalibration) -> str:
+    these = "The volume explains these radiographs"
+    people = _count(calibration.own_count, "person", "people")
+    own = f"those of the {people} new to it that the scale was measured on"
     if score <= EXPLAINS:
-        told = "The volume explains these radiographs about as well as this model does those of new people."
+        told = f"{these} about as well as this model did {own}."
     elif score < FAILS:
-        told = "The volume explains these radiographs less well than this model does those of new people."
+        told = f"{these} less well than this model did {own}."
     else:
-        told = "The volume explains these radiographs hardly better than another patient's volume would."
-    return f"{told} (0 is own radiographs, 1 another patient's.)"
+        told = f"{these} hardly better than another patient's volume would."
+    others = _count(calibration.other_count, "comparison", "comparisons")
+    return (
+        f"{told} (0 is own radiographs, measured on {people}; 1 is another patient's, measured in {others}.)"
+    )
+
+
+def _tested(tested: Mapping[str, Any] | None) -> list[str]:
+    """How the scale held on people it was not measured on, when that is known."""
+    if not tested or not tested.get("own") or not tested.get("other"):
+        return []
+    own, other = sorted(tested["own"].values()), sorted(tested["other"])
+    people, pairs = _count(len(own), "other person", "other people"), _count(len(other), "pair", "pairs")
+    return [
+        f"On {people} own radiographs scored {_range(own)}, another patient's {_range(other)} ({pairs})."
+    ]
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{values[0]:.2f}", f"{values[-1]:.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"one {one}" if number == 1 else f"{number} {many}"

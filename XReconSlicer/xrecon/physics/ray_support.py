@@ -3,7 +3,8 @@
 A voxel in no beam is not measured at all. In one beam it enters line integrals only together with all
 that lies before and behind it. In two or more beams the rays through it cross; the nearer to a right
 angle, the better its place is told. Even there two pictures give far fewer numbers than there are
-voxels: `undetermined_share` bounds from below how much of a volume is free, whatever the pictures show
+voxels: `undetermined_share` bounds from below how much of a volume such pictures leave open at the pixels
+that are counted, a network's detector having fewer of them than a radiograph, whatever they show
 (rank of A <= number of rays; the rest of the volume's dimensions are A's null space).
 """
 
@@ -37,7 +38,7 @@ class RaySupport:
 
     @property
     def undetermined_share(self) -> float:
-        """At least this share of the volume's dimensions no picture of these views can determine."""
+        """At least this share of the volume's dimensions no pictures of so many pixels can determine."""
         return max(0.0, 1.0 - self.rays / self.views.array.size)
 
     def to_dict(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ UNIT_RANGE = (-0.25, 1.25)
 PERCENTILES = (1.0, 99.0)
 # Of a pixel: so far outside a picture lies only rounding.
 EDGE_PIXELS = 1e-6
+# Where a geometry comes from that was fitted to the pictures, in `Radiograph.meta`.
+FROM_PICTURES = "pictures"
 
 
 def canonical(radiograph: Radiograph) -> Radiograph:
@@ -55,6 +57,23 @@ def canonical_axes(geometry: ViewGeometry) -> dict[str, tuple[float, ...]]:
     if column[:2][np.argmax(np.abs(column[:2]))] < 0:
         changes["column_direction"] = tuple(-column)
     return changes
+
+
+def with_geometry_of_pictures(radiograph: Radiograph, geometry: ViewGeometry, note: str) -> Radiograph:
+    """The radiograph in a pose that was fitted to the pictures; its `meta` tells the new numbers and origin.
+
+    note: for the history.
+    """
+    posed = radiograph.with_array(radiograph.array, note, geometry=geometry)
+    meta = dict(posed.meta)
+    for name in ("source_to_detector_mm", "source_to_isocenter_mm"):
+        value = getattr(geometry, name)
+        if name in meta and not np.isclose(value, getattr(radiograph.geometry, name), atol=0.05):
+            meta |= {name: f"{value:.10g}", f"{name}.origin": FROM_PICTURES}
+            meta.pop(f"{name}.tag", None)
+    if "isocenter.origin" in meta:
+        meta["isocenter.origin"] = FROM_PICTURES
+    return replace(posed, meta=meta)
 
 
 def network_input(

@@ -1,10 +1,11 @@
 """How far a network's output moves when its input changes by no more than what is not known of it.
 
 The fallback for networks that predict no uncertainty: the same network on the same radiographs, several
-times, each time with poses, grey scale and noise changed a little, as the training changed them. The
-spread is no error: it knows nothing of what the network always gets wrong. It becomes one by a
-calibration on subjects that the model was not trained on (`evaluation.uncertainty_calibration`), and says
-"uncalibrated" without. Wang et al., Neurocomputing 2019;338:34-45, use it so for segmentation.
+times, each time with poses, grey scale and noise changed by what positioning and exposure usually leave
+open, whether or not the training changed them so. The spread is no error: it knows nothing of what the
+network always gets wrong. It becomes one by a calibration on subjects that the model was not trained on
+(`evaluation.uncertainty_calibration`), and says "uncalibrated" without. Wang et al., Neurocomputing
+2019;338:34-45, use it so for segmentation.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ def fitted_poses(
     from xrecon.evaluation.reprojection import reproject, score_reprojections
     from xrecon.evaluation.reprojection_calibration import distance
     from xrecon.physics.pose_fit import fit_views, pose_change
+    from xrecon.preprocess.radiograph import with_geometry_of_pictures
 
     def tell(share: float, view: str) -> None:
         if progress:
@@ -45,7 +46,7 @@ def fitted_poses(
     moved = fit_views(volume, inputs, [r.geometry for r in inputs], tell)
     changes = [pose_change(r.view, r.geometry, g, (0.0, 0.0)) for r, g in zip(inputs, moved, strict=True)]
     fitted = [
-        r.with_array(r.array, f"pose refined: {change.text()}", geometry=geometry)
+        with_geometry_of_pictures(r, geometry, f"pose refined: {change.text()}")
         for r, geometry, change in zip(inputs, moved, changes, strict=True)
     ]
     before, after = (

@@ -34,6 +34,9 @@ SOURCES = {
     PREDICTED: "predicted by the network",
     AUGMENTATION: "spread of the network's outputs under small changes of pose, grey scale and noise",
 }
+POSES_WERE_FITTED = (
+    "The score is no independent check here: the views' poses were fitted to the radiographs."
+)
 UNCALIBRATED = "not calibrated on subjects new to the model: it orders voxels at best, and is no error in HU"
 
 
@@ -72,8 +75,7 @@ def uncertainty(
     calibration = UncertaintyCalibration.from_dict(figures_of(card, len(inputs)).get("uncertainty"))
     source = predicts_error(output, card)
     if source != PREDICTED:
-        if samples is None:
-            samples = calibration.samples if calibration and calibration.source == AUGMENTATION else 0
+        samples = runs_for_uncertainty(card, samples)
         if samples < 1:
             return None, {}
     raw = raw_deviation(output, card, model, inputs, isocenter, device, samples or 0, say)
@@ -91,6 +93,15 @@ def uncertainty(
     if calibration is not None:
         meta[CORRELATION] = f"{calibration.correlation_mm:.1f}"
     return volume.with_array(raw.astype(np.float32), **meta), facts
+
+
+def runs_for_uncertainty(card: ModelCard, samples: int | None) -> int:
+    """How often a network that predicts no error runs again to estimate it: `samples`, or for None as often
+    as the card's calibration asks for, so not at all without one."""
+    if samples is not None:
+        return samples
+    calibration = UncertaintyCalibration.from_dict(figures_of(card).get("uncertainty"))
+    return calibration.samples if calibration and calibration.source == AUGMENTATION else 0
 
 
 def predicts_error(output: np.ndarray, card: ModelCard) -> str:
@@ -123,6 +134,11 @@ def _intervals(calibration: UncertaintyCalibration) -> str:
     return f"on subjects new to the model, of the errors of voxels were {told} of these deviations"
 
 
+def of_refined(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of an uncertainty when the volume was refined afterwards: the map is not made anew."""
+    return {**facts, "is": f"{facts['is']}, before refinement"} if facts else {}
+
+
 # -- refinement ------------------------------------------------------------------------------------
 def refined(
     volume: Volume,
@@ -147,6 +163,15 @@ def support(volume: Volume, radiographs: Sequence[Radiograph], inputs: Sequence[
     return ray_support(volume, [(r.geometry, i.geometry) for r, i in zip(radiographs, inputs, strict=True)])
 
 
+def with_fitted_poses(trust: Mapping[str, Any]) -> dict[str, Any]:
+    """A result's `trust` when its views' poses were fitted to the radiographs before."""
+    agreement = trust.get("reprojection")
+    if not agreement:
+        return dict(trust)
+    told = f"{agreement['meaning']} {POSES_WERE_FITTED}"
+    return {**trust, "reprojection": {**agreement, "independent": False, "meaning": told}}
+
+
 def evidence(
     scores: Mapping[str, Mapping[str, float]], card: ModelCard, beams: RaySupport
 ) -> dict[str, Any]:
@@ -154,7 +179,7 @@ def evidence(
     figures = figures_of(card, len(scores))
     calibration = ReprojectionCalibration.from_dict(figures.get("reprojection"))
     return {
-        "reprojection": summarize(scores, calibration),
+        "reprojection": summarize(scores, calibration, (figures.get("test") or {}).get("scores")),
         "ray_support": beams.to_dict(),
         # those of test subjects, where there are some: nothing was chosen by them
         "lesions": lesion_lines((figures.get("test") or {}).get("lesions") or figures.get("lesions")),

@@ -34,8 +34,9 @@ def _beams(beams: Mapping[str, Any]) -> str:
     crossed = 100 * beams["share_well_crossed"]
     free = 100 * beams["undetermined_share_at_least"]
     return (
-        f"Beams: {crossed:.0f} % of the voxels lie where two cross well, {outside:.0f} % in none. At least "
-        f"{free:.0f} % of the volume's numbers are not determined by the radiographs, whatever the model."
+        f"Beams: {crossed:.0f} % of the voxels lie where two cross well, {outside:.0f} % in none. The "
+        f"model is given {beams['rays']} rays through {beams['voxels']} voxels: at least {free:.0f} % of the "
+        "volume's numbers are not determined by them."
     )
 
 
