@@ -16,7 +16,7 @@ MEANING = f"Means over patients, {LEVEL:.0%} t intervals; of two patients the sm
 _POSSIBLE = (
     (("dice", "jaccard", "_kept"), (0.0, 1.0)),
     (("ssim", "cosine", "correlation"), (-1.0, 1.0)),
-    (("_percent",), (0.0, 100.0)),
+    (("occupancy",), (0.0, 100.0)),
     (("hd95", "assd", "mae", "residual", "_ml"), (0.0, math.inf)),
 )
 
