@@ -20,9 +20,11 @@ from xrecon.assessment import run as run_module
 from xrecon.assessment.card_page import render_card
 from xrecon.assessment.cases import Grid, Wanted
 from xrecon.assessment.command import _models, evaluate_models
-from xrecon.assessment.page import MOST_BYTES
+from xrecon.assessment.page import MOST_BYTES, worst_case
 from xrecon.assessment.readme import BEGIN, END, figures_table, split, update
-from xrecon.assessment.record import CARD_PAGE, PICTURE
+from xrecon.assessment.record import CARD_PAGE, PICTURE, means_of_all
+from xrecon.assessment.run import Model, Result
+from xrecon.assessment.table import figures_of
 from xrecon.assessment.trust import trust_text
 from xrecon.benchmark.exact import read_exact
 from xrecon.evaluation.metrics import psnr
@@ -326,8 +328,7 @@ def test_the_card_holds_figures_data_and_conditions(ran: tuple[Path, Outcome], m
     rows = rows_of(outcome, 0)
     assert [row["subject"] for row in test["subjects"]] == ["a", "b"]
     assert test["mean"]["psnr"] == pytest.approx((rows["a"]["psnr"] + rows["b"]["psnr"]) / 2, rel=1e-5)
-    low, high = test["intervals"]["psnr"]
-    assert low < test["mean"]["psnr"] < high
+    assert test["intervals"] == {}, "of two patients"
     assert [(d["subject"], d["licence"]) for d in test["data"]] == [("a", "CC0"), ("b", "CC0")]
     assert test["controls"] == {"nearest_subject_of": ["c", "d"]}
     assert [c["case"] for c in test["pneumothorax"]["cases"]] == ["a+air40", "b+air40"]
@@ -345,9 +346,44 @@ def test_the_page_of_a_card_is_made_from_the_card(ran: tuple[Path, Outcome], mod
         assert min(Image.open(folder / PICTURE).size) > 200
     page = (models[0] / CARD_PAGE).read_text()
     mean = load_card(models[0]).quality["test"]["mean"]
-    assert f"| PSNR (dB) | {mean['psnr']:.2f} |" in page
+    low, high = sorted(row["psnr"] for row in load_card(models[0]).quality["test"]["subjects"])
+    assert f"| PSNR (dB) | {mean['psnr']:.2f} | {low:.2f} to {high:.2f} |" in page and "| range |" in page
     for text in ("Nobody, c", "CC0", "Intended use", "tests", "radiographs exchanged", "a+air40"):
         assert text in page, text
+
+
+def test_no_page_of_a_card_gives_limits_that_cannot_be():
+    """Cards of before hold t intervals of two patients, "Dice 0.652 to 1.112" among them."""
+    card = load_card("any-view-64")
+    test = card.quality["test"]
+    third = {**test["subjects"][0], "subject": "c", "patient": "c"}
+    wide = {**test, "intervals": {**test["intervals"], "reference_right_lung_hd95_mm": [-49.3, 84.9]}}
+    quality = {**card.quality, "test": {**wide, "subjects": [*test["subjects"], third]}}
+    for told, head in ((card, "range"), (card.model_copy(update={"quality": quality}), "95 % interval")):
+        page = render_card(told)
+        heads, cells = (
+            next([c.strip() for c in line.split("|")] for line in page.splitlines() if line.startswith(start))
+            for start in ("|  | mean |", "| right lung HD95 (mm) |")
+        )
+        low, high = (float(v) for v in cells[heads.index(head)].split(" to "))
+        assert 0.0 <= low <= float(cells[2]) <= high, head
+    assert (low, high) == (0.0, 84.9)
+
+
+def row(case: str, **figures: float | None) -> dict:
+    """A row of a result."""
+    return {"case": case, "subject": case, "patient": case, "fraction": 0.0, **figures}
+
+
+def test_a_figure_that_the_first_ct_lacks_is_not_lost():
+    """None there: not applicable to that CT, such as a distance to an empty mask."""
+    rows = [row("a", dice_right=0.9, hd95_mm=None), row("b", dice_right=0.8, hd95_mm=4.0, dice_left=0.7)]
+    halves = Model("halves", tiny_models.card("x", {}).model_copy(
+        update={"output": LabelOutput(labels=["background", "lung"])}), "halves")  # fmt: skip
+    result = Result(halves, rows)
+    assert means_of_all(result) == pytest.approx({"dice_right": 0.85, "hd95_mm": 4.0, "dice_left": 0.7})
+    assert {"dice right", "hd95 mm", "dice left"} <= set(figures_of(result))
+    assert worst_case(result) == {"subject": "b", "figure": "dice_left", "value": 0.7}
 
 
 def test_a_page_tells_training_and_what_is_not_known():

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from xrecon import commands, demo
+from xrecon.assessment.record import seen_subjects
+from xrecon.assessment.run import Plan
 from xrecon.drr.projection import DrrOptions, project
 from xrecon.evaluation.lesion_preservation import KINDS, lesion_lines
 from xrecon.evaluation.reprojection import reproject, score_reprojections
@@ -21,6 +23,7 @@ from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.pipelines import DEFAULT_LUNG_MODELS, DEFAULT_MODEL, reconstruct
 from xrecon.preprocess.ct import remove_table, resample_like
+from xrecon.training.subjects import Subject
 from xrecon.trust.stages import figures_of
 
 DEFAULTS = (DEFAULT_MODEL, *DEFAULT_LUNG_MODELS)
@@ -35,6 +38,21 @@ def test_the_defaults_are_bundled():
 
 
 # -- what the cards record -----------------------------------------------------------------------
+@pytest.mark.parametrize("name", bundled_models())
+def test_a_renamed_ct_of_the_training_or_the_validation_is_known(name: str):
+    """Each card keeps content and patient of every CT, so that a copy under another name is no test."""
+    card = load_card(name)
+    kept = [*(data.model_dump() for data in card.training_data), *card.quality["validation_data"]]
+    assert [row["subject"] for row in card.quality["validation_data"]] == card.quality["validation_subjects"]
+    for row in kept:
+        copy = Subject("copy", Path("copy.nii.gz"), "somebody", sha256=row["sha256"])
+        again = Subject("again", Path("again.nii.gz"), row["patient"], sha256="0" * 64)
+        new = Subject("new", Path("new.nii.gz"), "new", sha256="0" * 64)
+        assert seen_subjects(card, Plan([copy, again, new])) == ["again", "copy"], row["subject"]
+    tested = {row["sha256"] for row in card.quality.get("test", {}).get("data", ())}
+    assert len({row["sha256"] for row in kept} - tested) == len(kept)
+
+
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_nobody_was_both_trained_on_and_tested_on(name: str):
     card = load_card(name)

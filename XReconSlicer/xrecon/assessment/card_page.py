@@ -17,6 +17,7 @@ from xrecon.assessment.figures import (
 from xrecon.assessment.targets import Target, targets
 from xrecon.assessment.trust import TRUST, trust_text
 from xrecon.assessment.views_text import views_text
+from xrecon.evaluation.intervals import FEWEST, by_patient, possible_range
 from xrecon.nets.card import ModelCard
 
 NOTICE = "Made by `xrecon train` and `xrecon evaluate --record` from `card.json`; not to be edited."
@@ -168,16 +169,19 @@ def _results(card: ModelCard) -> Iterator[str]:
         yield "Not measured on held-out CTs."
         return
     mean, limits, subjects = test["mean"], test.get("intervals") or {}, test["subjects"]
+    people = [{"patient": row["subject"], **row} for row in subjects]
+    few = len({row["patient"] for row in people}) < FEWEST
     yield _conditions(card, test)
     names = [name for name in FIGURE_TITLES if name in mean]
     names += [n for n in mean if card.output.kind == "labels" and n not in names]
     rows = []
     for name in names:
-        cells = [number(mean[name], name), _interval(limits.get(name), name)]
+        found = _range(people, name) if few else _possible(limits.get(name), name)
+        cells = [number(mean[name], name), _interval(found, name)]
         cells += [number(row.get(name), name) for row in subjects]
         cells += [number(mean.get(name + end), name) for end in _controls(mean)]
         rows.append((FIGURE_TITLES.get(name, name.replace("_", " ")), *cells))
-    heads = ["", "mean", "95 % interval", *(row["subject"] for row in subjects)]
+    heads = ["", "mean", "range" if few else "95 % interval", *(row["subject"] for row in subjects)]
     yield _table((*heads, *(CONTROLS_OF[end] for end in _controls(mean))), rows)
     set_before = targets(card)
     if set_before:
@@ -220,6 +224,20 @@ def _conditions(card: ModelCard, test: Mapping[str, Any]) -> str:
             "Reference: the classical segmentation (no hand-drawn lungs), and synthetic pneumothorax."
         )
     return " ".join(filter(None, told))
+
+
+def _range(rows: Sequence[Mapping[str, Any]], name: str) -> list[float] | None:
+    """The smallest and the largest value of the patients, who are too few for an interval."""
+    values = by_patient(rows, name)
+    return [min(values), max(values)] if values else None
+
+
+def _possible(limits: Sequence[float | None] | None, name: str) -> Sequence[float | None] | None:
+    """The limits that a card gives, cut at what the figure can be."""
+    if not limits or None in limits:
+        return None
+    low, high = possible_range(name)
+    return [max(limits[0], low), min(limits[1], high)]
 
 
 def _interval(limits: Sequence[float | None] | None, name: str) -> str:

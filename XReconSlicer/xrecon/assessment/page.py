@@ -11,9 +11,10 @@ from xrecon import __version__
 from xrecon.assessment.cases import Wanted, load_cases, read_ct
 from xrecon.assessment.figures import AIR
 from xrecon.assessment.run import Plan, Result, read_result_volume
-from xrecon.assessment.table import figures_of, groups, intervals
+from xrecon.assessment.table import figures_of, groups, intervals, numbers_of
 from xrecon.evaluation import panels
 from xrecon.evaluation.dot_chart import Dots, dot_chart
+from xrecon.evaluation.intervals import MEANING
 from xrecon.evaluation.pictures import compare_volumes, pneumothorax_picture, slice_tile
 from xrecon.evaluation.report import Figure, ReportData, Table, write_report
 from xrecon.volume import Quantity, Volume
@@ -47,7 +48,7 @@ def write_page(
         if chart is not None:
             plots.append(path.with_name(f"plot-{number + 1}.png"))
             chart.save(plots[-1])
-            figures.append(Figure(title, "Means over patients; bars: 95 % t intervals.", chart))
+            figures.append(Figure(title, MEANING, chart))
     figures += _sheets(folder, plan, results)
     write_report(
         path,
@@ -91,7 +92,7 @@ def _tables(results: Sequence[Result]) -> list[Table]:
                 interval = values.get(name)
                 cells += [None] * 3 if interval is None else [interval.mean, interval.low, interval.high]
             rows.append(cells)
-        tables.append(Table("Figures", columns, rows, "Means over patients, 95 % t intervals."))
+        tables.append(Table("Figures", columns, rows, MEANING))
         for result in group:
             air = [row for row in result.rows if row.get("fraction")]
             if air:
@@ -138,7 +139,8 @@ def _pair(volume: Volume) -> tuple[Image.Image, Image.Image]:
 # -- the worst case ------------------------------------------------------------------------------
 def worst_case(result: Result) -> dict[str, object]:
     """The CT on which a model did worst, by PSNR or by its lowest Dice, and that figure; {} without any."""
-    names = ["psnr"] if result.model.makes_volumes else [n for n in result.plain[0] if n.startswith("dice_")]
+    dice = [name for name in numbers_of(result.plain) if name.startswith("dice_")]
+    names = ["psnr"] if result.model.makes_volumes else dice
     figures = [(row[name], name, row["subject"]) for row in result.plain for name in names
                if isinstance(row.get(name), (int, float))]  # fmt: skip
     if not figures:

@@ -1,7 +1,7 @@
 """Figures into a model's folder: card.json, MODEL_CARD.md and the picture of the worst case.
 
 `quality["test"]` of a card, written here and nowhere else:
-    subjects      figures of each CT as scanned; mean, intervals: over patients
+    subjects      figures of each CT as scanned; mean, intervals: over patients (of three and more)
     pneumothorax  cases with synthetic air, the correlations over them, and shown_percent: how much of the
                   CT's darkening by the air the reconstructions have
     data          the test CTs: patient, SHA-256, attribution, licence
@@ -23,7 +23,7 @@ from xrecon.assessment.card_page import render_card
 from xrecon.assessment.figures import AIR
 from xrecon.assessment.page import worst_case, worst_picture
 from xrecon.assessment.run import Plan, Result
-from xrecon.assessment.table import air_correlations, intervals
+from xrecon.assessment.table import air_correlations, intervals, numbers_of
 from xrecon.io.atomic import atomic_path, atomic_write_text
 from xrecon.nets.card import ModelCard
 from xrecon.nets.registry import load_card, model_folder, record_quality
@@ -81,7 +81,7 @@ def test_quality(result: Result, plan: Plan, made_with: Mapping[str, Any], pictu
     quality: dict[str, Any] = {
         "subjects": rows,
         "mean": means_of_all(result),
-        "intervals": {name: [i.low, i.high] for name, i in intervals(result).items()},
+        "intervals": {n: [i.low, i.high] for n, i in intervals(result).items() if not i.is_range},
         "data": [
             {
                 "subject": s.name,
@@ -116,10 +116,10 @@ def test_quality(result: Result, plan: Plan, made_with: Mapping[str, Any], pictu
 
 def means_of_all(result: Result) -> dict[str, float]:
     """Mean over patients of every number of the rows, also of those that no table shows."""
-    from xrecon.evaluation.intervals import by_patient, mean_interval
+    from xrecon.evaluation.intervals import figure_interval
 
-    names = [n for n, v in result.plain[0].items() if isinstance(v, (int, float)) and n not in _LEFT_OUT]
-    found = {name: mean_interval(by_patient(result.plain, name)) for name in names}
+    names = [name for name in numbers_of(result.plain) if name not in _LEFT_OUT]
+    found = {name: figure_interval(result.plain, name) for name in names}
     return {name: interval.mean for name, interval in found.items() if interval is not None}
 
 

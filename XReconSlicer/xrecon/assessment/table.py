@@ -1,17 +1,17 @@
 """The figures of models beside each other: rows for CSV and JSON, and Markdown.
 
-Means are over patients, with 95 % t intervals (`evaluation.intervals`).
+Means are over patients, with 95 % t intervals, of two patients with the range (`evaluation.intervals`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xrecon.assessment.figures import CONTROLS_OF, IMAGE_TITLES, LUNG_TITLES, air_markdown, markdown_line
 from xrecon.assessment.run import Result
 from xrecon.benchmark.measure import correlations
-from xrecon.evaluation.intervals import Interval, by_patient, mean_interval
+from xrecon.evaluation.intervals import Interval, figure_interval
 
 # Name -> title of the figures of a reconstruction, the controls' beside what they control.
 RECONSTRUCTION = {
@@ -30,13 +30,18 @@ def figures_of(result: Result) -> dict[str, str]:
     if result.model.makes_volumes:
         present = {name for row in result.plain for name in row}
         return {title: name for name, title in RECONSTRUCTION.items() if name in present}
-    names = [n for n, v in result.rows[0].items() if isinstance(v, (int, float)) and n != "seconds"]
+    names = [name for name in numbers_of(result.rows) if name != "seconds"]
     return {name.replace("_", " "): name for name in names}
+
+
+def numbers_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the figures that any of the rows has a number for, in their order."""
+    return list(dict.fromkeys(n for row in rows for n, v in row.items() if isinstance(v, (int, float))))
 
 
 def intervals(result: Result) -> dict[str, Interval]:
     """Mean and interval of each figure over the patients, as scanned."""
-    found = {name: mean_interval(by_patient(result.plain, name)) for name in figures_of(result).values()}
+    found = {name: figure_interval(result.plain, name) for name in figures_of(result).values()}
     return {name: interval for name, interval in found.items() if interval is not None}
 
 

@@ -16,6 +16,7 @@ from xrecon.benchmark.run import result_path
 from xrecon.benchmark.table import COSTS, FIGURES, flat_rows, summary
 from xrecon.evaluation import panels
 from xrecon.evaluation.dot_chart import Dots, dot_chart
+from xrecon.evaluation.intervals import MEANING
 from xrecon.evaluation.pictures import slice_tile
 from xrecon.evaluation.report import Figure, ReportData, Table, write_report
 
@@ -40,7 +41,7 @@ def write_page(
         chart = _chart(title, unit, series, good)
         if chart is not None:
             chart.save(folder / f"{title.split()[0].lower()}.png")
-            figures.append(Figure(title, "Means over patients; bars: 95 % t intervals.", chart))
+            figures.append(Figure(title, MEANING, chart))
     for case in load_cases(folder, plan.test):
         sheet = _slices(folder, case, [r["name"] for r in good])
         figures.append(Figure(case.name, "Coronal and axial slice through the isocentre.", sheet))
@@ -74,9 +75,9 @@ def _chart(
 
 
 def _other(result: Mapping[str, Any], name: str) -> Any:
-    from xrecon.evaluation.intervals import by_patient, mean_interval
+    from xrecon.evaluation.intervals import figure_interval
 
-    return mean_interval(by_patient(result["cases"], name))
+    return figure_interval(result["cases"], name)
 
 
 def _tables(results: Sequence[Mapping[str, Any]]) -> list[Table]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xrecon.evaluation.intervals import Interval, by_patient, mean_interval
+from xrecon.evaluation.intervals import Interval, figure_interval
 
 # Title of a column -> name of the figure. Means over patients, with intervals.
 FIGURES = {
@@ -42,7 +42,7 @@ COSTS = ("parameters (M)", "steps", "training (min)", "reconstruction (s)", "pea
 
 def summary(result: Mapping[str, Any]) -> dict[str, Interval | None]:
     """Mean and interval over patients of every figure of a method."""
-    return {name: mean_interval(by_patient(result["cases"], name)) for name in FIGURES.values()}
+    return {name: figure_interval(result["cases"], name) for name in FIGURES.values()}
 
 
 def flat_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ def _parts() -> list[list[str]]:
 
 
 def _quality(result: Mapping[str, Any]) -> float:
-    interval = mean_interval(by_patient(result["cases"], "psnr"))
+    interval = figure_interval(result["cases"], "psnr")
     return -1e9 if interval is None else interval.mean
 
 
