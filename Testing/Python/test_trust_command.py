@@ -227,9 +227,9 @@ def test_reconstruct_and_segment_carry_uncertainty(
     )  # fmt: skip
     assert code == 0, err
     measures = json.loads((tmp_path / "s" / "segmentation.json").read_text())["measures"]
-    lung = measures["right"]["lung_volume"]
-    assert "95 % interval from 3 volumes" in lung["note"]
-    assert lung["low"] <= lung["value"] <= lung["high"]
+    whole = measures["right"]["hemithorax_volume"]
+    assert "95 % interval from 3 volumes" in whole["note"]
+    assert whole["low"] <= whole["value"] <= whole["high"]
 
 
 def test_what_cannot_be_measured_is_refused(

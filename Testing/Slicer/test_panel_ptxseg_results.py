@@ -24,6 +24,7 @@ from xrecon.trust.intervals import CORRELATION
 from xrecon.volume import Quantity, Volume
 from XReconSlicerLib import lung_models, models
 from XReconSlicerLib.mrml import volumeToNode
+from XReconSlicerLib.pneumothorax import describeQuantities
 from XReconSlicerLib.segments import segmentationToNode
 from XReconSlicerLib.tables import csvOf, findByRole
 from XReconSlicerLib.trust_maps import loadTrustMaps, uncertaintyFromNode
@@ -152,6 +153,26 @@ def test_the_expected_error_of_a_synthetic_ct_gives_intervals(widget: object, tm
     assert f"lung {low:.0f} to {high:.0f} ml" in ui.resultLabel.text
     ui.ctSelector.setCurrentNode(ct)
     assert ui.uncertaintySelector.currentNode() is None, "that of another CT"
+
+
+def test_what_has_no_usable_interval_is_told_in_its_place() -> None:
+    """The panel once told "air 0 to 2950 ml" of a healthy side."""
+    why = "the model does not preserve pleural air"
+    right = {
+        "air_volume": {"value": 0.0, "low": None, "high": None, "no_interval": why},
+        "occupancy": {"value": 0.0, "low": 0.0, "high": 12.0},
+        "hemithorax_volume": {"value": 2577.0, "low": 2302.0, "high": 2875.0},
+    }
+    quantities = {
+        f"{side}_{name}": 0.0
+        for side in ("right", "left")
+        for name in ("occupancy_percent", "pneumothorax_ml", "lung_ml")
+    }
+    numbers = {"quantities": quantities, "measures": {"right": right}, "warnings": [f"no usable: {why}"]}
+    lines = describeQuantities(numbers, withIntervals=True).splitlines()
+    assert "air: no usable interval, 0.0 to 12.0 % of the hemithorax" in lines[1]
+    assert "lung and air 2302 to 2875 ml" in lines[1]
+    assert "air" not in lines[3] and lines[-1] == f"Warning: no usable: {why}"
 
 
 # ---- all CTs ------------------------------------------------------------------------------------

@@ -169,15 +169,26 @@ def describeQuantities(numbers: Mapping[str, Any], withIntervals: bool = False) 
 def _intervals(measures: Mapping[str, Any]) -> str:
     """The intervals of a side's volumes and share, on one line."""
     parts = []
-    for quantity, text in (
-        ("air_volume", _("air {low:.0f} to {high:.0f} ml")),
-        ("lung_volume", _("lung {low:.0f} to {high:.0f} ml")),
-        ("occupancy", _("{low:.1f} to {high:.1f} % of the hemithorax")),
+    for quantity, text, without in (
+        ("air_volume", _("air {low:.0f} to {high:.0f} ml"), _("air: no usable interval")),
+        ("lung_volume", _("lung {low:.0f} to {high:.0f} ml"), _("lung: no usable interval")),
+        (
+            "occupancy",
+            _("{low:.1f} to {high:.1f} % of the hemithorax"),
+            _("share of the hemithorax: no usable interval"),
+        ),
+        (
+            "hemithorax_volume",
+            _("lung and air {low:.0f} to {high:.0f} ml"),
+            _("lung and air: no usable interval"),
+        ),
     ):
         found = measures.get(quantity, {})
         if found.get("low") is not None:
             parts.append(text.format(low=found["low"], high=found["high"]))
-    return _("    95 % interval: {parts}").format(parts=", ".join(parts) or "-")
+        elif found.get("no_interval"):
+            parts.append(without)
+    return _("    95 % interval by the expected error: {parts}").format(parts=", ".join(parts) or "-")
 
 
 def warningsOf(numbers: Mapping[str, Any]) -> list[str]:

@@ -94,10 +94,10 @@ class Reconstruction:
 
     @property
     def expected_rmse_hu(self) -> float | None:
-        """Root mean square of the uncertainty over the volume, HU: the RMSE that the network expects."""
-        if self.uncertainty is None:
-            return None
-        return float(np.sqrt(np.mean(self.uncertainty.array.astype(np.float64) ** 2)))
+        """Root mean square of the uncertainty over the body, where it was calibrated, HU."""
+        from xrecon.trust.stages import expected_rmse_hu
+
+        return None if self.uncertainty is None else expected_rmse_hu(self.volume, self.uncertainty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +319,7 @@ def segment(
     from xrecon.pneumothorax.quantify_all import measure
     from xrecon.pneumothorax.segment import ptx_seg
     from xrecon.trust.air import air_warnings
-    from xrecon.trust.intervals import with_error_intervals
+    from xrecon.trust.intervals import border_moved, interval_warnings, with_error_intervals
 
     say = progress or _silent
     volume.require_hounsfield("the CT")
@@ -341,13 +341,13 @@ def segment(
     say("measure", 0.0, "measuring")
     quantities, measures = quantify(labels), measure(volume, labels)
     if uncertainty is not None:
-        given = lungs if source == "given" else None
+        lungs_of = border_moved(lungs, volume)
 
         def again(drawn: Volume) -> PtxMeasures:
-            return segment(drawn, given, lung_models, settings, used).measures
+            return segment(drawn, lungs_of(drawn), lung_models, settings, used).measures
 
         measures = with_error_intervals(measures, volume, uncertainty, again, say)
-    warnings = [*notes, *quantities.warnings, *air_warnings(volume.meta)]
+    warnings = [*notes, *quantities.warnings, *air_warnings(volume.meta), *interval_warnings(measures)]
     return Segmentation(labels, lungs, quantities, measures, settings, source, used, warnings)
 
 

@@ -95,7 +95,8 @@ def _tables(measures: PtxMeasures) -> list[Table]:
         Table(
             "Volumes and density", _columns(), _rows(measures, VOLUMES),
             "In brackets what the grid leaves open: the bounds when every voxel at a boundary holds at "
-            "least half of what it counts as. They do not cover a boundary drawn in the wrong place. "
+            "least half of what it counts as, and with the expected error of a reconstruction what that "
+            "leaves open. They do not cover a boundary drawn in the wrong place. "
             "LAA-950 rises with image noise, sharp kernels and thin slices.",
         ),
         Table(
@@ -133,6 +134,8 @@ def _cell(measure: Measure) -> str:
         return NO_VALUE
     digits = 0 if measure.unit in ("ml", "HU") else 1
     text = format_cell(f"{measure.value:.{digits}f}").replace("-", "−")
+    if measure.no_interval:
+        return f"{text} ({measure.interval})"
     if measure.low is None or measure.high is None:
         return text
     return f"{text} ({measure.low:.{digits}f} to {measure.high:.{digits}f})"

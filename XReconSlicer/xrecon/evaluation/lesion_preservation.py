@@ -61,10 +61,11 @@ class LesionKind:
     tissue: str
 
 
+PLEURAL_AIR = "air pocket at the front of the lung"
 KINDS = (
     LesionKind("solid nodule in the lung", 40.0, "lung"),
     LesionKind("ground-glass nodule in the lung", -550.0, "lung"),
-    LesionKind("air pocket at the front of the lung", -1000.0, "pleura"),
+    LesionKind(PLEURAL_AIR, -1000.0, "pleura"),
     LesionKind("air pocket in soft tissue", -1000.0, "soft tissue"),
 )
 

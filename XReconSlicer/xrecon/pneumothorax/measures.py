@@ -15,8 +15,10 @@ BOTH = "both"
 # Lung below this is low-attenuation area, as emphysema is; LAA-950 is its share.
 LAA_HU = -950.0
 SIDE_ORDER = ("right", "left", BOTH)
-# Columns of the table; low and high are empty where the method gives no interval.
-COLUMNS = ("structure", "side", "quantity", "value", "unit", "low", "high")
+# Columns of the table; low and high are empty where the method gives no interval, or none that can be used:
+# then `interval` says so.
+COLUMNS = ("structure", "side", "quantity", "value", "unit", "low", "high", "interval")
+NO_USABLE_INTERVAL = "no usable interval"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Measure:
     """One quantity of one side ("right", "left", "both").
 
     value: in `unit`; None when it is not applicable (no lung on that side, no air to estimate from).
-    low, high: the interval of the value, or None. note: what the reader must know of it.
+    low, high: the interval of the value, or None. note: what the reader must know of it. no_interval: why
+    no usable interval can be given, "" where there is one or the method has none.
     """
 
     structure: str
@@ -35,6 +38,12 @@ class Measure:
     low: float | None = None
     high: float | None = None
     note: str = ""
+    no_interval: str = ""
+
+    @property
+    def interval(self) -> str:
+        """What to say in place of an interval that cannot be used; else ""."""
+        return NO_USABLE_INTERVAL if self.no_interval else ""
 
     def row(self) -> dict[str, object]:
         """The quantity as a row of the table, by the names of `COLUMNS`."""
@@ -42,8 +51,9 @@ class Measure:
 
     def to_dict(self) -> dict[str, object]:
         """The quantity for JSON, without what its place there says."""
-        kept = ("structure", "value", "unit", "low", "high", "note")
-        return {name: getattr(self, name) for name in kept if name != "note" or self.note}
+        kept = ("structure", "value", "unit", "low", "high")
+        told = {name: getattr(self, name) for name in ("note", "no_interval") if getattr(self, name)}
+        return {name: getattr(self, name) for name in kept} | told
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,17 @@ measured in each draw spreads about its mean; the interval is Student's predicti
 draw, widened to the measured value itself where thresholds shift it (noise in a volume is not neutral to
 a threshold), and never narrower than the interval of the voxel grid.
 
+The lungs are not searched anew in a draw: a search of lungs breaks down on noise, and what it then calls
+air is no error of the volume. They stay, but for their border, which goes where the draw puts it.
+
+An interval that takes up more than half of what is possible tells nothing and is not given; why is said in
+its place. So it is with air in volumes of networks whose errors in the lung are larger than the contrast
+of lung and air. Nor is one given for air, and what depends on it, when the network was found to lose air:
+deviations are calibrated on people without pneumothorax, so of air that was filled up they know nothing.
+
 What it leaves out: errors that are correlated over longer distances than measured, and errors of the
-method that measures. It holds as far as the calibration of sigma does.
+method that measures, such as lungs whose border was found in the wrong place. It holds as far as the
+calibration of sigma does.
 """
 
 from __future__ import annotations
@@ -22,11 +31,28 @@ import numpy as np
 from xrecon.volume import InputError, Volume
 
 if TYPE_CHECKING:
-    from xrecon.pneumothorax.measures import PtxMeasures
+    from xrecon.pneumothorax.measures import Measure, PtxMeasures
 
 DRAWS, LEVEL = 12, 0.95
+# Wider than this share of what is possible, an interval is none.
+USABLE_SHARE = 0.5
+# Between lung and tissue; so far from where it was found a draw may move the border of a lung.
+BORDER_HU, BORDER_MM = -500.0, 10.0
 # In the `meta` of a volume of deviations: over which distance its errors are correlated, mm.
 CORRELATION = "error_correlation_mm"
+# There, too: "no", "not measured", or from which size on the network keeps pleural air.
+AIR_KEPT = "error_air_preserved"
+LOSES_AIR, NOT_MEASURED = "no", "not measured"
+WHY_LOST = {
+    LOSES_AIR: "the model does not preserve pleural air of any size tested, whatever its volumes show",
+    NOT_MEASURED: "it was not measured whether the model preserves pleural air",
+}
+TOO_WIDE = "with the reconstruction's expected error anything from"
+# Structures and quantities that are other ones when air was overlooked.
+OF_AIR = {
+    ("pneumothorax", "air_volume"), ("pneumothorax", "occupancy"), ("lung", "lung_volume"),
+    *(("radiograph index", f"{name}_estimate") for name in ("collins", "light", "rhea")),
+}  # fmt: skip
 # Of lifting-64 on its validation subject; for volumes of deviations that say nothing.
 USUAL_CORRELATION_MM = 14.0
 
@@ -125,32 +151,109 @@ def sampled_bounds(
     return bounds
 
 
+def border_moved(lungs: Volume, volume: Volume) -> Callable[[Volume], Volume]:
+    """Makes of a drawn volume its lungs: those of the reconstruction, with the border where the draw has it.
+
+    lungs: labels on the grid of `volume`. Near their border, voxels that the draw takes across `BORDER_HU`
+    change sides.
+    """
+    from scipy import ndimage
+
+    inside = lungs.array > 0
+    depth = ndimage.distance_transform_edt(inside, lungs.spacing)
+    if inside.any():
+        distance, nearest = ndimage.distance_transform_edt(~inside, lungs.spacing, return_indices=True)
+        side = lungs.array[tuple(nearest)]
+    else:
+        distance, side = np.full(inside.shape, np.inf), lungs.array
+    light = volume.array < BORDER_HU
+    may_go = inside & (depth <= BORDER_MM) & light
+    may_come = ~inside & (distance <= BORDER_MM) & ~light
+
+    def moved(drawn: Volume) -> Volume:
+        array = np.where(may_go & (drawn.array >= BORDER_HU), 0, lungs.array)
+        return lungs.with_array(np.where(may_come & (drawn.array < BORDER_HU), side, array).astype(np.uint8))
+
+    return moved
+
+
 def with_bounds(
     measures: PtxMeasures, bounds: Mapping[tuple[str, str], Bounds], note: str
 ) -> PtxMeasures:
     """The measures with intervals that hold those of the draws, too; by (side, quantity).
 
-    ml from 0 on, percent from 0 to 100.
+    ml from 0 to the hemithorax's, percent from 0 to 100. Where that takes up more than `USABLE_SHARE` of
+    what is possible, or a draw had no such number, low and high are None and `no_interval` says why.
     """
+    room = {
+        m.side: max(m.value, m.high or 0.0, bounds.get((m.side, m.quantity), (0.0, 0.0))[1])
+        for m in measures.measures
+        if m.quantity == "hemithorax_volume" and m.value is not None
+    }
     changed = []
     for measure in measures.measures:
-        found = bounds.get((measure.side, measure.quantity))
-        if found is None or measure.value is None or measure.unit not in ("ml", "%"):
+        if measure.value is None or measure.unit not in ("ml", "%"):
             changed.append(measure)
+            continue
+        found = bounds.get((measure.side, measure.quantity))
+        if found is None:
+            changed.append(_without(measure, "not every volume drawn with the expected error has it"))
             continue
         known = [v for v in (measure.value, measure.low, measure.high) if v is not None]
         low, high = max(min(found[0], *known), 0.0), max(found[1], *known)
-        high = min(high, 100.0) if measure.unit == "%" else high
+        possible = 100.0 if measure.unit == "%" else room.get(measure.side, np.inf)
+        high = max(min(high, possible), *known)
+        if high - low > USABLE_SHARE * possible:
+            digits = 1 if measure.unit == "%" else 0
+            changed.append(_without(
+                measure,
+                f"{TOO_WIDE} {low:.{digits}f} to "
+                f"{high:.{digits}f} {measure.unit} is possible, of 0 to {possible:.{digits}f}",
+            ))  # fmt: skip
+            continue
         told = f"{measure.note}; {note}" if measure.note else note
         changed.append(replace(measure, low=low, high=high, note=told))
     return replace(measures, measures=tuple(changed))
+
+
+def _without(measure: Measure, why: str) -> Measure:
+    return replace(measure, low=None, high=None, no_interval=why)
+
+
+def without_lost_air(measures: PtxMeasures, deviation: Volume) -> PtxMeasures:
+    """The measures, those that rest on pleural air without an interval where the network may have lost it."""
+    kept = deviation.meta.get(AIR_KEPT)
+    if kept not in (LOSES_AIR, NOT_MEASURED):
+        return measures
+    why = WHY_LOST[kept]
+    changed = [
+        _without(m, why)
+        if m.value is not None and m.unit in ("ml", "%") and (m.structure, m.quantity) in OF_AIR
+        else m
+        for m in measures.measures
+    ]
+    return replace(measures, measures=tuple(changed))
+
+
+def interval_warnings(measures: PtxMeasures) -> list[str]:
+    """A sentence on the volumes and percentages that have no usable interval, for the user."""
+    by_reason: dict[str, list[str]] = {}
+    for measure in measures.measures:
+        if measure.no_interval:
+            wide = measure.no_interval.startswith(TOO_WIDE)
+            reason = "more than half of what is possible lies within it" if wide else measure.no_interval
+            name = measure.quantity.replace("_", " ")
+            by_reason.setdefault(reason, []).append(name)
+    return [
+        f"no usable interval of {', '.join(dict.fromkeys(names))}: {why}" for why, names in by_reason.items()
+    ]
 
 
 def interval_note(draws: int, deviation: Volume, level: float = LEVEL) -> str:
     """How an interval came about, for JSON and report."""
     return (
         f"{100 * level:g} % interval from {draws} volumes drawn with the reconstruction's expected error, "
-        f"correlated over {correlation_of(deviation):.0f} mm"
+        f"correlated over {correlation_of(deviation):.0f} mm; it does not cover lungs found wrongly"
     )
 
 
@@ -176,4 +279,4 @@ def with_error_intervals(
         say("intervals", number / draws, f"volume {number + 1} of {draws}")
 
     bounds = sampled_bounds(volume, deviation, measured, draws, progress=tell)
-    return with_bounds(measures, bounds, interval_note(draws, deviation))
+    return without_lost_air(with_bounds(measures, bounds, interval_note(draws, deviation)), deviation)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xrecon.evaluation.lesion_preservation import lesion_lines
+from xrecon.evaluation.lesion_preservation import PLEURAL_AIR, lesion_lines
 from xrecon.evaluation.reprojection_calibration import ReprojectionCalibration, summarize
 from xrecon.evaluation.uncertainty_calibration import UncertaintyCalibration
 from xrecon.physics.ray_support import RaySupport, ray_support
-from xrecon.trust.intervals import CORRELATION
+from xrecon.preprocess.ct import body_mask
+from xrecon.trust.intervals import AIR_KEPT, CORRELATION, LOSES_AIR, NOT_MEASURED
 from xrecon.trust.refinement import Refined, refine
-from xrecon.volume import Radiograph, Volume
+from xrecon.volume import InputError, Radiograph, Volume
 
 if TYPE_CHECKING:
     from xrecon.nets.card import ModelCard
@@ -91,8 +92,18 @@ def uncertainty(
         facts |= {**calibration.to_dict(), "samples": samples or 0, "meaning": _intervals(calibration)}
     meta = {"statistic": "standard deviation of the error, HU", "uncertainty": SOURCES[source]}
     if calibration is not None:
-        meta[CORRELATION] = f"{calibration.correlation_mm:.1f}"
+        meta |= {CORRELATION: f"{calibration.correlation_mm:.1f}", AIR_KEPT: air_kept(figures_of(card))}
     return volume.with_array(raw.astype(np.float32), **meta), facts
+
+
+def air_kept(figures: Mapping[str, Any]) -> str:
+    """From which size on a model was found to preserve pleural air: "from 20 mm", "no", or "not measured"."""
+    measured = (figures.get("test") or {}).get("lesions") or figures.get("lesions") or {}
+    for kind in measured.get("classes", ()):
+        if kind["name"] == PLEURAL_AIR:
+            limit = kind["smallest_preserved_mm"]
+            return f"from {limit:g} mm" if limit else LOSES_AIR
+    return NOT_MEASURED
 
 
 def runs_for_uncertainty(card: ModelCard, samples: int | None) -> int:
@@ -132,6 +143,18 @@ def raw_deviation(
 def _intervals(calibration: UncertaintyCalibration) -> str:
     told = ", ".join(f"{level} % within {k:.2f}" for level, k in calibration.multipliers.items())
     return f"on subjects new to the model, of the errors of voxels were {told} of these deviations"
+
+
+def expected_rmse_hu(volume: Volume, uncertainty: Volume) -> float:
+    """Root mean square of an uncertainty over the body of the volume in HU; over all of it where none shows.
+
+    Outside the body errors are far smaller, and no calibration was made there.
+    """
+    try:
+        body = body_mask(volume)
+    except InputError:
+        body = np.ones(volume.shape, dtype=bool)
+    return float(np.sqrt(np.mean(uncertainty.array[body].astype(np.float64) ** 2)))
 
 
 def of_refined(facts: Mapping[str, Any]) -> dict[str, Any]:
