@@ -13,7 +13,8 @@ scale and shift as in FiLM (Perez et al., AAAI 2018). What differs from `lifting
 - shared encoder and pooling, where `lifting` has an encoder per view and concatenates: any views;
 - the pose chooses what a view adds to which pooled channel, so that two orthogonal views do not mix
   into one average: without it pooling loses what concatenation keeps;
-- wide kernels only below the full resolution, where most of the time of `lifting` goes;
+- wide kernels only below the full resolution, where most of the time of `lifting` goes; with `finest=1`
+  nothing at the full resolution but the parts of larger voxels, for who counts in minutes;
 - the mean volume is an input, too: what a difference between the two pictures means depends on what lies
   there, which coordinates alone say slowly. With few steps this is worth most.
 
@@ -51,6 +52,23 @@ def _norm(channels: int) -> nn.GroupNorm:
 def _centered(unit: torch.Tensor) -> torch.Tensor:
     """A unit volume with the values of a chest spread over about -1 to 1: lung is 0.1, soft tissue 0.4."""
     return 4.0 * unit - 1.0
+
+
+def _parted(volume: torch.Tensor, halvings: int) -> torch.Tensor:
+    """(b, 1, z, y, x) as the eight parts of voxels twice as large, (b, 8, z / 2, ...); as it is for 0."""
+    if not halvings:
+        return volume
+    z, y, x = (n // 2 for n in volume.shape[2:])
+    return volume.reshape(-1, z, 2, y, 2, x, 2).permute(0, 2, 4, 6, 1, 3, 5).reshape(-1, 8, z, y, x)
+
+
+def _joined(parts: torch.Tensor, halvings: int) -> torch.Tensor:
+    """The inverse of `_parted`."""
+    if not halvings:
+        return parts
+    z, y, x = parts.shape[2:]
+    state = parts.reshape(-1, 2, 2, 2, z, y, x).permute(0, 4, 1, 5, 2, 6, 3)
+    return state.reshape(-1, 1, 2 * z, 2 * y, 2 * x)
 
 
 class PosedBlock(nn.Module):
@@ -181,7 +199,9 @@ class AnyViewNetwork(nn.Module):
     isocentre. view_widths, grid_widths: channels of the 2D levels, and of the 3D levels with the bottom.
     pooling: over the views, out of `POOLINGS`. embedding: numbers that describe a view; 0: the network
     is not told how views stand. uncertainty: whether there is a second channel. prior: whether the mean
-    volume is an input. full_convolutions: wide convolutions at the full resolution, 0 to 2.
+    volume is an input. full_convolutions: wide convolutions at the finest level of the grid, 0 to 2.
+    finest: halvings of the cube at that level: 0, or 1 for a fifth of the time, where a voxel's eight parts
+    are channels.
     Raises InputError for options that do not fit.
     """
 
@@ -196,10 +216,13 @@ class AnyViewNetwork(nn.Module):
         uncertainty: bool = True,
         prior: bool = True,
         full_convolutions: int = 1,
+        finest: int = 0,
     ) -> None:
         super().__init__()
-        if side % 8 or side < 8:
-            raise InputError(f"expected side as a positive multiple of 8, got {side}")
+        if finest not in (0, 1):
+            raise InputError(f"expected finest as 0 or 1, got {finest}")
+        if side % (8 << finest) or side < 8:
+            raise InputError(f"expected side as a positive multiple of {8 << finest}, got {side}")
         if full_convolutions not in (0, 1, 2):
             raise InputError(f"expected full_convolutions as 0, 1 or 2, got {full_convolutions}")
         if pooling not in POOLINGS:
@@ -213,28 +236,31 @@ class AnyViewNetwork(nn.Module):
         self.pose = nn.Sequential(
             nn.Linear(DESCRIPTOR, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding), nn.SiLU()
         )
-        self.prior = prior
+        self.prior, self.finest = prior, finest
         self.encoder = PosedEncoder(1 + prior, tuple(view_widths), embedding)
         self.lift = nn.ModuleList(
             ViewPooling(c, w, embedding, pooling) for c, w in zip(view_widths, grid_widths, strict=False)
         )
-        g, conv = grid_widths, nn.Conv3d
+        g, conv, parts = grid_widths, nn.Conv3d, 8**finest
         self.join = nn.ModuleList(
-            Pointwise(self.lift[i].channels + (g[i - 1] if i else 0) + prior, g[i]) for i in range(LEVELS)
+            Pointwise(self.lift[i].channels + (g[i - 1] + prior if i else prior * parts), g[i])
+            for i in range(LEVELS)
         )
-        # the full resolution has its only convolution on the way up, where all is known
+        # the finest level has its only convolution on the way up, where all is known
         down, up = ((full_convolutions // 2, 2, 2), (min(full_convolutions, 1), 2, 2))
         self.refine = nn.ModuleList(Residual(g[i], down[i]) for i in range(LEVELS))
         self.bottom = nn.Sequential(conv(g[2], g[3], 3, 2, 1), Residual(g[3], 2))
         self.narrow = nn.ModuleList(Pointwise(g[i + 1], g[i]) for i in range(LEVELS))
         self.up = nn.ModuleList(Residual(g[i], up[i]) for i in range(LEVELS))
         self.last = nn.Sequential(_norm(g[0]), nn.LeakyReLU(SLOPE))
-        self.head = Pointwise(g[0], 1)
+        self.head = Pointwise(g[0], parts)
         nn.init.zeros_(self.head.weight)  # training starts at the mean volume
         nn.init.zeros_(self.head.bias)
         self.spread: nn.Module | None = None
         if uncertainty:
-            self.spread = nn.Sequential(Pointwise(g[0] + 1, g[0]), nn.LeakyReLU(SLOPE), Pointwise(g[0], 1))
+            self.spread = nn.Sequential(
+                Pointwise(g[0] + parts, g[0]), nn.LeakyReLU(SLOPE), Pointwise(g[0], parts)
+            )
             nn.init.zeros_(self.spread[-1].weight)
             nn.init.zeros_(self.spread[-1].bias)
         self.register_buffer("mean_volume", torch.zeros(1, 1, side, side, side))
@@ -254,6 +280,12 @@ class AnyViewNetwork(nn.Module):
         expected = seen_volume(self.mean_volume, self.field_mm, matrices.flatten(0, 1), seen.shape[2:])
         return torch.cat([seen, expected.to(seen.dtype)], dim=1)
 
+    def _anatomy(self, level: int) -> torch.Tensor:
+        """The mean volume on a level's grid, at the finest with all of its voxels."""
+        if level == 0:
+            return _parted(self.mean_volume, self.finest)
+        return functional.avg_pool3d(self.mean_volume, 1 << (level + self.finest))
+
     def forward(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
         """pictures (b, view, rows, columns) normalised, matrices (b, view, 3, 4) in LPS mm about the
         isocentre, all zeros for an absent view -> (b, 2, z, y, x): volume in [0, 1] units and the
@@ -264,7 +296,7 @@ class AnyViewNetwork(nn.Module):
         features = self.encoder(self._with_prior(pictures, matrices), embedding.flatten(0, 1))
         skips, state = [], None
         for level in range(LEVELS):
-            side = self.side >> level
+            side = self.side >> (level + self.finest)
             points = voxel_centers(side, self.field_mm, pictures.device).reshape(-1, 3)
             pooled = self.lift[level](
                 features[level], matrices, points, shape, embedding, described[..., :3]
@@ -272,8 +304,8 @@ class AnyViewNetwork(nn.Module):
             if state is not None:
                 pooled = torch.cat([pooled, functional.avg_pool3d(state, 2)], dim=1)
             if self.prior:
-                anatomy = functional.avg_pool3d(self.mean_volume, 1 << level).to(pooled.dtype)
-                pooled = torch.cat([pooled, _centered(anatomy).expand(batch, -1, -1, -1, -1)], dim=1)
+                anatomy = _centered(self._anatomy(level)).to(pooled.dtype)
+                pooled = torch.cat([pooled, anatomy.expand(batch, -1, -1, -1, -1)], dim=1)
             state = self.refine[level](self.join[level](pooled))
             skips.append(state)
         state = self.bottom(state)
@@ -283,9 +315,9 @@ class AnyViewNetwork(nn.Module):
             )
             state = self.up[level](state + skips[level])
         state = self.last(state)
-        volume = self.mean_volume + self.head(state).float()
+        volume = self.mean_volume + _joined(self.head(state).float(), self.finest)
         if self.spread is None:
             return volume
-        seen = torch.cat([state, volume.to(state.dtype)], dim=1).detach()
-        log_variance = START_LOG_VARIANCE + LOG_VARIANCE_GAIN * self.spread(seen).float()
-        return torch.cat([volume, log_variance.clamp_min(LEAST_LOG_VARIANCE)], dim=1)
+        seen = torch.cat([state, _parted(volume, self.finest).to(state.dtype)], dim=1).detach()
+        away = LOG_VARIANCE_GAIN * _joined(self.spread(seen).float(), self.finest)
+        return torch.cat([volume, (START_LOG_VARIANCE + away).clamp_min(LEAST_LOG_VARIANCE)], dim=1)

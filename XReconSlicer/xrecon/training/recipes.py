@@ -20,20 +20,21 @@ _LIFTING = {
     "loss": {"reconstruction": 10.0, "absolute": 1.0, "projection": 0.0, "adversarial": 0.0},
     "optimizer": {"learning_rate": 1e-3, **ADAMW},
 }
-# The same network for the two views of a chest stand alone: all of its steps go there. On two cores, more
-# steps are worth more than a convolution at the full resolution (any_view.md).
+# On two cores, more steps are worth more than a grid at the full resolution (any_view.md).
+_TWO_CORES = {"finest": 1}
+# The same network for the two views of a chest stand alone: all of its steps go there.
 _ANY_VIEW_PAIR = {
     **_LIFTING,
     "architecture": "any-view",
     "name": "any-view-pair-64",
-    "options": {"full_convolutions": 0},
+    "options": _TWO_CORES,
     "loss": {**_LIFTING["loss"], "uncertainty": 0.1},
 }
 _ANY_VIEW = {
     **_LIFTING,
     "architecture": "any-view",
     "name": "any-view-64",
-    "options": {"full_convolutions": 0},
+    "options": _TWO_CORES,
     "geometry": {
         "views": ["PA", "LEFT LATERAL", "LAO", "RAO"],
         "views_per_sample": [1, 4],
