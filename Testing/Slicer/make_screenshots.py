@@ -72,14 +72,17 @@ def save(widget: object, layout: object | None, name: str) -> None:
 
 
 def store(picture: Image.Image, name: str) -> None:
-    """Keeps a picture, stamped with what its panel looks like now, in few colours: each new version stays in
-    the repository's history."""
+    """Keeps a picture, stamped with what its panel looks like now; in few colours where these are enough,
+    since each new version stays in the repository's history."""
     if name not in STATES:
         raise ValueError(f"expected one of {STATES}, got {name}")
     stamp = PngInfo()
     stamp.add_text(STAMP, fingerprint(moduleOf(name)))
     path = SCREENSHOTS / f"{name}.png"
-    picture.convert("RGB").quantize(COLORS).save(path, optimize=True, pnginfo=stamp)
+    picture = picture.convert("RGB")
+    if moduleOf(name) != "XReconTrainer":  # its table tells problems by red and amber
+        picture = picture.quantize(COLORS)
+    picture.save(path, optimize=True, pnginfo=stamp)
     print(path, flush=True)
 
 
