@@ -147,9 +147,7 @@ def _tested(tested: Mapping[str, Any] | None) -> list[str]:
         return []
     own, other = sorted(tested["own"].values()), sorted(tested["other"])
     people, pairs = _count(len(own), "other person", "other people"), _count(len(other), "pair", "pairs")
-    return [
-        f"On {people} own radiographs scored {_range(own)}, another patient's {_range(other)} ({pairs})."
-    ]
+    return [f"On {people} own radiographs scored {_range(own)}, another patient's {_range(other)} ({pairs})."]
 
 
 def _range(values: Sequence[float]) -> str:

@@ -177,9 +177,7 @@ def border_moved(lungs: Volume, volume: Volume) -> Callable[[Volume], Volume]:
     return moved
 
 
-def with_bounds(
-    measures: PtxMeasures, bounds: Mapping[tuple[str, str], Bounds], note: str
-) -> PtxMeasures:
+def with_bounds(measures: PtxMeasures, bounds: Mapping[tuple[str, str], Bounds], note: str) -> PtxMeasures:
     """The measures with intervals that hold those of the draws, too; by (side, quantity).
 
     ml from 0 to the hemithorax's, percent from 0 to 100. Where that takes up more than `USABLE_SHARE` of

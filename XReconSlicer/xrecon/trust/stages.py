@@ -35,9 +35,7 @@ SOURCES = {
     PREDICTED: "predicted by the network",
     AUGMENTATION: "spread of the network's outputs under small changes of pose, grey scale and noise",
 }
-POSES_WERE_FITTED = (
-    "The score is no independent check here: the views' poses were fitted to the radiographs."
-)
+POSES_WERE_FITTED = "The score is no independent check here: the views' poses were fitted to the radiographs."
 UNCALIBRATED = "not calibrated on subjects new to the model: it orders voxels at best, and is no error in HU"
 
 
@@ -195,9 +193,7 @@ def with_fitted_poses(trust: Mapping[str, Any]) -> dict[str, Any]:
     return {**trust, "reprojection": {**agreement, "independent": False, "meaning": told}}
 
 
-def evidence(
-    scores: Mapping[str, Mapping[str, float]], card: ModelCard, beams: RaySupport
-) -> dict[str, Any]:
+def evidence(scores: Mapping[str, Mapping[str, float]], card: ModelCard, beams: RaySupport) -> dict[str, Any]:
     """For JSON: "reprojection", "ray_support" and "lesions" of a result."""
     figures = figures_of(card, len(scores))
     calibration = ReprojectionCalibration.from_dict(figures.get("reprojection"))
