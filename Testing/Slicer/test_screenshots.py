@@ -82,7 +82,7 @@ def test_the_pages_show_kept_pictures_only() -> None:
     assert {moduleOf(state) for state in shown} == {moduleOf(state) for state in STATES}
 
 
-def testNames() -> set[str]:
+def namesOfTests() -> set[str]:
     files = [*HERE.glob("test_*.py"), *(REPOSITORY / "Testing" / "Python").glob("test_*.py")]
     nodes = (node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
@@ -90,7 +90,7 @@ def testNames() -> set[str]:
 
 def test_what_the_page_of_promises_names_is_there() -> None:
     """Each row of `shown.md` names tests and pictures that exist."""
-    tests = testNames()
+    tests = namesOfTests()
     lines = (HERE / "shown.md").read_text(encoding="utf-8").splitlines()
     rows = [line for line in lines if line.startswith("| ") and not line.startswith("| promise")]
     assert len(rows) > 40
@@ -106,4 +106,4 @@ def test_the_fifteen_complaints_are_answered() -> None:
     rows = [row for row in rows if len(row) > 2 and row[1].isdigit()]
     assert [int(row[1]) for row in rows] == list(range(1, 16)) and all(row[3] for row in rows)
     named = {name for row in rows for name in row[5].split("`")[1::2]}
-    assert named - testNames() == set() and sum(bool(row[5]) for row in rows) >= 14
+    assert named - namesOfTests() == set() and sum(bool(row[5]) for row in rows) >= 14
