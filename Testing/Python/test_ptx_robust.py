@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ptx_chest import (
@@ -19,6 +21,8 @@ from pydantic import ValidationError
 from scipy import ndimage
 from scipy.special import ndtr
 from xrecon.pneumothorax.quantify import quantify
+from xrecon.pneumothorax.robust_levels import Levels
+from xrecon.pneumothorax.robust_regions import Region, describe, is_free_air
 from xrecon.pneumothorax.segment import PtxParameters, RobustParameters, mode_of, parameters_of, ptx_seg
 from xrecon.volume import InputError, Quantity
 
@@ -226,3 +230,27 @@ def test_wrong_input_is_refused():
         ptx_seg(hu, lungs.moved((0.0, 0.0, 3.0)))
     with pytest.raises(InputError, match="HU"):
         ptx_seg(lungs, lungs)
+
+
+# -- regions -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("thickness", [1.0, 1.25, 1.4, 1.6])
+def test_the_share_on_the_wall_does_not_depend_on_thin_slices(thickness):
+    """A slab of air 20 mm thick on a wall two voxels away from it, as the rim of partial volume leaves it."""
+    spacing, shape = (thickness, 1.6, 1.6), (round(64.0 / thickness), 40, 40)
+    piece, wall, room = (np.zeros(shape, bool) for _ in range(3))
+    wall[:, :6], room[:, 6:], piece[4:-4, 8:20, 4:-4] = True, True, True
+    g = np.where(piece, -1000.0, -600.0).astype(np.float32)
+    region = describe(piece, g, room, wall, Levels(-1000.0, -850.0, 10.0, 0.0), spacing)
+    assert region.wall == pytest.approx(0.30, abs=0.02) and region.step == pytest.approx(400.0)
+
+
+def test_less_wall_is_enough_beside_collapsed_lung_only():
+    levels = Levels(air=-1000.0, lung=-850.0, noise=10.0, smooth_mm=0.0)
+    clean = Region(
+        ml=190.0, offset=-8.0, spread=8.0, wall=0.35, step=265.0, step_low=210.0, vessels=0.0, holes=0.017,
+        depth=11.0,
+    )  # fmt: skip
+    assert is_free_air(clean, levels)
+    bulla = {"step": 160.0}  # the lung beside it is as everywhere
+    for change in (bulla, {"wall": 0.29}, {"vessels": 0.02}, {"holes": 0.08}, {"ml": 8.0}):
+        assert not is_free_air(replace(clean, **change), levels), change

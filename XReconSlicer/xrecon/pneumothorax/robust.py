@@ -13,11 +13,11 @@ are judged, not voxels. The steps, and where their numbers come from:
    it; air from the trachea, or else beside the skin; lung from the mode inside the mask.
 4  Candidates (`robust_air`): layers of 3 mm below half-way from air to lung, grown to 55 % of the way.
 5  Judgement (`robust_regions`, `robust_judge`): a candidate is free air with over 40 % of its surface on the
-   wall, a step of 60 HU to the lung, under 10 % holes and 3 % vessels; below 10 ml it must be clearer, and for
-   a clean one beside collapsed lung 30 % of wall are enough. A refused one is cut where it is narrow (air that
-   has run together with emphysema) and its parts are judged more strictly; so are pieces of 1 to 4 ml where
-   there is other free air. The limits lie in the gaps between what the development subjects showed; the
-   figures stand beside the constants.
+   wall, a step of 60 HU to the lung, under 10 % holes and 3 % vessels; below 10 ml it must be clearer, and
+   for a clean one beside collapsed lung 30 % of wall are enough. A refused one is cut where it is narrow (air
+   that has run together with emphysema) and its parts are judged more strictly; so are pieces of 1 to 4 ml
+   where there is other free air. The limits lie in the gaps between what the development subjects showed;
+   the figures stand beside the constants.
 6  Edge (`robust_edge`): thin ends along the wall are followed for 2 cm; towards the lung the edge is where a
    fitted mean profile has the visceral pleura, at the wall where a voxel is half air. Pieces of more than
    10 ml stay (v_t of the paper).

@@ -20,13 +20,13 @@ MAX_HOLE_SHARE = 0.10
 MAX_OFFSET_SHARE = 0.35
 # Without lung beside it a region may be a trachea; with this volume, a hemithorax with hardly any lung left.
 ALONE_ML = 150.0
-# Beside free air the lung is collapsed and so denser than elsewhere, beside a bulla it is not. With such a step,
-# in units of the contrast between lung and air, and nothing strange inside, less wall is enough: a loculated
-# pneumothorax of 190 ml had a wall share of 0.396, a step of 2.8, no vessels and 1.7 % holes.
+# Beside free air the lung is collapsed and so denser than elsewhere, beside a bulla it is not. With such a
+# step, in units of the contrast between lung and air, and nothing strange inside, less wall is enough: a
+# loculated pneumothorax of 190 ml had a wall share of 0.396, a step of 2.8, no vessels and 1.7 % holes.
 COLLAPSED_STEP, COLLAPSED_STEP_HU, COLLAPSED_WALL_SHARE = 1.5, 150.0, 0.30
 CLEAN_VESSEL_SHARE, CLEAN_HOLE_SHARE = 0.005, 0.03
 # An axis counts as of the size of the finest one up to this ratio; thick slices do not.
-LIKE_FINEST = 1.5
+LIKE_FINEST = 1.8
 # Small regions must be clearer: subpleural emphysema and bullae of 4 to 8 ml had a wall share of up to 0.58
 # and steps of 94 to 143 HU, seldom both high.
 SMALL_ML = 10.0
@@ -65,8 +65,8 @@ def describe(
     spacing: tuple[float, float, float],
 ) -> Region:
     """Features of the mask `piece`; g: smoothed HU; room: pleural space; wall: tissue that is no vessel."""
-    # As a radius: one voxel along every axis, and 1.5 of it two, also where a slice is a little thinner than a
-    # pixel: with the finest size, half of the wall would be missed in the slice.
+    # As a radius: one voxel along every axis, and 1.5 of it two, also where a slice is a little thinner than
+    # a pixel: with the finest size, half of the wall would be missed in the slice.
     voxel = max(s for s in spacing if s <= LIKE_FINEST * min(spacing))
     ml = float(piece.sum() * np.prod(spacing)) / 1000.0
     inner = morphology.erode(piece, voxel, spacing)
