@@ -59,7 +59,7 @@ def page(numbers: Mapping[str, Any], machine: str = "") -> str:
         f"`{command(plan)}`\n",
         f"{numbers['machine']} {machine}".strip() + "\n",
         f"Trained on {', '.join(plan.train)}. Tested on {', '.join(plan.test)}{_air(plan)}.",
-        "Means over patients with 95 % t intervals; with two patients these are wide.\n",
+        "Means over patients; in brackets the range of two patients, or from three on a 95 % t interval.\n",
         markdown(results),
     ]
     if numbers["warnings"]:
