@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from xrecon.assessment.air_shown import cause
 from xrecon.assessment.figures import CONTROLS_OF, FIGURE_TITLES, correlation_text, markdown_line, number
@@ -25,43 +26,59 @@ _CONTROLLED = ("psnr", "ssim")
 
 
 def figures_table(cards: Sequence[ModelCard]) -> str:
-    """Markdown of what the cards say of the test CTs, one table a model."""
-    return "\n\n".join(part for card in cards for part in _model(card))
+    """Markdown of what the cards say of the test CTs: models of a kind, measured on the same CTs, side by
+    side, means over patients. What each patient has stands in the cards' pages."""
+    groups: dict[tuple[str, ...], list[ModelCard]] = {}
+    for card in cards:
+        test = card.quality.get("test") or {}
+        key = (card.name,)
+        if test.get("mean"):
+            key = (card.output.kind, *(row["subject"] for row in test["subjects"]))
+        groups.setdefault(key, []).append(card)
+    return "\n\n".join(part for group in groups.values() for part in _group(group))
 
 
 def _title(card: ModelCard) -> str:
-    page = f"XReconSlicer/xrecon/models/{card.name}/MODEL_CARD.md"
-    return f"`{card.name}`: {card.title} ([card]({page}))"
+    return f"[`{card.name}`](XReconSlicer/xrecon/models/{card.name}/MODEL_CARD.md)"
 
 
-def _model(card: ModelCard) -> Iterator[str]:
-    test = card.quality.get("test") or {}
-    if not test.get("mean"):
-        yield f"{_title(card)}: {card.measured()}."
+def _group(cards: Sequence[ModelCard]) -> Iterator[str]:
+    tests = [card.quality.get("test") or {} for card in cards]
+    if not tests[0].get("mean"):
+        yield f"{_title(cards[0])}: {cards[0].title}. {cards[0].measured()}."
         return
-    yield _title(card)
-    mean, rows = test["mean"], test["subjects"]
-    names = _RECONSTRUCTION if card.output.kind == "volume" else [n for n in mean if n.startswith("dice_")]
-    lines = [markdown_line(["", *(row["subject"] for row in rows), "mean"])]
-    lines.append(markdown_line(["---"] * (len(rows) + 2)))
-    for name in (n for n in names if n in mean):
-        lines.append(_line(FIGURE_TITLES.get(name, name.replace("_", " ")), name, rows, mean))
+    means, names = [test["mean"] for test in tests], _RECONSTRUCTION
+    if cards[0].output.kind != "volume":
+        names = [name for name in means[0] if name.startswith("dice_")]
+    tested = ", ".join(row["subject"] for row in tests[0]["subjects"])
+    lines = [markdown_line([f"mean of {tested}", *map(_title, cards)])]
+    lines.append(markdown_line(["---"] * (len(cards) + 1)))
+    lines.append(markdown_line(["", *(card.title for card in cards)]))
+    for name in names:
+        lines += _line(FIGURE_TITLES.get(name, name.replace("_", " ")), name, name, means)
         for end, title in CONTROLS_OF.items():
-            if name in _CONTROLLED and name + end in mean:
-                lines.append(_line(f"{FIGURE_TITLES[name]}, {title}", name + end, rows, mean))
+            if name in _CONTROLLED:
+                lines += _line(f"{FIGURE_TITLES[name]}, {title}", name + end, name, means)
     yield "\n".join(lines)
+    air = [line for card, test in zip(cards, tests, strict=True) for line in _air(card, test)]
+    if air:
+        head = "Synthetic pneumothorax, PTX-Seg on the reconstruction against the truth, Pearson's r:"
+        yield "\n".join([head, "", *air])
+
+
+def _line(title: str, name: str, kind: str, means: Sequence[Mapping[str, float]]) -> list[str]:
+    values = [mean.get(name) for mean in means]
+    if all(value is None for value in values):
+        return []
+    return [markdown_line([title, *("-" if v is None else number(v, kind) for v in values)])]
+
+
+def _air(card: ModelCard, test: Mapping[str, Any]) -> Iterator[str]:
     told = correlation_text(test.get("pneumothorax") or {})
     if told:
         cases = test["pneumothorax"]["cases"]
-        text = (
-            f"Synthetic pneumothorax, PTX-Seg on the reconstruction against the truth, Pearson's r over "
-            f"{len(cases)} cases with air of {len(rows)} patients: {told}."
-        )
+        text = f"- `{card.name}`, {len(cases)} cases: {told}."
         yield " ".join(filter(None, (text, cause(cases))))
-
-
-def _line(title: str, name: str, rows: Sequence[dict], mean: dict) -> str:
-    return markdown_line([title, *(number(row.get(name), name) for row in rows), number(mean[name], name)])
 
 
 def refresh(readme: str | Path) -> None:

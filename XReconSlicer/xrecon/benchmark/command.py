@@ -100,9 +100,10 @@ def _described(plan: Plan) -> str:
     air = f", each also with a synthetic pneumothorax of {plan.pneumothorax:.0%}" if plan.pneumothorax else ""
     return (
         f"{budget} of training for each method; {plan.side}^3 voxels of {plan.spacing_mm:g} mm; trained on "
-        f"{', '.join(plan.train)}; tested on {', '.join(plan.test)}{air}. Means over patients with 95 % "
-        f"t intervals; PSNR and SSIM in 3D over the whole grid, range 2500 HU. Lungs: PTX-Seg on the "
-        f"reconstruction against PTX-Seg on the truth; air: against the air that was put in. {machine()}"
+        f"{', '.join(plan.train)}; tested on {', '.join(plan.test)}{air}. Means over patients with their "
+        "range or, from three on, a 95 % t interval; PSNR and SSIM in 3D over the whole grid, range 2500 "
+        "HU. Lungs: PTX-Seg on the reconstruction against PTX-Seg on the truth; air: against the air that "
+        f"was put in. {machine()}"
     )
 
 
