@@ -56,9 +56,13 @@ def _input(card: ModelCard) -> str:
     if given.kind == "radiographs":
         rows, columns = given.shape
         low, high = given.source_to_detector_mm
-        counted = f"{given.view_count[0]} to {given.view_count[1]} of " if given.view_count else ""
+        views = " + ".join(given.views)
+        if given.view_count:
+            least, most = given.view_count
+            any_way = given.directions == "any"
+            views = f"{least} to {most} {'views of any pose' if any_way else f'of {views}'}"
         return (
-            f"{counted}{' + '.join(given.views)}, {rows} x {columns} pixels of {given.pixel_spacing[0]:g} "
+            f"{views}, {rows} x {columns} pixels of {given.pixel_spacing[0]:g} "
             f"mm, source to detector {low:g} to {high:g} mm."
         )
     if given.kind == "picture":
