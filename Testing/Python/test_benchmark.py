@@ -359,7 +359,11 @@ def test_the_table_puts_the_best_first_and_keeps_what_has_no_meaning():
     text = markdown(results)
     assert text.index("| better |") < text.index("| worse |")
     assert "not applicable" in text  # no Dice was measured
-    assert json.loads(json.dumps(flat_rows(results)))[0]["psnr"] == 10.0
+    row = json.loads(json.dumps(flat_rows(results)))[0]
+    assert row["psnr"] == 10.0 and row["low_and_high_are"] == "none, of one patient"
+    for number, words in ((2, "range of two patients"), (3, "95 % t interval")):
+        cases = [{**case, "psnr": 9.0 + k, "case": str(k), "patient": str(k)} for k in range(number)]
+        assert flat_rows([{**results[0], "cases": cases}])[0]["low_and_high_are"] == words
 
 
 def test_a_method_has_a_process_of_its_own(ran: Path, data: Path):

@@ -227,6 +227,16 @@ def test_what_cannot_be_taken_over(tmp_path: Path) -> None:
     same = {**PATIENT, "PatientName": f"{PATIENT['PatientName'].upper()}^^^", "PatientBirthDate": ""}
     acquired(tmp_path / "same.dcm", **same)
     assert study_of([tmp_path / "pa.dcm", tmp_path / "same.dcm"]).attributes["PatientID"] == "4711"
+    name = PATIENT["PatientName"]
+    groups = ((f"{name}=山田^太郎", True), ("Somebody^Else=山田^太郎", False))
+    for number, (written, fits) in enumerate(groups):
+        ideographic = tmp_path / f"ideographic{number}.dcm"
+        acquired(ideographic, **{**PATIENT, "PatientName": written, "SpecificCharacterSet": "ISO_IR 192"})
+        if fits:
+            assert study_of([tmp_path / "pa.dcm", ideographic]).attributes["PatientID"] == "4711"
+        else:
+            with pytest.raises(InputError, match="2 different patient names"):
+                study_of([tmp_path / "pa.dcm", ideographic])
     with pytest.raises(InputError, match="valid StudyInstanceUID"):
         study_of([tmp_path / "no_study.dcm"])
     with pytest.raises(InputError, match=r"a DICOM file to take patient and study from, got a\.png"):

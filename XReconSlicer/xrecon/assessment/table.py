@@ -11,7 +11,7 @@ from typing import Any
 from xrecon.assessment.figures import CONTROLS_OF, IMAGE_TITLES, LUNG_TITLES, air_markdown, markdown_line
 from xrecon.assessment.run import Result
 from xrecon.benchmark.measure import correlations
-from xrecon.evaluation.intervals import Interval, figure_interval
+from xrecon.evaluation.intervals import Interval, figure_interval, limits_are
 
 # Name -> title of the figures of a reconstruction, the controls' beside what they control.
 RECONSTRUCTION = {
@@ -58,6 +58,7 @@ def summary_row(result: Result) -> dict[str, Any]:
         "model": result.model.label,
         "patients": len({r["patient"] for r in result.rows}),
     }
+    row |= {"low_and_high_are": limits_are(intervals(result).values())}
     for name, interval in intervals(result).items():
         row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return row | air_correlations(result)

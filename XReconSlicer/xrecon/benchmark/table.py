@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xrecon.evaluation.intervals import Interval, figure_interval
+from xrecon.evaluation.intervals import Interval, figure_interval, limits_are
 
 # Title of a column -> name of the figure. Means over patients, with intervals.
 FIGURES = {
@@ -53,9 +53,10 @@ def flat_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if "error" in result:
             rows.append(row | {"error": result["error"]})
             continue
-        for name, interval in summary(result).items():
-            if interval is not None:
-                row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        found = {name: interval for name, interval in summary(result).items() if interval is not None}
+        row |= {"low_and_high_are": limits_are(found.values())}
+        for name, interval in found.items():
+            row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
         row |= dict(result["correlations"])
         row |= dict(zip(COSTS, _costs(result), strict=True))
         rows.append(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,14 @@ class Interval:
             return f"{_short(self.mean)}"
         what = "range " if self.is_range else ""
         return f"{_short(self.mean)} ({what}{_short(self.low)} to {_short(self.high)})"
+
+
+def limits_are(intervals: Iterable[Interval]) -> str:
+    """What the low and high of a row of figures are, in words: those of few patients are no interval."""
+    limited = [each for each in intervals if each.low is not None]
+    if not limited:
+        return "none, of one patient"
+    return "range of two patients" if any(each.is_range for each in limited) else "95 % t interval"
 
 
 def possible_range(name: str) -> tuple[float, float]:

@@ -95,18 +95,25 @@ def study_of(paths: Sequence[str | Path]) -> Study:
 def _require_one_patient(datasets: Sequence[pydicom.Dataset]) -> None:
     """Raises InputError when the patient IDs differ, or, since a file may have none, names or birth dates do.
 
-    A name or birth date that a file lacks contradicts nobody's. Names are compared as PS3.5 6.2.1 has them:
-    letters of either case, and empty components at the end do not count.
+    A name or birth date that a file lacks contradicts nobody's. Names are compared as PS3.5 6.2 has them:
+    each of the groups (alphabetic, ideographic, phonetic) for itself, where a file may lack one; letters of
+    either case, and empty components at the end do not count.
     """
-    for keyword, what in (
-        ("PatientID", "patient IDs"), ("PatientName", "patient names"), ("PatientBirthDate", "birth dates")
+
+    def texts(keyword: str) -> list[str]:
+        return [str(each.get(keyword, "") or "").strip() for each in datasets]
+
+    names = [text.split("=") for text in texts("PatientName")]
+    groups = [
+        {" ".join(name[k].rstrip("^ ").casefold().split()) for name in names if len(name) > k} - {""}
+        for k in range(max(map(len, names)))
+    ]
+    ids, births = set(texts("PatientID")), set(texts("PatientBirthDate")) - {""}
+    for count, what in (
+        (len(ids), "patient IDs"), (max(map(len, groups)), "patient names"), (len(births), "birth dates"),
     ):  # fmt: skip
-        texts = {str(each.get(keyword, "") or "") for each in datasets}
-        found = {" ".join(text.rstrip("^= ").casefold().split()) for text in texts}
-        if keyword != "PatientID":
-            found.discard("")
-        if len(found) > 1:
-            raise InputError(f"expected images of one patient, got {len(found)} different {what}")
+        if count > 1:
+            raise InputError(f"expected images of one patient, got {count} different {what}")
 
 
 def _study(dataset: pydicom.Dataset, path: Path) -> Study:

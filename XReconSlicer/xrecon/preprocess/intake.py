@@ -72,7 +72,8 @@ def take_in(
     """The radiographs for `pipelines.reconstruct`, and what the user should know, a sentence each.
 
     skip: names out of `STEPS`. Radiographs without geometry, of neither frontal nor lateral view, or that
-    hold line integrals or log signals come back as they are; so do all numbers that no step touches.
+    hold line integrals or log signals keep their numbers, as all that no step touches does. Their assumed
+    isocentre is moved along the patient with that of the others, so that all views still show one patient.
     Raises InputError for an unknown step, or pixels that are not finite.
     """
     unknown = sorted(set(skip) - set(STEPS))
@@ -228,12 +229,14 @@ def _moved(view: _View, down: float, notes: list[str]) -> _View:
     geometry = radiograph.geometry
     shift_mm = geometry.magnification * np.array([down, across])
     along = shift_mm[0] * np.array(TO_THE_FEET) + shift_mm[1] * np.array(geometry.column_direction)
+    where = "with the other views" if view.thorax is None else "onto the lungs"
     note = (
         f"field of view moved by {0.0 - shift_mm[0]:+.0f} mm down and {0.0 - shift_mm[1]:+.0f} mm across on "
-        "the detector, onto the lungs"
+        f"the detector, {where}"
     )
     notes.append(f"{view.name}: {note}")
-    meta = {**radiograph.meta, "isocenter.origin": "lungs"}
+    origin = "lungs of the other views" if view.thorax is None else "lungs"
+    meta = {**radiograph.meta, "isocenter.origin": origin}
     moved = replace(
         radiograph, geometry=geometry.shifted(along), meta=meta, history=(*radiograph.history, note)
     )

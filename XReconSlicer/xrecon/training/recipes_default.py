@@ -4,9 +4,9 @@
     xrecon train --recipe lungs-default --data CTS --split SPLIT.csv --output run
 
 The first is for a GPU (128^3 voxels): `chest-128` was made with it, and `lungs-unet` with the second but for
-synthetic air of 4 to 72 % of a side. `chest-default-64` is the first at 64^3, for two cores and a night. Few patients
-train them, so that most of what they see is augmentation: pose, shape, kernel, noise, scatter, and a
-pneumothorax of up to 70 % on either side. Another `--set seed=1` makes the second lung network of an
+synthetic air of 4 to 72 % of a side. `chest-default-64` is the first at 64^3, for two cores and a night. Few
+patients train them, so that most of what they see is augmentation: pose, shape, kernel, noise, scatter, and
+a pneumothorax of up to 70 % on either side. Another `--set seed=1` makes the second lung network of an
 ensemble. Imports nothing of xrecon.
 """
 
