@@ -230,7 +230,11 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.radiographsButton, (busy, data, state.problem, formats), _("Project every CT of the folder")),
             (ui.evaluateButton, (busy, data, state.problem, model), _("Score the model on the CTs")),
             (ui.exportButton, (model,), _("Copy the model")),
-            (ui.useButton, (model,), _("List the model in XReconSlicer and choose it there")),
+            (
+                ui.useButton,
+                (model,),
+                _("List the model in XReconSlicer and choose it there; a lung model in PTXSeg"),
+            ),
         ):
             problem = next((each for each in problems if each), "")
             button.enabled = not problem
@@ -312,7 +316,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         exportModel(self.parent, self.ui)
 
     def onUseButton(self, _clicked: bool = False) -> None:
-        """Puts the model among those that XReconSlicer lists, and chooses it there."""
+        """Puts the model among those of XReconSlicer, and chooses it there; a lung model goes to PTXSeg."""
         from XReconSlicerLib.panel import offerModel
 
         offerModel(self.ui)

@@ -191,7 +191,7 @@ def test_damaged_models_and_those_of_another_kind_are_not_imported(
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     for folder, message in (
         (damaged, "are damaged or were exchanged"),
-        (models.MODELS_FOLDER / "lungs-unet", "expected one that takes radiographs"),
+        (models.MODELS_FOLDER / "view-classifier", "expected one that takes radiographs or slices"),
         (tmp_path, "Expected a model folder"),
     ):
         slicerhost.answer(str(folder))
@@ -200,6 +200,18 @@ def test_damaged_models_and_those_of_another_kind_are_not_imported(
     assert not (tmp_path / "store").exists() or not list((tmp_path / "store").iterdir())
     with pytest.raises(InputError, match="Only imported models"):
         models.deleteModel(str(models.MODELS_FOLDER / "lifting-64"))
+
+
+def test_a_lung_model_that_is_imported_here_is_listed_by_ptxseg(widget: object, tmp_path: Path) -> None:
+    before = widget.modelBox.reference
+    slicerhost.answer(str(models.MODELS_FOLDER / "lungs-unet"))
+    slicerhost.click(widget.ui.importModelButton)
+    ((kind, text),) = slicerhost.messages
+    assert kind == "info" and text.startswith("PTXSeg now lists ")
+    slicerhost.messages.clear()
+    assert widget.modelBox.reference == before
+    (stored,) = models.storedModels(models.SEGMENTATION)
+    assert Path(stored.reference).parent == tmp_path / "store"
 
 
 # ---- devices ------------------------------------------------------------------------------------

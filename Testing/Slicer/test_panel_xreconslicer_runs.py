@@ -14,12 +14,14 @@ import tiny_models
 from panel_inputs import chiralChest, choose, leftovers, misbehave, names, page
 from photographs import photograph
 from reconstruction_panel import VOLUMES, apply, model, nodes, widget  # noqa: F401 (fixtures)
-from xrecon.io.image import read_volume
+from xrecon.io.image import read_volume, write_volume
 from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.volume import InputError
 from XReconSlicerLib.arrangement import arrangementNodes
 from XReconSlicerLib.mrml import radiographToNode, volumeFromNode
 from XReconSlicerLib.radiograph_input import RadiographInput, radiographsOf
+from XReconSlicerLib.result_classes import ROLE as CLASSES
+from XReconSlicerLib.trust_maps import loadTrustMaps, uncertaintyOf
 
 
 # ---- Apply --------------------------------------------------------------------------------------
@@ -151,6 +153,21 @@ def test_the_console_gives_what_the_panel_gives(widget: object, nodes: list, mod
     assert np.allclose(a, b, atol=1e-3)
     with pytest.raises(InputError, match="got slice 0 of 'PA' twice"):
         widget.logic.reconstruct(nodes[0], nodes[0], model=str(model))
+
+
+def test_the_console_leaves_no_maps_of_an_earlier_result(
+    widget: object, nodes: list, model: Path, tmp_path: Path
+) -> None:
+    """PTXSeg would measure the new CT with the error of the old one."""
+    options = {"model": str(model), "device": "cpu", "force": True}
+    node = widget.logic.reconstruct(*nodes, **options)
+    write_volume(volumeFromNode(node), tmp_path / "uncertainty.nrrd")
+    loadTrustMaps({"uncertainty": str(tmp_path / "uncertainty.nrrd")}, node)
+    classes = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    node.SetNodeReferenceID(CLASSES, classes.GetID())
+    assert uncertaintyOf(node) is not None and node.GetNodeReference(CLASSES) is classes
+    assert widget.logic.reconstruct(*nodes, output=node, **options) is node
+    assert uncertaintyOf(node) is None and node.GetNodeReference(CLASSES) is None
 
 
 def test_refinement_and_maps_are_told_and_loaded(widget: object, nodes: list) -> None:

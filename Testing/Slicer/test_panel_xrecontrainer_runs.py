@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import qt
 import slicer
 import slicerhost
 import tiny_models
@@ -21,6 +22,8 @@ from xrecon.training.status import read_state
 from xrecon.training.store import open_store
 from xrecon.volume import Quantity, Volume
 from XReconSlicerLib.detached_run import runsIn
+from XReconSlicerLib.lung_models import lungModels, referencesOf
+from XReconSlicerLib.models import MODELS_FOLDER
 from XReconSlicerLib.studies import USE
 
 
@@ -132,6 +135,26 @@ def test_a_model_is_listed_at_once_in_an_open_panel(
     weights.write_bytes(weights.read_bytes()[:-1])
     slicerhost.click(ui.useButton)
     assert "damaged" in slicerhost.messages.pop()[1]
+
+
+def test_a_lung_model_reaches_the_list_of_ptxseg(
+    widget: object, openModule: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XRECON_MODELS", str(tmp_path / "store"))
+    other, ui = openModule("PTXSeg"), widget.ui
+    before = other.ui.lungModelsList.count
+    shutil.copytree(MODELS_FOLDER / "lungs-unet", tmp_path / "run" / "model")
+    ui.modelFolderEdit.currentPath = str(tmp_path / "run" / "model")
+    slicerhost.click(ui.useButton)
+    assert slicerhost.messages == [] and ui.statusLabel.text.startswith("PTXSeg now lists ")
+    assert not qt.QSettings().value("XRecon/model.radiographs"), "that of XReconSlicer is as it was"
+    slicerhost.exitModule("PTXSeg")
+    slicerhost.enterModule("PTXSeg")
+    rows = [other.ui.lungModelsList.item(row).text() for row in range(other.ui.lungModelsList.count)]
+    assert len(rows) == before + 1 and sum("(imported)" in row for row in rows) == 1
+    (stored,) = (tmp_path / "store").iterdir()
+    (key,) = (model.key for model in lungModels() if model.reference == str(stored))
+    assert referencesOf([key]) == [str(stored)], "what `--lung-model` takes"
 
 
 def test_radiographs_of_every_ct(widget: object, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from XReconSlicerLib.models import (
     bundledModels,
     deleteModel,
     importModel,
+    listedByPTXSeg,
     readModel,
     storedModels,
     storeFolder,
@@ -103,9 +104,12 @@ class ModelBox:
             return
         try:
             with slicer.util.WaitCursor():
-                choice = importModel(Path(folder), self.kind)
+                choice = importModel(Path(folder))
         except (InputError, OSError) as error:
             slicer.util.errorDisplay(str(error), windowTitle="XRecon")
+            return
+        if choice.kind != self.kind:
+            slicer.util.infoDisplay(listedByPTXSeg(choice), windowTitle="XRecon")
             return
         self.refresh(choice.reference)
         self._onChosen(0)

@@ -33,7 +33,7 @@ class ModelChoice:
     """One entry of a model selector. `reference` is what `--model` takes: a name or a folder.
 
     views, detector and viewCount (least, most) are what a reconstruction model needs. summary (what it
-    needs, how good it is) and details (all that the card says) are lines for the user.
+    needs, how good it is) and details (all that the card says) are lines for the user. kind is what it takes.
     """
 
     reference: str
@@ -44,21 +44,24 @@ class ModelChoice:
     detector: Detector = Detector()
     viewCount: tuple[int, int] = (0, 0)
     isStored: bool = False
+    kind: str = RECONSTRUCTION
 
 
-def readModel(folder: Path, kind: str) -> ModelChoice:
-    """The model in a folder. Raises InputError when it is none, or one for another purpose."""
+def readModel(folder: Path, *kinds: str) -> ModelChoice:
+    """The model in a folder. Raises InputError when it is none, or takes something else than `kinds`."""
     try:
         card = _readCard(folder)
         found = card["input"]["kind"]
-        choice = ModelChoice(str(folder), card["title"], _details(card), _summary(card), *_needs(card))
+        choice = ModelChoice(
+            str(folder), card["title"], _details(card), _summary(card), *_needs(card), kind=found
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = _("Expected a model folder with {file} and its weights: {folder}")
         raise InputError(message.format(file=CARD_NAME, folder=folder)) from error
-    if found != kind:
+    if found not in kinds:
         raise InputError(
             _("The model '{title}' takes {found}, expected one that takes {kind}.").format(
-                title=choice.title, found=found, kind=kind
+                title=choice.title, found=found, kind=_(" or ").join(kinds)
             )
         )
     return choice
@@ -82,13 +85,15 @@ def storeFolder() -> Path:
     return Path(os.environ.get(STORE_VARIABLE) or Path.home() / ".xrecon" / "models")
 
 
-def importModel(folder: Path, kind: str = RECONSTRUCTION) -> ModelChoice:
+def importModel(folder: Path) -> ModelChoice:
     """Copies a model folder into the store, after its weights matched the card; gives it as stored there.
 
-    :raises InputError: when it is no model of that kind or its weights are damaged.
+    It may be one of XReconSlicer or one of PTXSeg (`kind` tells which): each panel lists its own.
+
+    :raises InputError: when it is neither or its weights are damaged.
     :raises OSError: when it cannot be copied.
     """
-    readModel(folder, kind)
+    readModel(folder, RECONSTRUCTION, SEGMENTATION)
     requireWeights(folder)
     card = _readCard(folder)
     target = storeFolder() / f"{_safe(card['name'])}-{card['sha256'][:8]}"
@@ -102,7 +107,12 @@ def importModel(folder: Path, kind: str = RECONSTRUCTION) -> ModelChoice:
             requireWeights(copy)  # what was written is what was read
             shutil.rmtree(target, ignore_errors=True)
             copy.rename(target)
-    return _changed(readModel(target, kind), isStored=True)
+    return _changed(readModel(target, RECONSTRUCTION, SEGMENTATION), isStored=True)
+
+
+def listedByPTXSeg(model: ModelChoice) -> str:
+    """What the user is told after a lung model was imported, whichever panel it came through."""
+    return _("PTXSeg now lists '{title}': tick it there.").format(title=model.title)
 
 
 def deleteModel(reference: str) -> None:

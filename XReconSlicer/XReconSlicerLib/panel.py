@@ -16,7 +16,7 @@ from XReconSlicerLib import training
 from XReconSlicerLib.events import Signal
 from XReconSlicerLib.install import InstallError, ensurePackages
 from XReconSlicerLib.jobs import CliJob
-from XReconSlicerLib.models import RECONSTRUCTION, importModel
+from XReconSlicerLib.models import RECONSTRUCTION, importModel, listedByPTXSeg
 from XReconSlicerLib.progress import OverallProgress
 from XReconSlicerLib.settings import connectDeviceCombo, connectFolderEdit, saveSetting, setting
 
@@ -181,13 +181,17 @@ class JobPanel:
 
 # ---- models of the trainer -----------------------------------------------------------------------
 def offerModel(ui: Any) -> None:
-    """Puts the chosen model among the imported ones and makes it that of XReconSlicer, opened or not."""
+    """Puts the chosen model among the imported ones: PTXSeg lists one that finds lungs; any other becomes
+    that of XReconSlicer, opened or not."""
     try:
         with slicer.util.WaitCursor():
-            model = importModel(Path(ui.modelFolderEdit.currentPath), RECONSTRUCTION)
+            model = importModel(Path(ui.modelFolderEdit.currentPath))
     except (InputError, OSError) as error:
         ui.statusLabel.text = str(error)
         slicer.util.errorDisplay(str(error), windowTitle="XRecon")
+        return
+    if model.kind != RECONSTRUCTION:
+        ui.statusLabel.text = listedByPTXSeg(model)
         return
     saveSetting(f"model.{RECONSTRUCTION}", model.reference)
     saveSetting("modelFolder", "")  # an own folder would count more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,10 +107,8 @@ def loadReconstruction(
     files = result["files"]
     shown = [role for role in files if role.partition("_")[0] in ROLES]
     pictures = {role: read_radiograph(files[role]) for role in shown}
-    node = addReconstruction(read_volume(files["reconstruction"]), pictures, sources, output)
-    loadClasses(files, node)
-    loadTrustMaps(files if trustMaps else {}, node)
-    return node
+    volume = read_volume(files["reconstruction"])
+    return addReconstruction(volume, pictures, sources, output, files, files if trustMaps else {})
 
 
 def addReconstruction(
@@ -117,12 +116,16 @@ def addReconstruction(
     pictures: Mapping[str, Radiograph],
     sources: Sequence[Source],
     output: slicer.vtkMRMLScalarVolumeNode | None = None,
+    classFiles: Mapping[str, str] = MappingProxyType({}),
+    trustFiles: Mapping[str, str] = MappingProxyType({}),
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """The synthetic CT as a node in the study of the first radiograph, the pictures beside their inputs.
 
     :param pictures: radiographs by roles such as "input_pa"; nodes of an earlier run are overwritten.
     :param sources: nodes and radiographs the volume was computed from.
     :param output: node to overwrite; a new one when None.
+    :param classFiles, trustFiles: files by role for `loadClasses` and `loadTrustMaps`. Without them the
+        classes and maps of an earlier run into `output` are removed: they are not those of this volume.
     :raises InputError: when one of the radiographs would be overwritten.
     """
     problem = outputProblem([node for node, _radiograph in sources], output)
@@ -138,6 +141,8 @@ def addReconstruction(
     setChestWindow(node)
     for role, radiograph in pictures.items():
         _addPicture(node, role, radiograph, sources)
+    loadClasses(classFiles, node)
+    loadTrustMaps(trustFiles, node)
     showInSliceViews(node)
     return node
 
