@@ -11,10 +11,13 @@ from xrecon.pneumothorax.measures import Measure, PtxMeasures
 from xrecon.segmentation_report import _cell
 from xrecon.trust.intervals import (
     AIR_KEPT,
+    CALIBRATED,
     CORRELATION,
     LOSES_AIR,
+    NO,
     NOT_MEASURED,
     USUAL_CORRELATION_MM,
+    YES,
     border_moved,
     correlated_noise,
     correlation_of,
@@ -24,7 +27,7 @@ from xrecon.trust.intervals import (
     with_bounds,
     with_error_intervals,
 )
-from xrecon.trust.stages import air_kept, figures_of
+from xrecon.trust.stages import air_kept, figures_of, uncertainty
 from xrecon.volume import InputError, Quantity, Volume
 
 SHAPE, SPACING = (22, 20, 24), (8.0, 9.0, 8.0)
@@ -130,17 +133,37 @@ def test_air_that_the_model_may_have_lost_gets_no_interval(ball: Volume, kept: s
         Measure("pneumothorax", "left", "air_volume", 0.0, "ml"),
         Measure("lung", "left", "lung_volume", 1000.0, "ml"),
     ))  # fmt: skip
-    meta = {} if kept is None else {AIR_KEPT: kept}
+    meta = {CALIBRATED: YES} if kept is None else {CALIBRATED: YES, AIR_KEPT: kept}
     deviation = ball.with_array(np.full(SHAPE, 40.0, np.float32), **meta)
     found = with_error_intervals(measures, ball, deviation, lambda _: measures, lambda *_: None, draws=3)
     whole, air, lung = found.measures
     assert (whole.low, whole.high, whole.no_interval) == (1000.0, 1000.0, "")
-    if kept in ("from 20 mm", None):
+    if kept == "from 20 mm":
         assert (air.low, air.high, air.no_interval) == (0.0, 0.0, "") and interval_warnings(found) == []
         return
     assert interval_warnings(found) == [f"no usable interval of air volume, lung volume: {air.no_interval}"]
     assert "preserve" in air.no_interval and air.no_interval == lung.no_interval
     assert air.low is air.high is lung.low is lung.high is None and air.row()["interval"]
+
+
+@pytest.mark.parametrize("told", [{}, {CALIBRATED: NO}])
+def test_a_map_that_was_not_calibrated_gives_no_interval_at_all(ball: Volume, told: dict[str, str]):
+    """A model for any views has constants of two; its map of one view once gave "95 % intervals"."""
+    measures = PtxMeasures((
+        Measure("hemithorax", "left", "hemithorax_volume", 1000.0, "ml", 990.0, 1010.0),
+        Measure("pneumothorax", "left", "air_volume", 0.0, "ml"),
+        Measure("lung", "left", "mean_lung_density", -800.0, "HU"),
+        Measure("lung", "right", "lung_volume", None, "ml"),
+    ))  # fmt: skip
+    deviation = ball.with_array(np.full(SHAPE, 40.0, np.float32), **{AIR_KEPT: "from 20 mm", **told})
+    given = measures, ball
+    found = with_error_intervals(*given, deviation, lambda _: measures, lambda *_: None, draws=3)
+    for measure in found.measures[:2]:
+        assert measure.low is measure.high is None and "not calibrated" in measure.no_interval
+    assert tuple(found.measures[2:]) == measures.measures[2:]
+    assert len(interval_warnings(found)) == 1
+    with pytest.raises(InputError, match="no negative numbers"):  # as a calibrated one
+        with_error_intervals(*given, ball, lambda _: measures, lambda *_: None)
 
 
 def test_what_a_card_tells_of_air():
@@ -152,6 +175,15 @@ def test_what_a_card_tells_of_air():
     assert air_kept({}) == air_kept({"lesions": {"classes": []}}) == NOT_MEASURED
     for name in ("chest-128", "lifting-64"):
         assert air_kept(figures_of(load_card(name))) == LOSES_AIR
+
+
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_a_map_tells_whether_it_was_calibrated_for_so_many_views(ball: Volume, views: int):
+    card = load_card("any-view-64")
+    given = (np.zeros((2, *SHAPE), np.float32), ball, card, "any-view-64", [None] * views, np.zeros(3), "cpu")
+    found, facts = uncertainty(*given, None, lambda *_: None)
+    assert facts["calibrated"] == (views == 2) == (CORRELATION in found.meta)
+    assert found.meta[CALIBRATED] == (YES if views == 2 else NO) and found.meta[AIR_KEPT] == LOSES_AIR
 
 
 def test_lungs_stay_in_a_draw_but_for_their_border(ball: Volume):
@@ -176,7 +208,8 @@ def test_the_whole_way_tells_how_it_was_done(ball: Volume):
     def again(volume: Volume) -> PtxMeasures:
         return PtxMeasures((Measure("lung", "left", "lung_volume", air_ml(volume)["air"], "ml"),))
 
-    deviation = ball.with_array(np.full(SHAPE, 80.0, np.float32), **{CORRELATION: "25.0"})
+    told_by_map = {CORRELATION: "25.0", AIR_KEPT: "from 20 mm", CALIBRATED: YES}
+    deviation = ball.with_array(np.full(SHAPE, 80.0, np.float32), **told_by_map)
     told = []
     found = with_error_intervals(again(ball), ball, deviation, again, lambda *e: told.append(e), draws=4)
     (measure,) = found.measures

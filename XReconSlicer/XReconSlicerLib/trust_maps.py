@@ -19,8 +19,9 @@ TITLES = {
     "crossing_angle": _("{name}: crossing angle of the beams (degrees)"),
     "uncertainty": _("{name}: expected error (HU)"),
 }
-# as `xrecon.trust.intervals` calls it: over which distance errors are correlated, whether air is preserved
-CORRELATION, AIR_KEPT = "error_correlation_mm", "error_air_preserved"
+# as `xrecon.trust.intervals` calls it: over which distance errors are correlated, whether air is preserved and
+# whether the errors were calibrated
+TOLD = ("error_correlation_mm", "error_air_preserved", "error_calibrated")
 DESCRIPTIONS = {
     "ray_support": _("How many radiographs' beams hold each voxel. 0: no radiograph shows it."),
     "crossing_angle": _("Largest angle between two beams in each voxel, degrees; 0 with fewer than two."),
@@ -84,5 +85,5 @@ def uncertaintyFromNode(
     if problem:
         raise InputError(problem)
     volume = volumeFromNode(mapNode)
-    known = {name: mapNode.GetAttribute(ATTRIBUTE_PREFIX + name) for name in (CORRELATION, AIR_KEPT)}
+    known = {name: mapNode.GetAttribute(ATTRIBUTE_PREFIX + name) for name in TOLD}
     return replace(volume, meta={**volume.meta, **{name: text for name, text in known.items() if text}})

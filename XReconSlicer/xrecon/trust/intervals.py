@@ -14,6 +14,7 @@ An interval that takes up more than half of what is possible tells nothing and i
 its place. So it is with air in volumes of networks whose errors in the lung are larger than the contrast
 of lung and air. Nor is one given for air, and what depends on it, when the network was found to lose air:
 deviations are calibrated on people without pneumothorax, so of air that was filled up they know nothing.
+Nor is any given from deviations of which it is not known that they were calibrated: they are no error in HU.
 
 What it leaves out: errors that are correlated over longer distances than measured, and errors of the
 method that measures, such as lungs whose border was found in the wrong place. It holds as far as the
@@ -43,6 +44,9 @@ CORRELATION = "error_correlation_mm"
 # There, too: "no", "not measured", or from which size on the network keeps pleural air.
 AIR_KEPT = "error_air_preserved"
 LOSES_AIR, NOT_MEASURED = "no", "not measured"
+# There, too: whether the deviations were calibrated on subjects new to the model.
+CALIBRATED, YES, NO = "error_calibrated", "yes", "no"
+WHY_UNCALIBRATED = "the expected error was not calibrated for this model and this number of radiographs"
 WHY_LOST = {
     LOSES_AIR: "the model does not preserve pleural air of any size tested, whatever its volumes show",
     NOT_MEASURED: "it was not measured whether the model preserves pleural air",
@@ -93,12 +97,7 @@ def drawn_volumes(volume: Volume, deviation: Volume, draws: int, seed: int = 0) 
     deviation: standard deviation of its error, HU, on the same grid; its `meta` may tell the correlation.
     Raises InputError for another grid or deviations that are negative or not finite.
     """
-    deviation.require_finite("the uncertainty")
-    if not deviation.same_grid(volume) or float(deviation.array.min()) < 0:
-        raise InputError(
-            "expected standard deviations (no negative numbers) on the grid of the reconstruction "
-            f"{volume.shape}, got {deviation.shape} from {float(deviation.array.min()):g} HU"
-        )
+    _require_deviations(volume, deviation)
     length = correlation_of(deviation)
     generator = np.random.default_rng(seed)
     low = min(float(volume.array.min()), -1000.0)
@@ -107,6 +106,15 @@ def drawn_volumes(volume: Volume, deviation: Volume, draws: int, seed: int = 0) 
         noise = correlated_noise(volume.shape, volume.spacing, length, generator)
         drawn.append(volume.with_array(np.maximum(volume.array + deviation.array * noise, low)))
     return drawn
+
+
+def _require_deviations(volume: Volume, deviation: Volume) -> None:
+    deviation.require_finite("the uncertainty")
+    if not deviation.same_grid(volume) or float(deviation.array.min()) < 0:
+        raise InputError(
+            "expected standard deviations (no negative numbers) on the grid of the reconstruction "
+            f"{volume.shape}, got {deviation.shape} from {float(deviation.array.min()):g} HU"
+        )
 
 
 def correlation_of(deviation: Volume) -> float:
@@ -219,15 +227,20 @@ def _without(measure: Measure, why: str) -> Measure:
 
 
 def without_lost_air(measures: PtxMeasures, deviation: Volume) -> PtxMeasures:
-    """The measures, those that rest on pleural air without an interval where the network may have lost it."""
-    kept = deviation.meta.get(AIR_KEPT)
-    if kept not in (LOSES_AIR, NOT_MEASURED):
+    """The measures, those that rest on pleural air without an interval where the network may have lost it.
+
+    A map that does not say whether it did counts as one of a network of which it was not measured.
+    """
+    kept = deviation.meta.get(AIR_KEPT, NOT_MEASURED)
+    if kept not in WHY_LOST:
         return measures
-    why = WHY_LOST[kept]
+    return _all_without(measures, WHY_LOST[kept], lambda m: (m.structure, m.quantity) in OF_AIR)
+
+
+def _all_without(measures: PtxMeasures, why: str, which: Callable[[Measure], bool]) -> PtxMeasures:
+    """The measures, those volumes and percentages that are meant without an interval."""
     changed = [
-        _without(m, why)
-        if m.value is not None and m.unit in ("ml", "%") and (m.structure, m.quantity) in OF_AIR
-        else m
+        _without(m, why) if m.value is not None and m.unit in ("ml", "%") and which(m) else m
         for m in measures.measures
     ]
     return replace(measures, measures=tuple(changed))
@@ -263,12 +276,16 @@ def with_error_intervals(
     say: Callable[[str, float, str], None],
     draws: int | None = None,
 ) -> PtxMeasures:
-    """The measures of a reconstruction with intervals from its expected error.
+    """The measures of a reconstruction with intervals from its expected error, or without any interval
+    where the deviations do not say that they were calibrated.
 
     again: measures a drawn volume as the reconstruction itself was measured. draws: `DRAWS` unless given.
     Others as `sampled_bounds`.
     """
     draws = DRAWS if draws is None else draws
+    _require_deviations(volume, deviation)
+    if deviation.meta.get(CALIBRATED, NO) != YES:
+        return _all_without(measures, WHY_UNCALIBRATED, lambda _: True)
 
     def measured(drawn: Volume) -> Measured:
         return {(m.side, m.quantity): m.value for m in again(drawn).measures}

@@ -219,9 +219,7 @@ def with_margin(volume: Volume) -> tuple[Volume, tuple[slice, slice, slice]]:
     return replace(volume, array=array, origin=tuple(origin)), inner
 
 
-def _deviation_hu(
-    volume: Volume, deviation: Volume | None, inner: tuple[slice, slice, slice]
-) -> np.ndarray:
+def _deviation_hu(volume: Volume, deviation: Volume | None, inner: tuple[slice, slice, slice]) -> np.ndarray:
     """How far the voxels may move against each other, float32 on the grid with its margin."""
     if deviation is None:
         within = np.where(volume.array > AIR_BELOW_HU, 1.0, AIR_SHARE)

@@ -21,7 +21,7 @@ from xrecon.evaluation.reprojection_calibration import ReprojectionCalibration, 
 from xrecon.evaluation.uncertainty_calibration import UncertaintyCalibration
 from xrecon.physics.ray_support import RaySupport, ray_support
 from xrecon.preprocess.ct import body_mask
-from xrecon.trust.intervals import AIR_KEPT, CORRELATION, LOSES_AIR, NOT_MEASURED
+from xrecon.trust.intervals import AIR_KEPT, CALIBRATED, CORRELATION, LOSES_AIR, NO, NOT_MEASURED, YES
 from xrecon.trust.refinement import Refined, refine
 from xrecon.volume import InputError, Radiograph, Volume
 
@@ -89,8 +89,10 @@ def uncertainty(
         raw = calibration.sigma(raw)
         facts |= {**calibration.to_dict(), "samples": samples or 0, "meaning": _intervals(calibration)}
     meta = {"statistic": "standard deviation of the error, HU", "uncertainty": SOURCES[source]}
+    # always told: a map that says nothing must not pass for one that may be trusted
+    meta |= {CALIBRATED: NO if calibration is None else YES, AIR_KEPT: air_kept(figures_of(card))}
     if calibration is not None:
-        meta |= {CORRELATION: f"{calibration.correlation_mm:.1f}", AIR_KEPT: air_kept(figures_of(card))}
+        meta[CORRELATION] = f"{calibration.correlation_mm:.1f}"
     return volume.with_array(raw.astype(np.float32), **meta), facts
 
 
