@@ -252,5 +252,5 @@ def test_less_wall_is_enough_beside_collapsed_lung_only():
     )  # fmt: skip
     assert is_free_air(clean, levels)
     bulla = {"step": 160.0}  # the lung beside it is as everywhere
-    for change in (bulla, {"wall": 0.29}, {"vessels": 0.02}, {"holes": 0.08}, {"ml": 8.0}, {"fine": False}):
+    for change in (bulla, {"wall": 0.29}, {"vessels": 0.02}, {"holes": 0.08}, {"ml": 8.0}):
         assert not is_free_air(replace(clean, **change), levels), change

@@ -25,9 +25,6 @@ ALONE_ML = 150.0
 # loculated pneumothorax of 190 ml had a wall share of 0.396, a step of 2.8, no vessels and 1.7 % holes.
 COLLAPSED_STEP, COLLAPSED_STEP_HU, COLLAPSED_WALL_SHARE = 1.5, 150.0, 0.30
 CLEAN_VESSEL_SHARE, CLEAN_HOLE_SHARE = 0.005, 0.03
-# Voxels beyond this show neither the vessels nor the walls of bullae, so that nothing looks strange in them.
-# Set after a held-out case: 61 ml of emphysema at 4 mm had passed.
-CLEAN_VOXEL_MM = 2.5
 # An axis counts as of the size of the finest one up to this ratio; thick slices do not.
 LIKE_FINEST = 1.8
 # Small regions must be clearer: subpleural emphysema and bullae of 4 to 8 ml had a wall share of up to 0.58
@@ -49,8 +46,7 @@ class Region:
     smoothed HU inside. wall: share of its surface on chest wall or mediastinum. step: rise of HU from its
     inside to the lung 2 to 4 mm beyond its edge, median; step_low: the 20th percentile; NaN without lung.
     holes: share of the region, closed by 5 mm, that is not its own; vessels: only what of that lies more
-    than a voxel from it. depth: largest distance to its own edge, mm. fine: whether the voxels are small
-    enough for vessels and holes to show.
+    than a voxel from it. depth: largest distance to its own edge, mm.
     """
 
     ml: float
@@ -62,7 +58,6 @@ class Region:
     vessels: float
     holes: float
     depth: float
-    fine: bool = True
 
 
 def describe(
@@ -95,7 +90,6 @@ def describe(
         float(strange.sum()) / total,
         float((closed & ~piece).sum()) / total,
         float(edt.edt(piece, anisotropy=spacing, black_border=False).max()),
-        max(spacing) <= CLEAN_VOXEL_MM,
     )
 
 
@@ -114,8 +108,7 @@ def is_free_air(region: Region, levels: Levels) -> bool:
 
 def _beside_collapsed_lung(region: Region, levels: Levels) -> bool:
     return bool(
-        region.fine
-        and region.ml >= SMALL_ML
+        region.ml >= SMALL_ML
         and region.wall >= COLLAPSED_WALL_SHARE
         and region.step >= max(COLLAPSED_STEP_HU, COLLAPSED_STEP * levels.contrast)
         and region.vessels <= CLEAN_VESSEL_SHARE
