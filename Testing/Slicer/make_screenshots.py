@@ -139,16 +139,13 @@ def segmentation() -> None:
         for button in (ui.outputsCollapsibleButton, ui.inputsCollapsibleButton):
             button.collapsed = True
         saveBeside(widget, [picture], "PTXSeg-advanced")
-        robust = widget._parameterNode.outputSegmentation, widget._parameterNode.outputTable
-        ui.modeComboBox.currentIndex = 1
-        widget._parameterNode.outputSegmentation = widget._parameterNode.outputTable = None
-        runPanel(widget)
-        save(widget, None, "PTXSeg-reference")
-        ui.modeComboBox.currentIndex = 0
-        widget._parameterNode.outputSegmentation, widget._parameterNode.outputTable = robust
         ui.advancedCollapsibleButton.collapsed = True
         compare(widget, ct)
         batch(widget)
+        ui.batchCollapsibleButton.collapsed, ui.advancedCollapsibleButton.collapsed = True, False
+        ui.modeComboBox.currentIndex = 1
+        runPanel(widget)  # the settings beside the result that they made
+        save(widget, None, "PTXSeg-reference")
         slicerhost.closeModule("PTXSeg")
 
 
