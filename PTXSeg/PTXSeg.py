@@ -79,6 +79,7 @@ class PTXSegParameterNode:
     lungSegmentation: vtkMRMLSegmentationNode
     mode: Mode = Mode.ROBUST
     uncertaintyVolume: vtkMRMLScalarVolumeNode
+    offeredUncertainty: vtkMRMLScalarVolumeNode  # was chosen with its CT once: what the user made of it stays
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
     comparedSegmentation: vtkMRMLSegmentationNode
@@ -203,11 +204,7 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if not parameters:
             return
-        if parameters.ctVolume is not self._ct:
-            from XReconSlicerLib.trust_maps import uncertaintyOf
-
-            self._ct = parameters.ctVolume
-            parameters.uncertaintyVolume = uncertaintyOf(self._ct)  # that of another CT is none
+        self._offerUncertainty(parameters)
         ui, isBusy = self.ui, self.jobPanel.isRunning or self.batchBox.isRunning
         needsSegmentation = parameters.lungsFrom is LungsFrom.SEGMENTATION
         ui.lungsSelector.enabled = needsSegmentation
@@ -225,6 +222,17 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.batchButton.enabled = not (isBusy or unusable)
         ui.batchButton.toolTip = unusable or _("Segments the CTs one after the other into new segmentations.")
         self.comparisonBox.show(isBusy)
+
+    def _offerUncertainty(self, parameters: PTXSegParameterNode) -> None:
+        """Chooses the expected error that belongs to the CT when either is new."""
+        from XReconSlicerLib.trust_maps import uncertaintyOf
+
+        ct, own = parameters.ctVolume, uncertaintyOf(parameters.ctVolume)
+        isNew = own is not None and own is not parameters.offeredUncertainty  # e.g. made by a later run
+        if ct is not self._ct or isNew:
+            self._ct = ct
+            parameters.offeredUncertainty = own
+            parameters.uncertaintyVolume = own  # that of another CT is none
 
     def _problem(self) -> str:
         """Why the chosen CT cannot be segmented as chosen, or ""."""

@@ -139,12 +139,13 @@ def segmentation() -> None:
         for button in (ui.outputsCollapsibleButton, ui.inputsCollapsibleButton):
             button.collapsed = True
         saveBeside(widget, [picture], "PTXSeg-advanced")
-        ui.modeComboBox.currentIndex = 1
-        save(widget, None, "PTXSeg-reference")
-        ui.modeComboBox.currentIndex = 0
         ui.advancedCollapsibleButton.collapsed = True
         compare(widget, ct)
         batch(widget)
+        ui.batchCollapsibleButton.collapsed, ui.advancedCollapsibleButton.collapsed = True, False
+        ui.modeComboBox.currentIndex = 1
+        runPanel(widget)  # the settings beside the result that they made
+        save(widget, None, "PTXSeg-reference")
         slicerhost.closeModule("PTXSeg")
 
 

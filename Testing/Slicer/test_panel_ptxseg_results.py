@@ -27,7 +27,7 @@ from XReconSlicerLib.mrml import volumeToNode
 from XReconSlicerLib.pneumothorax import describeQuantities
 from XReconSlicerLib.segments import segmentationToNode
 from XReconSlicerLib.tables import csvOf, findByRole
-from XReconSlicerLib.trust_maps import loadTrustMaps, uncertaintyFromNode
+from XReconSlicerLib.trust_maps import loadTrustMaps, uncertaintyFromNode, uncertaintyOf
 
 COUNT = 3  # lung models that come with XRecon: two networks, the thresholds
 ECHO = "say(event='error', message=json.dumps(sys.argv)); sys.exit(3)"
@@ -154,6 +154,27 @@ def test_the_expected_error_of_a_synthetic_ct_gives_intervals(widget: object, tm
     assert ui.uncertaintySelector.currentNode() is None, "that of another CT"
 
 
+def test_the_expected_error_of_a_later_run_is_chosen_on_coming_back(widget: object, tmp_path: Path) -> None:
+    ct, ui = chest(widget), widget.ui
+    write_volume(collapsedChest()[0], tmp_path / "uncertainty.nrrd")
+    files = {"uncertainty": str(tmp_path / "uncertainty.nrrd")}
+
+    def comeBack(rerun: dict[str, str] | None) -> object:
+        """The map that is chosen after XReconSlicer was open; a run into the same CT loads these files."""
+        slicerhost.exitModule("PTXSeg")
+        if rerun is not None:
+            loadTrustMaps(rerun, ct)
+        slicerhost.enterModule("PTXSeg")
+        return ui.uncertaintySelector.currentNode()
+
+    assert comeBack(files) is uncertaintyOf(ct) is not None
+    ui.uncertaintySelector.setCurrentNode(None)
+    assert comeBack(None) is None, "the user wants none"
+    assert comeBack(files) is None, "nor of the same node with other numbers"
+    assert comeBack({}) is None
+    assert comeBack(files) is uncertaintyOf(ct) is not None, "a node that he has not seen"
+
+
 def test_what_has_no_usable_interval_is_told_in_its_place() -> None:
     """The panel once told "air 0 to 2950 ml" of a healthy side."""
     why = "the model does not preserve pleural air"
@@ -167,11 +188,17 @@ def test_what_has_no_usable_interval_is_told_in_its_place() -> None:
         for side in ("right", "left")
         for name in ("occupancy_percent", "pneumothorax_ml", "lung_ml")
     }
-    numbers = {"quantities": quantities, "measures": {"right": right}, "warnings": [f"no usable: {why}"]}
+    numbers = {
+        "mode": "robust",
+        "quantities": quantities,
+        "measures": {"right": right},
+        "warnings": [f"no usable: {why}"],
+    }
     lines = describeQuantities(numbers, withIntervals=True).splitlines()
-    assert "air: no usable interval, 0.0 to 12.0 % of the hemithorax" in lines[1]
-    assert "lung and air 2302 to 2875 ml" in lines[1]
-    assert "air" not in lines[3] and lines[-1] == f"Warning: no usable: {why}"
+    assert lines[0] == "Robust mode:"
+    assert "air: no usable interval, 0.0 to 12.0 % of the hemithorax" in lines[2]
+    assert "lung and air 2302 to 2875 ml" in lines[2]
+    assert "air" not in lines[4] and lines[-1] == f"Warning: no usable: {why}"
 
 
 # ---- all CTs ------------------------------------------------------------------------------------
@@ -192,6 +219,7 @@ def test_all_cts_are_segmented_and_a_failure_is_noted(widget: object, tmp_path: 
     assert ui.statusLabel.text.startswith("2 of 3 CTs segmented, 1 failed.")
     rows = cells(findByRole("pneumothorax summary"))
     assert [row["ct"] for row in rows] == ["first", "water", "last"]
+    assert list(rows[0])[:3] == ["ct", "failed", "warnings"], "in sight without scrolling"
     assert [bool(row["failed"]) for row in rows] == [False, True, False]
     assert float(rows[0]["left_pneumothorax_ml"]) > 100 and rows[1]["left_pneumothorax_ml"] == ""
     assert rows[0]["left_interpleural_distance_mm"] == rows[2]["left_interpleural_distance_mm"] != ""

@@ -88,6 +88,7 @@ def test_both_slices_of_one_volume_are_found(widget: object, phantom: dict) -> N
     slicer.util.addVolumeFromArray(stack, name="series")
     slicerhost.click(widget.ui.findViewsButton)
     assert [page(widget, n).sliceSpinBox.value for n in (1, 2)] == [1, 0]
+    assert not page(widget, 1).sliceSpinBox.keyboardTracking, "a number is read when it is whole"
     slicerhost.click(widget.ui.cancelButton)  # the classifier is asked, see test_panel_recognition.py
     slicerhost.wait_until(lambda: not widget.jobPanel.isRunning)
     assert refusal(widget) == ""
@@ -167,7 +168,9 @@ def test_a_model_is_imported_after_its_checksum_and_deleted_again(
     slicerhost.answer(str(modelFolder))
     slicerhost.click(ui.importModelButton)
     assert slicerhost.messages == []
-    assert ui.modelComboBox.currentText == "for tests (imported)" and ui.deleteModelButton.enabled
+    assert (
+        ui.modelComboBox.currentText == "tiny-lifting: for tests (imported)" and ui.deleteModelButton.enabled
+    )
     stored = Path(widget.modelBox.reference)
     assert stored.parent == tmp_path / "store" and "Not measured" in ui.modelDetailsLabel.text
     assert (stored / "weights.safetensors").read_bytes() == (modelFolder / "weights.safetensors").read_bytes()
@@ -219,6 +222,7 @@ def test_the_test_of_devices_tells_memory_and_need(widget: object) -> None:
     slicerhost.click(widget.ui.testDevicesButton)
     slicerhost.wait_until(lambda: not widget.deviceBox.isTesting, timeout=120)
     told = widget.ui.deviceLabel.text
+    assert widget.ui.modelComboBox.currentText.startswith("chest-128: "), "the name that is told here too"
     assert "GB free; chest-128 needs about 1.5 GB; passed the test." in told
     assert f"torch {importlib.metadata.version('torch')}" in told
     assert widget.ui.testDevicesButton.enabled and leftovers() == []

@@ -129,7 +129,10 @@ def test_looking_through_lists_what_is_there_and_what_is_wrong(widget: object, t
     assert rows[1][1:3] == ["43 × 37 × 33", "8 × 7 × 9"] and "9.0 mm apart" in rows[1][3]
     assert "damaged.nii.gz" in rows[0][3] and "damaged.nii.gz" in table.item(0, 0).toolTip()
     assert ui.studiesLabel.text == "2 of 3 can be trained on; 2 are worth a look."
+    assert ui.remarksLabel.text == f"damaged: {rows[0][3]}", "the first that is worth a look, in full"
     photograph(widget, "XReconTrainer")
+    table.setCurrentCell(1, 0)
+    assert ui.remarksLabel.text == f"first: {rows[1][3]}" and ui.remarksLabel.wordWrap
     for color in (BAD_COLOR, DOUBTFUL_COLOR):
         for behind in ("#ffffff", "#2a2a2a"):  # of a list in Slicer's light and dark style
             pair = np.array([[qt.QColor(each).getRgb()[:3] for each in (behind, behind, color)]])

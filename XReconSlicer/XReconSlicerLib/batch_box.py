@@ -30,7 +30,7 @@ QUANTITIES = {
         ("interpleural_distance_mm", "largest_interpleural_distance"),
     )
 } | {"mediastinal_shift_mm": ("both", "mediastinal_shift")}
-HEADER = ("ct", *QUANTITIES, "warnings", "failed")
+HEADER = ("ct", "failed", "warnings", *QUANTITIES)  # in sight what must not be overlooked
 
 
 class BatchBox:
@@ -136,7 +136,7 @@ class BatchBox:
         name, warnings, failed = texts
         values = [measures.get(side, {}).get(key, {}).get("value") for side, key in QUANTITIES.values()]
         cells = ["" if value is None else repr(value) for value in values]
-        self._rows.append([name, *cells, warnings, failed])
+        self._rows.append([name, failed, warnings, *cells])
         fillByRole(SUMMARY_ROLE, _("Pneumothorax of all CTs"), HEADER, self._rows)
         self.show()
 
@@ -144,7 +144,7 @@ class BatchBox:
         if not self.isRunning:  # the scene was closed
             return
         self.isRunning = False
-        failed = sum(bool(row[-1]) for row in self._rows)
+        failed = sum(bool(row[HEADER.index("failed")]) for row in self._rows)
         text = _("{done} of {count} CTs segmented, {failed} failed. Check the contours.")
         self.ui.statusLabel.text = before + text.format(
             done=len(self._rows) - failed, count=len(self._cts), failed=failed
@@ -158,6 +158,4 @@ class BatchBox:
 
 def _mayBeCt(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """No label map, nothing hidden, no picture that XRecon made beside a CT."""
-    return not (
-        node.GetHideFromEditors() or node.IsA("vtkMRMLLabelMapVolumeNode") or node.GetAttribute(ROLE)
-    )
+    return not (node.GetHideFromEditors() or node.IsA("vtkMRMLLabelMapVolumeNode") or node.GetAttribute(ROLE))

@@ -32,6 +32,7 @@ _CHUNK = 2**22
 class ModelChoice:
     """One entry of a model selector. `reference` is what `--model` takes: a name or a folder.
 
+    title begins with the card's name, by which the command line, reports and scenes call the model.
     views, detector and viewCount (least, most) are what a reconstruction model needs. summary (what it
     needs, how good it is) and details (all that the card says) are lines for the user. kind is what it takes.
     """
@@ -52,9 +53,8 @@ def readModel(folder: Path, *kinds: str) -> ModelChoice:
     try:
         card = _readCard(folder)
         found = card["input"]["kind"]
-        choice = ModelChoice(
-            str(folder), card["title"], _details(card), _summary(card), *_needs(card), kind=found
-        )
+        title = f"{card['name']}: {card['title']}"
+        choice = ModelChoice(str(folder), title, _details(card), _summary(card), *_needs(card), kind=found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = _("Expected a model folder with {file} and its weights: {folder}")
         raise InputError(message.format(file=CARD_NAME, folder=folder)) from error
@@ -71,13 +71,13 @@ def bundledModels(kind: str, folder: Path = MODELS_FOLDER) -> list[ModelChoice]:
     """The models of one kind that came with the extension, by title."""
     found = _modelsIn(folder, kind)
     named = [_changed(choice, reference=Path(choice.reference).name) for choice in found]
-    return sorted(named, key=lambda choice: choice.title)
+    return sorted(named, key=_cardTitle)
 
 
 def storedModels(kind: str) -> list[ModelChoice]:
     """The models of one kind that the user imported, by title."""
     stored = [_changed(choice, isStored=True) for choice in _modelsIn(storeFolder(), kind)]
-    return sorted(stored, key=lambda choice: choice.title)
+    return sorted(stored, key=_cardTitle)
 
 
 def storeFolder() -> Path:
@@ -155,6 +155,11 @@ def _modelsIn(folder: Path, kind: str) -> list[ModelChoice]:
         except InputError:
             continue  # a model of the other kind
     return choices
+
+
+def _cardTitle(choice: ModelChoice) -> str:
+    """What the lists are sorted by, and so which bundled model is the first choice."""
+    return choice.title.partition(": ")[2]
 
 
 def _changed(choice: ModelChoice, **changes: Any) -> ModelChoice:

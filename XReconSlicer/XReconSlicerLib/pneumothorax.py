@@ -30,6 +30,7 @@ from XReconSlicerLib.segments import lungsFromNode, segmentationToNode
 from XReconSlicerLib.trust_maps import uncertaintyFromNode
 
 TABLE_ROLE = ATTRIBUTE_PREFIX + "table"
+MODE_TITLES = {"robust": _("Robust mode:"), "reference": _("Reference mode:")}
 NOTICE = _(
     "Measured by PTX-Seg (XRecon). Check the contours: no setting is validated for small pneumothorax."
 )
@@ -143,12 +144,12 @@ def addSegmentation(
 
 
 def describeQuantities(numbers: Mapping[str, Any], withIntervals: bool = False) -> str:
-    """Volumes, occupancy and largest distance per side, and the warnings, a line each.
+    """The mode; volumes, occupancy and largest distance per side; the warnings; a line each.
 
     :param withIntervals: tell the intervals of volumes and occupancy that the CT's expected error gives.
     """
     quantities, measures = numbers["quantities"], numbers.get("measures", {})
-    lines = []
+    lines = [MODE_TITLES[numbers["mode"]]]
     for side, title in (("right", _("Right")), ("left", _("Left"))):
         share = quantities[f"{side}_occupancy_percent"]
         text = _("{side}: {air:.0f} ml air, {lung:.0f} ml lung, {share} of the hemithorax").format(

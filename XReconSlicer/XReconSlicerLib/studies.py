@@ -100,17 +100,20 @@ class CtChoice:
 class StudiesTable:
     """A row for each study: name, size, spacing, use, and what is wrong with it; a sum below.
 
-    `ui` has studiesTable, studiesLabel, and those of `CtChoice`: other CTs clear the table.
+    `ui` has studiesTable, studiesLabel, remarksLabel (all that is to be said of the current row), and those
+    of `CtChoice`: other CTs clear the table.
     """
 
     def __init__(self, ui: Any) -> None:
         self.table, self.label, self.use = ui.studiesTable, ui.studiesLabel, StudyUse()
+        self.remarks = ui.remarksLabel
         table = self.table
         table.columnCount = 5
         table.setHorizontalHeaderLabels([_("Study"), _("Size"), _("Spacing (mm)"), _("Use"), _("Problem")])
         table.horizontalHeader().stretchLastSection = True
         table.verticalHeader().visible = False
         table.verticalHeader().defaultSectionSize = ROW_PIXELS
+        table.connect("currentCellChanged(int,int,int,int)", self._onRow)
         ui.dataFolderEdit.connect("currentPathChanged(QString)", self.clear)
         ui.sceneSelector.connect("checkedNodesChanged()", self.clear)
         self.clear()
@@ -119,7 +122,7 @@ class StudiesTable:
         """No studies are known."""
         self.use.forget()
         self.table.rowCount = 0
-        self.table.visible = self.label.visible = False
+        self.table.visible = self.label.visible = self.remarks.visible = False
 
     def scan(self, data: Path) -> CliJob:
         """The job whose result `show` takes."""
@@ -140,14 +143,24 @@ class StudiesTable:
         for column in (STUDY, SIZE, SPACING, USE):
             self.table.resizeColumnToContents(column)
         self.label.visible = True
+        doubtful = [row for row, study in enumerate(studies) if _remarks(study)]
+        if doubtful:
+            self.table.setCurrentCell(doubtful[0], STUDY)
         self._sum()
         return _("Looked through.")
 
     def _sum(self) -> None:
         self.label.text = _summary(self.use.studies, self.use.uses)
 
+    def _onRow(self, row: int, *_others: int) -> None:
+        study = self.use.studies[row] if 0 <= row < len(self.use.studies) else None
+        remarks = _remarks(study) if study else []
+        self.remarks.visible = bool(remarks)
+        told = f"{study['name']}: {'; '.join(remarks)}" if remarks else ""
+        self.remarks.text = told
+
     def _showRow(self, row: int, study: Mapping[str, Any]) -> None:
-        remarks = [study["problem"]] if study["problem"] else study["notes"]
+        remarks = _remarks(study)
         texts = {
             STUDY: study["name"],
             SIZE: " × ".join(str(n) for n in study["size"]) if any(study["size"]) else "",
@@ -163,6 +176,11 @@ class StudiesTable:
                 item.setForeground(qt.QBrush(qt.QColor(color)))
             self.table.setItem(row, column, item)
         self.table.setCellWidget(row, USE, self.use.combos[row])
+
+
+def _remarks(study: Mapping[str, Any]) -> Sequence[str]:
+    """Why a study cannot be used, else what is worth a look."""
+    return [study["problem"]] if study["problem"] else study["notes"]
 
 
 def _summary(studies: Sequence[Mapping[str, Any]], uses: Sequence[str]) -> str:

@@ -86,8 +86,8 @@ CLASSES = {
         "QWidget",
         "rowCount columnCount",
         "setItem item setCellWidget cellWidget setHorizontalHeaderLabels horizontalHeader "
-        "verticalHeader clearContents resizeColumnsToContents setRowCount",
-        "cellChanged(int,int)",
+        "verticalHeader clearContents resizeColumnsToContents setRowCount setCurrentCell",
+        "cellChanged(int,int) currentCellChanged(int,int,int,int)",
     ),
     "QByteArray": _names("", "", "data"),
     # ---- Qt: layouts, which have no more than their margins here
