@@ -19,8 +19,8 @@ TITLES = {
     "crossing_angle": _("{name}: crossing angle of the beams (degrees)"),
     "uncertainty": _("{name}: expected error (HU)"),
 }
-# as `xrecon.trust.intervals` calls it: over which distance errors are correlated, whether air is preserved and
-# whether the errors were calibrated
+# as `xrecon.trust.intervals` calls it: over which distance errors are correlated, whether air is preserved,
+# and whether the errors were calibrated
 TOLD = ("error_correlation_mm", "error_air_preserved", "error_calibrated")
 DESCRIPTIONS = {
     "ray_support": _("How many radiographs' beams hold each voxel. 0: no radiograph shows it."),
