@@ -116,6 +116,30 @@ def test_poses_beyond_positioning_and_of_one_view_are_left(
     assert not told["applied"] and "no errors of positioning" in told["reason"]
 
 
+def test_no_fit_sees_the_rays_by_which_poses_are_judged(
+    inputs: list, estimate: Volume, monkeypatch: pytest.MonkeyPatch
+):
+    """The poses were once fitted to whole pictures, the blocks chosen afterwards."""
+    lateral = replace(inputs[1], geometry=inputs[1].geometry.moved(np.eye(3), (0.0, 0.0, 20.0)))
+    covered = np.arange(1600).reshape(40, 40) < 40
+    pictures, right = [replace(inputs[0], covered=covered), lateral], [r.geometry for r in inputs]
+    fitted = []
+    # covered pixels do not count in the fit (test_pose_fit)
+    monkeypatch.setattr(pose_fit, "fit_views", lambda _, shown, *rest: fitted.append(shown) or right)
+    told = refine(estimate, pictures, poses=True).record["poses"]
+    pa, left = (r.covered for r in fitted[0])
+    assert told["applied"] and pa[0].all() and 0.05 < pa[1:].mean() < 0.2 and 0.05 < left.mean() < 0.2
+    # whatever the pixels show that are left out, only the judgement of the poses may change
+    hidden = (pa & ~covered, left)
+    changed = [
+        replace(r, array=np.where(out, 2.0 * r.array, r.array))
+        for r, out in zip(pictures, hidden, strict=True)
+    ]
+    other = refine(estimate, changed, poses=True).record["poses"]
+    assert other["structure_residual"] == pytest.approx(told["structure_residual"], rel=1e-6)
+    assert other["held_out_residual"]["with"] > 2.0 * told["held_out_residual"]["with"]
+
+
 # -- where it may move ---------------------------------------------------------------------------------
 
 

@@ -183,8 +183,8 @@ RefinePoses = Annotated[
     bool,
     typer.Option(
         "--refine-poses/--no-refine-poses",
-        help="With --refine: fit how the views stand to each other, too, where rays that were left out show "
-        "that it helps.",
+        help="With --refine: fit how the views stand to each other, too, where rays that no fit has seen "
+        "show that it helps.",
     ),
 ]
 UncertaintySamples = Annotated[

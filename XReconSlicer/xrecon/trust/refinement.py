@@ -7,9 +7,9 @@ tenth of the rays, in blocks, is left out of the fit. The moved volume is kept o
 better, too, and has not gone farther than a reconstruction's error can be; else the network's own volume
 stays, with the reason. A card can say that it did not help on validation subjects: then it is not done.
 
-On request the views' poses are fitted to the volume first (`trust.poses`). The volume is then moved once
-with the recorded poses and once with the fitted ones, and these are taken only when the rays left out are
-explained better with them.
+On request the views' poses are fitted to the volume first (`trust.poses`), to the pixels that are not left
+out. The volume is then moved once with the recorded poses and once with the fitted ones, and these are taken
+only when rays that neither fit has seen are explained better with them: those left out of both.
 """
 
 from __future__ import annotations
@@ -48,6 +48,24 @@ class Refined:
     record: dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """A moved volume, what is told of it, and its projections beside the pictures'.
+
+    projected, pictures, left_out: (1, view, row, column); left_out: the rays that it was not fitted to.
+    """
+
+    volume: Volume
+    facts: dict[str, Any]
+    projected: Any
+    pictures: Any
+    left_out: Any
+
+    def residual(self, rays: Any) -> float:
+        """Of some rays, relative to their line integrals."""
+        return _residual(self.projected, self.pictures, rays)
+
+
 def refine(
     volume: Volume,
     inputs: Sequence[Radiograph],
@@ -75,46 +93,50 @@ def refine(
             record["poses"] = {"applied": False, "reason": "the volume is not refined"}
         return Refined(volume, list(inputs), {**record, "reason": unfit})
 
-    def move(pictures: Sequence[Radiograph]) -> tuple[Volume, dict[str, Any]]:
-        return _moved(volume, pictures, deviation, settings, seed, progress)
+    # chosen once: neither the poses nor the volume are fitted to them
+    blocks = _blocks((1, len(inputs), *inputs[0].array.shape), seed)
 
-    moved, facts = move(inputs)
-    taken = list(inputs)
+    def move(pictures: Sequence[Radiograph]) -> _Moved:
+        return _moved(volume, pictures, deviation, settings, blocks, progress)
+
+    moved, taken = move(inputs), list(inputs)
     if poses:
-        moved, facts, taken, told = _with_poses(volume, inputs, (moved, facts), move, progress)
-        record["poses"] = told
-    record |= facts
-    reason = _why_undone(facts)
+        moved, taken, record["poses"] = _with_poses(volume, inputs, blocks, moved, move, progress)
+    record |= moved.facts
+    reason = _why_undone(moved.facts)
     if reason:
         return Refined(volume, list(inputs), {**record, "reason": reason})
     record |= {"applied": True, "reason": "it explains rays that were left out better"}
-    return Refined(moved, taken, record)
+    return Refined(moved.volume, taken, record)
 
 
 def _with_poses(
     volume: Volume,
     inputs: Sequence[Radiograph],
-    plain: tuple[Volume, dict[str, Any]],
-    move: Callable[[Sequence[Radiograph]], tuple[Volume, dict[str, Any]]],
+    blocks: np.ndarray,
+    plain: _Moved,
+    move: Callable[[Sequence[Radiograph]], _Moved],
     progress: ProgressCallback | None,
-) -> tuple[Volume, dict[str, Any], list[Radiograph], dict[str, Any]]:
-    """The better of the volumes moved with the recorded poses (`plain`) and with fitted ones: volume, facts,
+) -> tuple[_Moved, list[Radiograph], dict[str, Any]]:
+    """The better of the volumes moved with the recorded poses (`plain`) and with fitted ones, its
     radiographs, and what is told of the poses."""
     from xrecon.trust.poses import fitted_poses
 
-    found = fitted_poses(volume, inputs, progress)
+    found = fitted_poses(volume, inputs, blocks[0], progress)
     told = {**found.record, "applied": False}
     if found.inputs is None:
-        return *plain, list(inputs), told
-    moved, facts = move(found.inputs)
-    without, with_them = (each["held_out_residual"]["after"] for each in (plain[1], facts))
+        return plain, list(inputs), told
+    moved = move(found.inputs)
+    # with other poses other rays pass the volume: compared are those that do with both
+    rays = plain.left_out & moved.left_out
+    without, with_them = plain.residual(rays), moved.residual(rays)
     told["held_out_residual"] = {"without": without, "with": with_them}
-    undone = _why_undone(facts)
+    undone = _why_undone(moved.facts)
     if undone or not with_them <= (1.0 - LEAST_GAIN) * without:
         told["reason"] = undone or "rays that were left out are explained no better with the fitted poses"
-        return *plain, list(inputs), told
+        return plain, list(inputs), told
     told |= {"applied": True, "reason": "rays that were left out are explained better with them"}
-    return moved, facts, found.inputs, told
+    return moved, found.inputs, told
 
 
 def _why_not(inputs: Sequence[Radiograph], measured: Mapping[str, Any] | None) -> str:
@@ -144,9 +166,9 @@ def _moved(
     inputs: Sequence[Radiograph],
     deviation: Volume | None,
     settings: ConsistencySettings,
-    seed: int,
+    blocks: np.ndarray,
     progress: ProgressCallback | None,
-) -> tuple[Volume, dict[str, Any]]:
+) -> _Moved:
     import torch
 
     from xrecon.physics.attenuation import attenuation_to_hu, hu_to_attenuation, water_attenuation
@@ -164,7 +186,7 @@ def _moved(
     start = hu_to_attenuation(hu, REPROJECTION_ENERGY_KEV)[None, None]
     seen = torch.as_tensor(np.stack([r.seen for r in inputs]))[None]
     rays = usable_rays(projector, projections) & seen
-    left_out = rays & torch.as_tensor(_blocks(tuple(rays.shape), seed))
+    left_out = rays & torch.as_tensor(blocks)
     may_move = torch.as_tensor(_deviation_hu(volume, deviation, inner))[None, None]
     per_mm = may_move * (water_attenuation(REPROJECTION_ENERGY_KEV) / 1000.0)
     done = move_to_projections(start, projections, projector, per_mm, rays & ~left_out, settings, tell)
@@ -172,7 +194,8 @@ def _moved(
     array = array.numpy()[inner]
     # nothing attenuates less than -1000 HU: what lay below and stays air keeps its number
     array = np.where((volume.array < -1000.0) & (array <= -1000.0), volume.array, array)
-    held = [_residual(projector(v), projections, left_out) for v in (start, done.volume)]
+    before, after = projector(start), projector(done.volume)
+    held = [_residual(projected, projections, left_out) for projected in (before, after)]
     body = volume.array > AIR_BELOW_HU
     change = (array - volume.array)[body]
     facts = {
@@ -185,7 +208,8 @@ def _moved(
         "rms_change_hu": float(np.sqrt(np.mean(change.astype(np.float64) ** 2))) if change.size else 0.0,
     }  # fmt: skip
     note = f"moved towards its radiographs in {facts['iterations']} steps"
-    return volume.with_array(array.astype(np.float32), refinement=note), facts
+    moved = volume.with_array(array.astype(np.float32), refinement=note)
+    return _Moved(moved, facts, after, projections, left_out)
 
 
 def usable_rays(projector: Any, projections: Any) -> Any:
