@@ -252,14 +252,9 @@ class PTXSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return ""
 
     def _lungProblem(self) -> str:
-        from xrecon.volume import InputError
-        from XReconSlicerLib.lung_models import referencesOf
+        from XReconSlicerLib.lung_models import problemWith
 
-        try:
-            referencesOf(json.loads(self._parameterNode.lungModels))
-        except InputError as error:
-            return str(error)
-        return ""
+        return problemWith(json.loads(self._parameterNode.lungModels))
 
     def _onLungModels(self, keys: list[str]) -> None:
         self._parameterNode.lungModels = json.dumps(keys)

@@ -87,10 +87,9 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: object = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)  # needed for parameter node observation
-        self.logic = None
+        self.logic = self.jobPanel = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self.jobPanel = None
 
     def setup(self) -> None:
         """Builds the panel when it is opened for the first time."""

@@ -69,6 +69,15 @@ def referencesOf(keys: Sequence[str]) -> list[str]:
     return [known[key].reference for key in keys]
 
 
+def problemWith(keys: Sequence[str]) -> str:
+    """Why these keys cannot be used, or ""."""
+    try:
+        referencesOf(keys)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 def missing(key: str) -> str:
     """A sentence on a key of a scene from another computer."""
     return _("The lung model '{key}' is not on this computer: untick it, or add it.").format(key=key)
