@@ -47,7 +47,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(intake, "take_in", take_in)
     monkeypatch.setattr(checked, "reconstruct", computed("plain", Result()))
     monkeypatch.setattr(checked, "reconstruct_calibrated", computed("calibrated", (Result(), Calibrated())))
-    monkeypatch.setattr(checked, "runs_for_uncertainty", lambda _card, samples: samples or 0)
+    monkeypatch.setattr(checked, "runs_for_uncertainty", lambda _, runs, views: (runs or 0) * (views == 2))
     return done
 
 

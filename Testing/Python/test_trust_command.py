@@ -19,14 +19,24 @@ from xrecon.nets.card import TrainingData
 from xrecon.nets.registry import load_card, record_quality
 from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
+from xrecon.physics.ray_support import ray_support
 from xrecon.pipelines import reconstruct
 from xrecon.preprocess.ct import lung_center, remove_table, resample
 from xrecon.training.seen import record_validation
 from xrecon.training.store import source_digest
 from xrecon.training.subjects import Subject
-from xrecon.trust import intervals
+from xrecon.trust import intervals, stages
 from xrecon.trust.augmentation import changed_inputs
-from xrecon.trust.stages import UNCALIBRATED, figures_of, of_refined, with_fitted_poses
+from xrecon.trust.refinement import Refined
+from xrecon.trust.stages import (
+    UNCALIBRATED,
+    after_refinement,
+    evidence,
+    figures_of,
+    of_refined,
+    runs_for_uncertainty,
+    with_fitted_poses,
+)
 from xrecon.trust.words import trust_lines
 from xrecon.trust_measurement import check_trust, measure_trust
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
@@ -119,10 +129,20 @@ def test_the_card_gets_what_results_then_tell(recorded: dict, model: Path):
     figures = load_card(model).quality["trust"]
     assert figures == recorded["trust"]
     assert figures["subjects"] == ["one"] and figures["others"] == ["two"]
+    (one,) = figures["data"]
+    assert one["subject"] == "one" and len(one["sha256"]) == 64 and one["patient"] == "one"
     assert figures["views"] == list(tiny_models.VIEWS)
     # of another number of views it holds neither scale nor intervals
     assert figures_of(load_card(model), 2) == figures
-    assert set(figures) - set(figures_of(load_card(model), 3)) == {"reprojection", "uncertainty"}
+    assert set(figures) - set(figures_of(load_card(model), 3)) == {
+        "reprojection",
+        "uncertainty",
+        "refinement",
+    }
+    # so with 3 views nothing is to be run again
+    runs = [runs_for_uncertainty(load_card(model), None, views) for views in (2, 3)]
+    assert runs == [figures["uncertainty"]["samples"], 0] and runs[0] > 0
+    assert runs_for_uncertainty(load_card(model), 5, 3) == 5
     assert figures["reprojection"]["own"] < 0.05 < figures["reprojection"]["other"]
     assert figures["reprojection"]["separation"] == 1.0
     held = figures["uncertainty"]
@@ -176,8 +196,12 @@ def test_a_card_is_written_once_and_only_when_all_is_measured(
         trust_measurement.measure_files(*run)
     assert written == [] and not (tmp_path / "o").exists()
     trust_measurement.measure_files(*run)
-    assert given == [figures, figures]
-    assert written == [(str(model), "trust", {**figures, "test": {**figures, "subjects": ["two"]}})]
+    ((name, entry, told),) = written
+    (one,) = told.pop("data")
+    assert one["subject"] == "one" and one["sha256"] == source_digest(cts / "one.nrrd")
+    assert given == [{**figures, "data": [one]}] * 2
+    assert (name, entry) == (str(model), "trust")
+    assert told == {**figures, "test": {**figures, "subjects": ["two"]}}
 
 
 def test_what_was_fitted_to_the_radiographs_is_no_check_of_them():
@@ -190,6 +214,60 @@ def test_what_was_fitted_to_the_radiographs_is_no_check_of_them():
     (line,) = trust_lines({"uncertainty": refined})
     assert "predicted by the network, before refinement; calibrated" in line
     assert of_refined({}) == {}
+
+
+@pytest.mark.parametrize("posed", [False, True])
+def test_after_a_refinement_the_score_says_that_it_is_no_check(posed: bool):
+    """In JSON it once was "independent" of a volume that had been fitted to the radiographs."""
+    trust = {
+        "reprojection": {"score": 0.1, "independent": True, "meaning": "It fits."},
+        "uncertainty": {"is": "predicted by the network", "calibrated": True},
+    }
+    left = {"applied": False, "reason": "not asked for"}
+    assert after_refinement(trust, left) == {**trust, "refinement": left}
+    moved = {
+        "applied": True, "iterations": 3, "rms_change_hu": 50.0,
+        "held_out_residual": {"before": 0.2, "after": 0.1},
+        **({"poses": {"applied": True, "text": ["x"], "held_out_residual": {"without": 0.2, "with": 0.1}}}
+           if posed else {}),
+    }  # fmt: skip
+    told = after_refinement(trust, moved)
+    assert told["reprojection"]["independent"] is False and trust["reprojection"]["independent"]
+    assert told["refinement"] == moved and told["uncertainty"]["is"].endswith("before refinement")
+    lines = trust_lines(told)
+    what = "the volume and the views' poses were" if posed else "the volume was"
+    assert lines[0].endswith(
+        f"It fits. The score is no independent check here: {what} fitted to the radiographs."
+    )
+    assert sum("no independent check" in line for line in lines) == 1
+
+
+def test_a_refined_result_is_no_check_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plain = tiny_models.save_backprojection(tmp_path / "plain")
+    done = {"applied": True, "reason": "", "poses": {"applied": False}}
+    monkeypatch.setattr(stages, "refine", lambda volume, inputs, **_: Refined(volume, list(inputs), done))
+    told = reconstruct(pictures(), plain, "cpu", refine=True).to_dict()["trust"]
+    assert told["refinement"] == done and told["reprojection"]["independent"] is False
+    assert told["reprojection"]["meaning"].endswith(stages.VOLUME_WAS_FITTED)
+    untouched = reconstruct(pictures(), plain, "cpu").trust["reprojection"]
+    assert untouched["independent"] and "no independent check" not in untouched["meaning"]
+
+
+def test_what_was_measured_with_another_number_of_views_says_so():
+    """any-view-64 was measured with two; of one, three and four it told the same as of two."""
+    card = load_card("any-view-64")
+    beams = ray_support(body(), [[r.geometry] for r in pictures()])
+    scores = {f"view {n}": {"structure_correlation": 0.9} for n in range(3)}
+    lesions = {n: evidence(dict(list(scores.items())[:n]), card, beams)["lesions"] for n in (1, 2, 3)}
+    assert lesions[3] == [*lesions[2], "This was measured with 2 views; here there are 3."]
+    assert lesions[1] == [*lesions[2], "This was measured with 2 views; here there is one."]
+    assert "refinement" in figures_of(card, 2) and "refinement" not in figures_of(card, 3)
+    moved = {
+        "applied": True, "iterations": 3, "rms_change_hu": 50.0, "measured": False,
+        "held_out_residual": {"before": 0.2, "after": 0.1},
+    }  # fmt: skip
+    assert "was not measured" in trust_lines({"refinement": moved})[0]
+    assert "not measured" not in trust_lines({"refinement": {**moved, "measured": True}})[0]
 
 
 def test_reconstruct_and_segment_carry_uncertainty(
@@ -272,6 +350,12 @@ def test_nothing_is_tested_on_what_the_model_has_seen(
     record_validation(plain, {}, [validated])
     assert "neither validated nor measured on, got copy, one" in refusal("--test", "one", "--test", "copy")
     record_quality(plain, "trust", {"subjects": ["two"]})
+    assert "neither validated nor measured on, got two" in refusal("--test", "two")
+    # and one that was measured on under another name, or of whom another CT was
+    told = {"subject": "z", "sha256": source_digest(cts / "two.nrrd"), "patient": "w"}
+    record_quality(plain, "trust", {"subjects": ["z"], "data": [told]})
+    assert "neither validated nor measured on, got two" in refusal("--test", "two")
+    record_quality(plain, "trust", {"subjects": ["z"], "data": [{**told, "sha256": "", "patient": "two"}]})
     assert "neither validated nor measured on, got two" in refusal("--test", "two")
     (tmp_path / "subjects.csv").write_text("path,patient\none.nrrd,x\ntwo.nrrd,p\ncopy.nrrd,p\n")
     assert "got two" in refusal("--calibrate", "copy", "--others", "one", "--test", "two")

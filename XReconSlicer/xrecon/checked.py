@@ -88,7 +88,8 @@ def reconstruct_checked(
     }  # fmt: skip
     if guessed if calibrate is None else calibrate:
         result, calibration = reconstruct_calibrated(radiographs, model, device, progress)
-        if refine or (result.uncertainty is None and runs_for_uncertainty(model, uncertainty_samples)):
+        runs = runs_for_uncertainty(model, uncertainty_samples, len(radiographs))
+        if refine or (result.uncertainty is None and runs):
             result = reconstruct(calibration.radiographs, model, device, progress, **extra)
             result = replace(result, warnings=[*result.warnings, *calibration.warnings()])
         if calibration.used:

@@ -185,11 +185,8 @@ def reconstruct(
     scores = score_reprojections(volume, inputs, reprojections, None if mean is None else mean.array)
     say("reproject", 1.0, "done")
     beams = stages.support(volume, ordered, inputs)
-    trust = {
-        **stages.evidence(scores, card, beams),
-        "uncertainty": stages.of_refined(told) if refined.record["applied"] else told,
-        "refinement": refined.record,
-    }
+    trust = {**stages.evidence(scores, card, beams), "uncertainty": told}
+    trust = stages.after_refinement(trust, refined.record)
     result = Reconstruction(
         volume, inputs, reprojections, scores, card.name, used.name, warnings, uncertainty,
         ray_support=beams, trust=trust,
@@ -200,12 +197,13 @@ def reconstruct(
     return replace(result, labels=labels, label_names=tuple(card.output.labels[1:]))
 
 
-def runs_for_uncertainty(model: str | Path, samples: int | None = None) -> int:
-    """How often `reconstruct` runs a network that predicts no error again, for its `uncertainty_samples`."""
+def runs_for_uncertainty(model: str | Path, samples: int | None, views: int) -> int:
+    """How often `reconstruct` runs a network that predicts no error again, for its `uncertainty_samples`
+    and a number of views."""
     from xrecon.nets.registry import load_card
     from xrecon.trust import stages
 
-    return stages.runs_for_uncertainty(load_card(model), samples)
+    return stages.runs_for_uncertainty(load_card(model), samples, views)
 
 
 def with_fitted_poses(trust: Mapping[str, Any]) -> dict[str, Any]:

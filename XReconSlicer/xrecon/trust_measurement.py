@@ -168,6 +168,7 @@ def measure_files(
     """
     from xrecon.io.image import read_volume
     from xrecon.preprocess.ct import remove_table
+    from xrecon.training.seen import training_data
     from xrecon.training.subjects import find_subjects
 
     warnings: list[str] = []
@@ -178,7 +179,8 @@ def measure_files(
         raise InputError(f"expected CTs of {data}, got {', '.join(unknown)}: unknown")
     if not (calibrate or test) or (set(calibrate) & set(test)):
         raise InputError("expected subjects to calibrate on or to test on, and none in both")
-    _require_new(load_card(model), [found[n] for n in calibrate], [found[n] for n in test])
+    measured, tested = ([_digested(found[n]) for n in part] for part in (calibrate, test))
+    _require_new(load_card(model), measured, tested)
 
     def read(names: Sequence[str]) -> list[Case]:
         return [(name, remove_table(read_volume(known[name]))) for name in names]
@@ -186,7 +188,9 @@ def measure_files(
     numbers: dict[str, Any] = {"model": model}
     with output_folder(output) as folder:
         if calibrate:
-            numbers[TRUST] = measure_trust(model, read(calibrate), read(others), device, progress=progress)
+            figures = measure_trust(model, read(calibrate), read(others), device, progress=progress)
+            data = [training_data(subject).model_dump() for subject in measured]
+            numbers[TRUST] = {**figures, "data": data}
         if test:
             numbers["test"] = check_trust(
                 model, read(test), device, progress=progress, constants=numbers.get(TRUST)
@@ -198,21 +202,23 @@ def measure_files(
     return Outcome({"summary": output / FILE_NAME}, numbers, _text(numbers), warnings)
 
 
-def _require_new(card: ModelCard, calibrate: Sequence[Subject], test: Sequence[Subject]) -> None:
-    """Nothing is measured on CTs that were trained on, nor tested on ones that were measured on, whatever
-    they are called: CTs count by name, content and patient (`training.seen`)."""
-    from xrecon.training.seen import Seen, seen_in, trained_on, validated_on
+def _digested(subject: Subject) -> Subject:
     from xrecon.training.store import source_digest
 
-    measured, tested = (
-        [replace(s, sha256=source_digest(s.path)) for s in part] for part in (calibrate, test)
-    )
+    return replace(subject, sha256=source_digest(subject.path))
+
+
+def _require_new(card: ModelCard, measured: Sequence[Subject], tested: Sequence[Subject]) -> None:
+    """Nothing is measured on CTs that were trained on, nor tested on ones that were measured on, whatever
+    they are called: CTs count by name, content and patient (`training.seen`)."""
+    from xrecon.training.seen import measured_on, seen_in, trained_on, validated_on
+
     wrong = trained_on(card).among([*measured, *tested])
     if wrong:
         raise InputError(f"expected CTs new to the model, got {', '.join(wrong)}: trained on")
     # by whose constants it is tested
-    before = () if calibrate else (card.quality.get(TRUST) or {}).get("subjects") or ()
-    wrong = (validated_on(card) | seen_in(measured) | Seen(names=frozenset(before))).among(tested)
+    before = {} if measured else card.quality.get(TRUST) or {}
+    wrong = (validated_on(card) | seen_in(measured) | measured_on(before)).among(tested)
     if wrong:
         raise InputError(
             f"expected test CTs that the model was neither validated nor measured on, got {', '.join(wrong)}"
@@ -250,9 +256,7 @@ def _network_input(radiograph: Radiograph, card: ModelCard) -> Radiograph:
     return network_input(radiograph, tuple(card.input.shape), tuple(card.input.pixel_spacing))
 
 
-def _measure(
-    model: str | Path, case: Case, device: str, samples: int, say: ProgressCallback
-) -> _Measured:
+def _measure(model: str | Path, case: Case, device: str, samples: int, say: ProgressCallback) -> _Measured:
     name, ct = case
     say("measure", 0.0, name)
     card = load_card(model)
@@ -340,8 +344,7 @@ def _lesions(
         return grid.with_array(unit_to_hu(output[0], tuple(card.output.hu_window)))
 
     planted = [
-        LesionCase(name, ct, measured.radiographs)
-        for (name, ct), measured in zip(cases, found, strict=True)
+        LesionCase(name, ct, measured.radiographs) for (name, ct), measured in zip(cases, found, strict=True)
     ]
     return lesion_preservation(rebuilt, planted, progress=say)
 
@@ -363,5 +366,3 @@ def _text(numbers: dict[str, Any]) -> str:
             limit = kind["smallest_preserved_mm"]
             lines.append(f"    {kind['name']}: " + (f"from {limit:g} mm" if limit else "not preserved"))
     return "\n".join(lines)
-
-

@@ -27,9 +27,7 @@ class Seen:
     patients: frozenset[str] = frozenset()
 
     def __or__(self, other: Seen) -> Seen:
-        return Seen(
-            self.names | other.names, self.contents | other.contents, self.patients | other.patients
-        )
+        return Seen(self.names | other.names, self.contents | other.contents, self.patients | other.patients)
 
     def among(self, subjects: Sequence[Subject]) -> list[str]:
         """Names of the subjects that are among these CTs, by any of the three, sorted."""
@@ -52,6 +50,14 @@ def validated_on(card: ModelCard) -> Seen:
     return _seen([{"subject": name} for name in names if name not in _told(card)]) | _seen(
         card.quality.get(DATA) or ()
     )
+
+
+def measured_on(figures: Mapping[str, Any]) -> Seen:
+    """The CTs that the constants of a card's trust figures were measured on."""
+    told = figures.get("data") or ()
+    known = {data["subject"] for data in told}
+    names = [{"subject": name} for name in figures.get("subjects") or () if name not in known]
+    return _seen([*told, *names])
 
 
 def seen_in(subjects: Sequence[Subject]) -> Seen:

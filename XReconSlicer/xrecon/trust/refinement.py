@@ -81,12 +81,13 @@ def refine(
     deviation: the standard deviation of its error in HU, which says where it may move; None: in the body.
     measured: the card's figures of refinement on validation subjects ("psnr_gain_db").
     poses: fit the views' poses, too, and take them where that helps.
-    record: applied, reason, relative_residual (before, after, target) of the fitted rays,
-    held_out_residual (before, after), iterations, stopped, rms_change_hu, settings; with `poses` also
-    "poses": applied, reason, views, and the held-out residuals with and without them.
+    record: applied, reason, measured (whether there were such figures), relative_residual (before, after,
+    target) of the fitted rays, held_out_residual (before, after), iterations, stopped, rms_change_hu,
+    settings; with `poses` also "poses": applied, reason, views, and the held-out residuals with and without.
     """
     settings = settings or ConsistencySettings()
     record: dict[str, Any] = {"applied": False, "reason": "", "settings": asdict(settings)}
+    record["measured"] = (measured or {}).get("psnr_gain_db") is not None
     unfit = _why_not(inputs, measured)
     if unfit:
         if poses:

@@ -35,7 +35,12 @@ SOURCES = {
     PREDICTED: "predicted by the network",
     AUGMENTATION: "spread of the network's outputs under small changes of pose, grey scale and noise",
 }
-POSES_WERE_FITTED = "The score is no independent check here: the views' poses were fitted to the radiographs."
+NO_CHECK = "The score is no independent check here: {what} fitted to the radiographs."
+POSES_WERE_FITTED = NO_CHECK.format(what="the views' poses were")
+VOLUME_WAS_FITTED = NO_CHECK.format(what="the volume was")
+BOTH_WERE_FITTED = NO_CHECK.format(what="the volume and the views' poses were")
+# What holds for the number of views only that it was measured with.
+OF_THE_VIEWS = ("reprojection", "uncertainty", "refinement")
 UNCALIBRATED = "not calibrated on subjects new to the model: it orders voxels at best, and is no error in HU"
 
 
@@ -43,14 +48,20 @@ def figures_of(card: ModelCard, views: int | None = None) -> Mapping[str, Any]:
     """What a card says of trust; empty when it says nothing.
 
     views: how many radiographs there are. Of another number than was measured with the constants of score and
-    uncertainty are left out: a model for any views has others with one, and with four.
+    uncertainty and the gain of refinement are left out: a model for any views has others with one, and with
+    four. The lesions stay, and `evidence` says with how many views they were planted.
     """
     found = card.quality.get(TRUST)
     if not isinstance(found, Mapping):
         return {}
-    if views is None or len(found.get("views") or card.input.views) == views:
+    if views is None or _measured_views(found, card) == views:
         return found
-    return {name: part for name, part in found.items() if name not in ("reprojection", "uncertainty")}
+    return {name: part for name, part in found.items() if name not in OF_THE_VIEWS}
+
+
+def _measured_views(figures: Mapping[str, Any], card: ModelCard) -> int:
+    """With how many views figures were measured; cards that do not say take one number of views only."""
+    return len(figures.get("views") or card.input.views)
 
 
 # -- uncertainty -----------------------------------------------------------------------------------
@@ -74,7 +85,7 @@ def uncertainty(
     calibration = UncertaintyCalibration.from_dict(figures_of(card, len(inputs)).get("uncertainty"))
     source = predicts_error(output, card)
     if source != PREDICTED:
-        samples = runs_for_uncertainty(card, samples)
+        samples = runs_for_uncertainty(card, samples, len(inputs))
         if samples < 1:
             return None, {}
     raw = raw_deviation(output, card, model, inputs, isocenter, device, samples or 0, say)
@@ -106,12 +117,12 @@ def air_kept(figures: Mapping[str, Any]) -> str:
     return NOT_MEASURED
 
 
-def runs_for_uncertainty(card: ModelCard, samples: int | None) -> int:
+def runs_for_uncertainty(card: ModelCard, samples: int | None, views: int) -> int:
     """How often a network that predicts no error runs again to estimate it: `samples`, or for None as often
-    as the card's calibration asks for, so not at all without one."""
+    as the card's calibration for so many views asks for, so not at all without one."""
     if samples is not None:
         return samples
-    calibration = UncertaintyCalibration.from_dict(figures_of(card).get("uncertainty"))
+    calibration = UncertaintyCalibration.from_dict(figures_of(card, views).get("uncertainty"))
     return calibration.samples if calibration and calibration.source == AUGMENTATION else 0
 
 
@@ -176,7 +187,7 @@ def refined(
     if not wanted:
         return Refined(volume, list(inputs), {"applied": False, "reason": "not asked for"})
     say("refine", 0.0, "towards the radiographs")
-    measured = figures_of(card).get("refinement")
+    measured = figures_of(card, len(inputs)).get("refinement")
     return refine(volume, inputs, measured=measured, poses=poses, progress=say)
 
 
@@ -188,10 +199,24 @@ def support(volume: Volume, radiographs: Sequence[Radiograph], inputs: Sequence[
 
 def with_fitted_poses(trust: Mapping[str, Any]) -> dict[str, Any]:
     """A result's `trust` when its views' poses were fitted to the radiographs before."""
+    return _no_check(trust, POSES_WERE_FITTED)
+
+
+def after_refinement(trust: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """A result's `trust` with what refinement, whose `record` it is, makes of the other entries."""
+    told = {**trust, "refinement": dict(record)}
+    if not record["applied"]:
+        return told
+    told["uncertainty"] = of_refined(trust.get("uncertainty") or {})
+    posed = (record.get("poses") or {}).get("applied")
+    return _no_check(told, BOTH_WERE_FITTED if posed else VOLUME_WAS_FITTED)
+
+
+def _no_check(trust: Mapping[str, Any], why: str) -> dict[str, Any]:
     agreement = trust.get("reprojection")
     if not agreement:
         return dict(trust)
-    told = f"{agreement['meaning']} {POSES_WERE_FITTED}"
+    told = f"{agreement['meaning']} {why}"
     return {**trust, "reprojection": {**agreement, "independent": False, "meaning": told}}
 
 
@@ -202,6 +227,15 @@ def evidence(scores: Mapping[str, Mapping[str, float]], card: ModelCard, beams: 
     return {
         "reprojection": summarize(scores, calibration, (figures.get("test") or {}).get("scores")),
         "ray_support": beams.to_dict(),
-        # those of test subjects, where there are some: nothing was chosen by them
-        "lesions": lesion_lines((figures.get("test") or {}).get("lesions") or figures.get("lesions")),
+        "lesions": _lesions(figures, card, len(scores)),
     }
+
+
+def _lesions(figures: Mapping[str, Any], card: ModelCard, views: int) -> list[str]:
+    # those of test subjects, where there are some: nothing was chosen by them
+    measured = (figures.get("test") or {}).get("lesions") or figures.get("lesions")
+    lines, count = lesion_lines(measured), _measured_views(figures, card)
+    if not measured or count == views:
+        return lines
+    here = "there is one" if views == 1 else f"there are {views}"
+    return [*lines, f"This was measured with {count} views; here {here}."]

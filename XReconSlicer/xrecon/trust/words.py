@@ -44,10 +44,11 @@ def _refinement(moved: Mapping[str, Any]) -> str:
     if not moved["applied"]:
         return f"Refinement not applied: {moved['reason']}."
     before, after = (100 * moved["held_out_residual"][when] for when in ("before", "after"))
+    unknown = " Whether that helps this model with so many views was not measured."
     return (
         f"Refined in {moved['iterations']} steps: rays that were left out are explained to "
-        f"{after:.1f} % instead of {before:.1f} %, the volume moved by {moved['rms_change_hu']:.0f} HU. The "
-        "score is then no independent check: the volume was fitted to the radiographs."
+        f"{after:.1f} % instead of {before:.1f} %, the volume moved by {moved['rms_change_hu']:.0f} HU."
+        + ("" if moved.get("measured", True) else unknown)
     )
 
 
@@ -56,6 +57,6 @@ def _poses(poses: Mapping[str, Any]) -> str:
         return f"Poses left as they were: {poses['reason']}."
     without, with_them = (100 * poses["held_out_residual"][when] for when in ("without", "with"))
     return (
-        f"Poses refined: with them the rays left out are explained to {with_them:.1f} %, without to "
+        f"Poses refined: with them rays that no fit has seen are explained to {with_them:.1f} %, without to "
         f"{without:.1f} %. {'; '.join(poses['text'])}."
     )
