@@ -30,7 +30,8 @@ QUANTITIES = {
         ("interpleural_distance_mm", "largest_interpleural_distance"),
     )
 } | {"mediastinal_shift_mm": ("both", "mediastinal_shift")}
-HEADER = ("ct", "failed", "warnings", *QUANTITIES)  # in sight what must not be overlooked
+# The state is in sight; the sentences, which are long, would push the figures out of it.
+HEADER = ("ct", "state", *QUANTITIES, "warnings", "failed")
 
 
 class BatchBox:
@@ -136,7 +137,8 @@ class BatchBox:
         name, warnings, failed = texts
         values = [measures.get(side, {}).get(key, {}).get("value") for side, key in QUANTITIES.values()]
         cells = ["" if value is None else repr(value) for value in values]
-        self._rows.append([name, failed, warnings, *cells])
+        state = _("failed") if failed else _("warnings") if warnings else _("done")
+        self._rows.append([name, state, *cells, warnings, failed])
         fillByRole(SUMMARY_ROLE, _("Pneumothorax of all CTs"), HEADER, self._rows)
         self.show()
 
