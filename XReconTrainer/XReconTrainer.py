@@ -229,11 +229,7 @@ class XReconTrainerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.radiographsButton, (busy, data, state.problem, formats), _("Project every CT of the folder")),
             (ui.evaluateButton, (busy, data, state.problem, model), _("Score the model on the CTs")),
             (ui.exportButton, (model,), _("Copy the model")),
-            (
-                ui.useButton,
-                (model,),
-                _("List the model in XReconSlicer and choose it there; a lung model in PTXSeg"),
-            ),
+            (ui.useButton, (model,), _("Choose the model in XReconSlicer; list a lung model in PTXSeg")),
         ):
             problem = next((each for each in problems if each), "")
             button.enabled = not problem
