@@ -448,10 +448,10 @@ def test_the_readme_gives_the_figures_of_the_cards(repository: Path):
 
 def test_the_table_is_put_between_its_marks(tmp_path: Path):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    readme.write_text(f"before\n{BEGIN}\nreplaced\n{END}\nafter\n")
     update(readme)
     before, table, after = split(readme.read_text())
-    assert (before, after) == ("before\n", "\nafter\n") and "old" not in table and "lifting-64" in table
+    assert (before, after) == ("before\n", "\nafter\n") and "replaced" not in table and "lifting-64" in table
     for wrong in ("nothing", f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}"):
         with pytest.raises(InputError, match="figures of the bundled models"):
             split(wrong)

@@ -77,7 +77,8 @@ def describe(
     near = morphology.dilate(piece, voxel, spacing) & ~piece
     far = morphology.dilate(piece, max(4.0, 2.5 * voxel), spacing)
     far &= ~morphology.dilate(piece, max(2.0, voxel), spacing)
-    wide_wall = morphology.dilate(wall, min(1.5 * voxel, TOUCHING_MM), spacing)
+    touched = morphology.dilate(wall, min(1.5 * voxel, TOUCHING_MM), spacing)
+    wide_wall = morphology.dilate(wall, 1.5 * voxel, spacing) if 1.5 * voxel > TOUCHING_MM else touched
     lung = far & room & ~wide_wall
     middle = float(np.median(g[inner]))
     values = g[lung] - middle if lung.sum() >= 20 else np.array([np.nan])
@@ -88,7 +89,7 @@ def describe(
 
     return Region(
         ml, middle - levels.air, float(g[inner].std()),
-        float((near & wide_wall).sum()) / max(float(near.sum()), 1.0),
+        float((near & touched).sum()) / max(float(near.sum()), 1.0),
         float(np.median(values)), float(np.percentile(values, 20.0)),
         float(strange.sum()) / total,
         float((closed & ~piece).sum()) / total,
