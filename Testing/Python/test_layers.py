@@ -197,6 +197,15 @@ def test_files_are_short_and_clear(path: Path):
     assert not unfinished
 
 
+def test_files_of_tests_and_benchmarks_are_short():
+    long = {
+        path.name: lines
+        for path in (REPOSITORY / "Testing").rglob("*.py")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long
+
+
 def test_no_file_lies_beside_a_module():
     """Slicer takes every .py at the top of a module's folder for a module of its own."""
     for module in MODULES:
