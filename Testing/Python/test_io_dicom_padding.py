@@ -98,6 +98,18 @@ def test_padding_of_a_radiograph_does_not_make_its_contrast(
     assert one in (inside[0], inside[-1], np.float32(value))
     assert inside[0] <= one <= inside[-1]
     assert f"{frame().mean():.1%} of the picture are padding: set to one value" in read.history
+    assert plain.covered is None and np.array_equal(read.covered, frame())
+
+
+@pytest.mark.parametrize("orientation", [("L", "F"), ("R", "F"), ("L", "H"), ("F", "L")])
+def test_what_is_padding_is_covered_however_the_picture_lies(tmp_path: Path, orientation: tuple[str, str]):
+    stored = np.random.default_rng(4).integers(1000, 1500, SHAPE).astype(np.uint16)
+    stored[:4, :9] = 0
+    tags = {"PatientOrientation": list(orientation), "ViewPosition": "PA", "PixelPaddingValue": 0}
+    acquired(tmp_path / "a.dcm", stored, **tags)
+    read = read_radiograph(tmp_path / "a.dcm")
+    assert read.covered.sum() == 4 * 9 and len(np.unique(read.array[read.covered])) == 1
+    assert read.array[read.covered].max() <= read.array[read.seen].min()
 
 
 def test_padding_beyond_the_pictures_values_is_brought_into_them(tmp_path: Path) -> None:

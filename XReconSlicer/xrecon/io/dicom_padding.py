@@ -43,19 +43,20 @@ def padding_at_the_edge(stored: np.ndarray, limits: tuple[float, float]) -> np.n
     return mask & np.isin(parts, np.unique(edge))
 
 
-def without_padding(tags: Tags, stored: np.ndarray, notes: list[str]) -> np.ndarray:
+def without_padding(tags: Tags, stored: np.ndarray, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The stored values (row, column) of a radiograph, padding set to one value, the nearest that the picture
-    has, so that neither contrast nor range of the picture depend on what was filled in."""
+    has, so that neither contrast nor range of the picture depend on what was filled in; and where that is."""
+    none = np.zeros(stored.shape, dtype=bool)
     limits = padding_range(tags, stored)
     if limits is None:
-        return stored
+        return stored, none
     mask = padding_at_the_edge(stored, limits)
     if not mask.any():
-        return stored
+        return stored, none
     if mask.mean() > 1.0 - SMALLEST_PICTURE:
         notes.append(f"PixelPaddingValue leaves {1 - mask.mean():.1%} of the picture: not used")
-        return stored
+        return stored, none
     rest = stored[~mask]
     filled = np.clip(np.median(stored[mask]), rest.min(), rest.max())
     notes.append(f"{mask.mean():.1%} of the picture are padding: set to one value")
-    return np.where(mask, stored.dtype.type(filled), stored)
+    return np.where(mask, stored.dtype.type(filled), stored), mask

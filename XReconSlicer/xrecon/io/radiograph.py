@@ -107,6 +107,7 @@ def _radiograph(picture: Picture, invert: bool | None, path: Path) -> Radiograph
         view=view,
         history=(*picture.history, *history, *view_notes, *notes, *geometry_notes),
         meta={**picture.meta, **meta, **_first_origins(picture.meta, meta), "file": path.name},
+        covered=None if picture.covered is None else np.ascontiguousarray(picture.covered),
     ).require_finite(str(path))
 
 

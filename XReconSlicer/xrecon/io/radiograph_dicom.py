@@ -82,10 +82,11 @@ def read_dicom_picture(path: Path, frame: int | None = None, voi: bool = False) 
     dataset = of_frame(dataset, index)
     tags = Tags(dataset, notes)
     stored, bit_notes = pixels_and_notes(dataset, path, index + 1)
-    stored = without_padding(tags, stored, notes)
+    stored, padding = without_padding(tags, stored, notes)
     values = pixel_values(tags, stored, voi, str(path))
     facts = _facts(tags, index)
-    array = without_covered(tags, values.array, notes)
+    array, behind = without_covered(tags, values.array, notes)
+    covered = padding | behind
     which = f", frame {index + 1} of {count}" if count > 1 else ""
     photometric, allocated = _photometric(tags), int(tags.number("BitsAllocated"))
     bits = min(int(tags.number("BitsStored") or allocated), allocated)
@@ -104,6 +105,7 @@ def read_dicom_picture(path: Path, frame: int | None = None, voi: bool = False) 
             *notes,
         ),
         meta={**_provenance(tags), **_signal(tags, values), **({"frame": str(index + 1)} if which else {})},
+        covered=covered if covered.any() else None,
     )
     return _with_own_description(picture, dataset, path)
 

@@ -18,8 +18,9 @@ FLAT = 0.5
 _EDGES = ("LeftVerticalEdge", "RightVerticalEdge", "UpperHorizontalEdge", "LowerHorizontalEdge")
 
 
-def without_covered(tags: Tags, array: np.ndarray, notes: list[str]) -> np.ndarray:
-    """The picture (row, column) with what shutter and collimator cover set to one value each."""
+def without_covered(tags: Tags, array: np.ndarray, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The picture (row, column) with what shutter and collimator cover set to one value each, and where."""
+    behind = np.zeros(array.shape, dtype=bool)
     for what in ("Shutter", "Collimator"):
         covered = _covered(tags, what, array.shape, notes)
         if covered is None:
@@ -27,9 +28,9 @@ def without_covered(tags: Tags, array: np.ndarray, notes: list[str]) -> np.ndarr
         if what == "Collimator" and not _is_flat(array, covered):
             notes.append("the edges of CollimatorShape do not fit the picture: not used")
             continue
-        array = np.where(covered, np.median(array[covered]), array)
+        array, behind = np.where(covered, np.median(array[covered]), array), behind | covered
         notes.append(f"{covered.mean():.1%} of the picture are behind the {what.lower()}: set to one value")
-    return array
+    return array, behind
 
 
 def _covered(tags: Tags, what: str, shape: tuple[int, int], notes: list[str]) -> np.ndarray | None:

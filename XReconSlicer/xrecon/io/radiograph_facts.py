@@ -88,6 +88,7 @@ class Picture:
     value_range: smallest and largest value the file could store; inversion mirrors within it.
     orientation: DICOM PatientOrientation, or () when unknown.
     facts: what is known of view and geometry, strongest origin already chosen.
+    covered: boolean (row, column), what the file says shows no patient (padding, shutter, collimator).
     """
 
     array: np.ndarray
@@ -99,6 +100,7 @@ class Picture:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     history: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    covered: np.ndarray | None = None
 
     def with_array(self, array: np.ndarray) -> Picture:
         """The same with other numbers."""

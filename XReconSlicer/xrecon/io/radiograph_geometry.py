@@ -70,9 +70,10 @@ def to_convention(picture: Picture) -> tuple[Picture, tuple[str, ...]]:
     if wanted is None or len(letters) != 2 or letters == wanted or _is_oblique(picture):
         return picture, ()
     told = "\\".join(picture.orientation)
-    array, notes, turned = picture.array, [], picture
+    array, covered, notes, turned = picture.array, picture.covered, [], picture
     if letters[0] in ("H", "F"):
         array, letters = array.T, letters[::-1]
+        covered = None if covered is None else covered.T
         turned = _with_detector_angles(_transposed_spacing(picture), ((0, -1), (-1, 0)))
         notes.append("rows and columns exchanged")
     for axis, name, signs in (
@@ -82,12 +83,13 @@ def to_convention(picture: Picture) -> tuple[Picture, tuple[str, ...]]:
         letter = letters[1 - axis]
         if letter == _OPPOSITE[wanted[1 - axis]]:
             array, turned = np.flip(array, axis), _with_detector_angles(turned, signs)
+            covered = None if covered is None else np.flip(covered, axis)
             notes.append(name)
         elif letter != wanted[1 - axis]:
             return picture, (f"PatientOrientation {told} does not fit a {view} view: not followed",)
     expected = "\\".join(wanted)
     note = f"{', '.join(notes)}: PatientOrientation is {told}, a {view} view has {expected}"
-    return turned.with_array(array), (note,)
+    return replace(turned, array=array, covered=covered), (note,)
 
 
 def _is_oblique(picture: Picture) -> bool:

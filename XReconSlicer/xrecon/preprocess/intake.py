@@ -107,7 +107,7 @@ def _prepared(radiograph: Radiograph, skip: Collection[str], notes: list[str]) -
     kept = thorax.slices(border.shape) if thorax else None
     markers, count = find_markers(radiograph.array, border, kept)
     covered = Covered(border, markers, sides, count)
-    valid = ~(covered.border | covered.markers)
+    valid = radiograph.seen & ~(covered.border | covered.markers)
     if "mask" not in skip and covered.anything:
         note = f"filled from around: {covered.note()}"
         radiograph = radiograph.with_array(uncovered(radiograph.array, covered), note, covered=~valid)
