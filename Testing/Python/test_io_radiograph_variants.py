@@ -248,11 +248,12 @@ def test_what_a_shutter_covers_is_one_value(tmp_path: Path) -> None:
     edges = {"LeftVertical": 5, "RightVertical": 30, "UpperHorizontal": 3, "LowerHorizontal": 28}
     tags = {f"Shutter{edge}Edge": value for edge, value in edges.items()}
     stored = acquired(tmp_path / "a.dcm", ramp(), ShutterShape="RECTANGULAR", **tags)
-    read = read_radiograph(tmp_path / "a.dcm").array
+    radiograph = read_radiograph(tmp_path / "a.dcm")
+    read = radiograph.array
     assert np.array_equal(read[2:28, 4:30], stored[2:28, 4:30])
     outside = np.ones(SHAPE, bool)
     outside[2:28, 4:30] = False
-    assert len(np.unique(read[outside])) == 1
+    assert len(np.unique(read[outside])) == 1 and np.array_equal(radiograph.covered, outside)
     tags = {"ShutterShape": ["CIRCULAR"], "CenterOfCircularShutter": [16, 19], "RadiusOfCircularShutter": 12}
     acquired(tmp_path / "b.dcm", ramp(), **tags)
     row, column = np.indices(SHAPE)
@@ -272,7 +273,8 @@ def test_collimator_edges_count_where_the_picture_is_flat_behind_them(tmp_path: 
     tags = {f"Collimator{edge}Edge": value for edge, value in edges.items()}
     tags["CollimatorShape"] = "RECTANGULAR"
     stored = acquired(tmp_path / "a.dcm", ramp(), **tags)
-    assert np.array_equal(read_radiograph(tmp_path / "a.dcm").array, stored)
+    unused = read_radiograph(tmp_path / "a.dcm")
+    assert np.array_equal(unused.array, stored) and unused.covered is None
     assert "CollimatorShape do not fit the picture" in text(tmp_path / "a.dcm")
     blocked = ramp()
     blocked[:, :5] = 100 + ramp()[:, :1] % 2

@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,7 +177,12 @@ def save_model(folder: str | Path, network: nn.Module, card: ModelCard, half: bo
 
 
 def record_quality(model: str | Path, name: str, figures: Any) -> ModelCard:
-    """Adds measured figures to a model's card under `name`, in place of earlier ones of that name.
+    """Adds measured figures to a model's card under `name`; see `record_qualities`."""
+    return record_qualities(model, {name: figures})
+
+
+def record_qualities(model: str | Path, figures: Mapping[str, Any]) -> ModelCard:
+    """Adds entries of measured figures to a model's card, in place of earlier ones of their names, at once.
 
     Processes that do so at once wait for each other: none loses what another wrote.
     Raises InputError as `load_card`, OSError when the card cannot be written or another process holds it
@@ -186,7 +191,7 @@ def record_quality(model: str | Path, name: str, figures: Any) -> ModelCard:
     folder = model_folder(model)
     with _writing(folder):
         card = load_card(folder)
-        return _write_card(folder, card.model_copy(update={"quality": {**card.quality, name: figures}}))
+        return _write_card(folder, card.model_copy(update={"quality": {**card.quality, **figures}}))
 
 
 def _writing(folder: Path) -> AbstractContextManager[object]:

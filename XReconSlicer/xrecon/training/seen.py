@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xrecon.nets.card import ModelCard, TrainingData
-from xrecon.nets.registry import record_quality
+from xrecon.nets.registry import record_qualities
 from xrecon.training.subjects import Subject
 
 NAMES, DATA = "validation_subjects", "validation_data"
@@ -89,7 +89,7 @@ def training_data(subject: Subject) -> TrainingData:
 
 
 def record_validation(folder: str | Path, quality: Mapping[str, Any], subjects: Sequence[Subject]) -> None:
-    """Writes validation figures into a card, and of which CTs they are."""
-    record_quality(folder, "validation", dict(quality))
-    record_quality(folder, NAMES, [subject.name for subject in subjects])
-    record_quality(folder, DATA, [training_data(subject).model_dump() for subject in subjects])
+    """Writes validation figures into a card, and of which CTs they are: never the one without the other."""
+    data = [training_data(subject).model_dump() for subject in subjects]
+    names = [subject.name for subject in subjects]
+    record_qualities(folder, {"validation": dict(quality), NAMES: names, DATA: data})
