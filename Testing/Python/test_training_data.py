@@ -13,10 +13,10 @@ from xrecon.physics.geometry import ViewGeometry
 from xrecon.preprocess.ct import resample
 from xrecon.training.augment import add_scatter, degrade, mispositioned, random_warp, sample_cube
 from xrecon.training.config import AugmentationConfig, ViewConfig
-from xrecon.training.datasets import Prefetched, ProjectedPairs, mean_target
+from xrecon.training.datasets import ProjectedPairs, mean_target
 from xrecon.training.manifest import identify
 from xrecon.training.order import Share, Shuffle
-from xrecon.training.prepared import Prepared, PreparedSubjects, prepare_subject
+from xrecon.training.prepared import Prepared, prepare_subject
 from xrecon.training.run import train
 from xrecon.training.store import open_store, source_digest
 from xrecon.training.stored import make_pair
@@ -181,30 +181,6 @@ def test_processes_share_the_samples_of_one():
         assert parts == whole and whole[0][0] == 6 * step
     epochs = [[Shuffle(7, seed=3).subject(7 * e + i) for i in range(7)] for e in range(3)]
     assert all(sorted(order) == list(range(7)) for order in epochs) and epochs[0] != epochs[1]
-
-
-def test_the_next_batch_is_made_ahead_and_its_errors_are_raised(folder, tmp_path):
-    config = tiny()
-    pairs = ProjectedPairs(prepared(folder, config, tmp_path), config)
-    ahead = Prefetched(pairs)
-    for items, following in (([0], [1]), ([1], [5]), ([2], [3]), ([3], None)):
-        assert torch.equal(ahead.sample(items, following).target, pairs.sample(items).target)
-    lost = Subject("lost", tmp_path / "lost.nrrd", "lost", sha256="0")
-    broken = PreparedSubjects([lost], config, tmp_path, pairs.prepared.cache)
-    ahead = Prefetched(Broken(pairs, ProjectedPairs(broken, config)))
-    ahead.sample([0], [1])
-    with pytest.raises(FileNotFoundError):
-        ahead.sample([1], None)
-
-
-class Broken:
-    """A source that has lost the file of every sample but the first."""
-
-    def __init__(self, whole, broken):
-        self.whole, self.broken = whole, broken
-
-    def sample(self, items):
-        return (self.broken if items[0] else self.whole).sample(items)
 
 
 def test_memory_stays_within_the_budget(folder, tmp_path):

@@ -21,6 +21,12 @@ scale and shift as in FiLM (Perez et al., AAAI 2018). What differs from `lifting
 The second output is the logarithm of the squared error to expect (Kendall and Gal, NeurIPS 2017). Its
 layers see the trunk's features and the mean without sending gradients back, and their gradients are
 clipped apart (`clip_groups`): the volume learns what it would learn without them, and no PSNR is paid.
+
+With `air=True` the network says of every voxel how likely it is pleural air, and where it does the volume
+becomes air. In HU air and lung are so close that a pneumothorax weighs next to nothing in a loss on the
+volume, which a network then does not learn; as a class it weighs what it should (`loss.air`). The same
+volume is compared as a whole, so that air in the wrong place costs there, too. In training it also marks
+the shadow of that air in each picture, where a pneumothorax is plainest.
 """
 
 from __future__ import annotations
@@ -29,24 +35,31 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from xrecon.nets.any_view_blocks import (
+    POOLINGS,
+    Pointwise,
+    PosedEncoder,
+    Residual,
+    ViewPooling,
+    group_norm,
+)
 from xrecon.nets.lifting import LEVELS, SLOPE, voxel_centers
-from xrecon.nets.ray_features import DESCRIPTOR, present_views, sample_points, seen_volume, view_descriptors
+from xrecon.nets.outputs import TrainingOutputs
+from xrecon.nets.ray_features import DESCRIPTOR, seen_volume, view_descriptors
 from xrecon.nets.registry import register_model
 from xrecon.volume import InputError
 
-POOLINGS = ("mean-variance", "mean", "attention")
 MAX_VIEWS = 4
-# Weight of a voxel that a view does not see, so that one that no view sees has a feature at all.
-UNSEEN = 1e-3
 # Of the [0, 1] scale: the error to expect starts here (log variance of 0.1) and stays above the
 # smallest, about 3 HU, so that the loss is bounded below.
 START_LOG_VARIANCE, LEAST_LOG_VARIANCE = -4.6, -13.5
 # The logarithm has a long way to go while Adam's steps are small: its last layer's are this much longer.
 LOG_VARIANCE_GAIN = 5.0
-
-
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(min(8, max(1, channels // 4)), channels)
+# Pleural air is rare: its logit starts where one voxel in four hundred is air.
+START_AIR_LOGIT = -6.0
+# Faint edges: a picture less its mean over this many pixels a side, so many times as strong.
+DETAIL_PIXELS, DETAIL_GAIN = 9, 10.0
+AIR_UNIT = 0.0096  # -1000 HU in the window from -1024 to 1476
 
 
 def _centered(unit: torch.Tensor) -> torch.Tensor:
@@ -71,126 +84,6 @@ def _joined(parts: torch.Tensor, halvings: int) -> torch.Tensor:
     return state.reshape(-1, 1, 2 * z, 2 * y, 2 * x)
 
 
-class PosedBlock(nn.Module):
-    """3x3 convolution, norm, scale and shift by the view's embedding, LeakyReLU; on single pictures."""
-
-    def __init__(self, channels_in: int, channels: int, embedding: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.norm = _norm(channels)
-        self.pose = nn.Linear(embedding, 2 * channels)
-
-    def forward(self, x: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        scale, shift = self.pose(embedding)[..., None, None].chunk(2, dim=1)
-        return functional.leaky_relu(self.norm(self.conv(x)) * (1 + scale) + shift, SLOPE)
-
-
-class PosedEncoder(nn.Module):
-    """Pictures (n, channels, rows, columns) to features at 1/2, 1/4 and 1/8 of their resolution."""
-
-    def __init__(self, channels: int, widths: tuple[int, int, int], embedding: int) -> None:
-        super().__init__()
-        first, second, third = widths
-        sizes = [channels, first, second, third, 2 * third]
-        self.down = nn.ModuleList(
-            nn.ModuleList([PosedBlock(a, b, embedding, 2), PosedBlock(b, b, embedding)])
-            for a, b in zip(sizes, sizes[1:], strict=False)
-        )
-        self.up = nn.ModuleList(
-            [
-                PosedBlock(3 * third, third, embedding),
-                PosedBlock(third + second, second, embedding),
-                PosedBlock(second + first, first, embedding),
-            ]
-        )
-
-    def forward(self, picture: torch.Tensor, embedding: torch.Tensor) -> list[torch.Tensor]:
-        features = []
-        for halve, refine in self.down:
-            picture = refine(halve(picture, embedding), embedding)
-            features.append(picture)
-        state, out = features.pop(), []
-        for layer in self.up:
-            skip = features.pop()
-            state = functional.interpolate(state, size=skip.shape[2:], mode="bilinear", align_corners=False)
-            state = layer(torch.cat([state, skip], dim=1), embedding)
-            out.append(state)
-        return out[::-1]
-
-
-class ViewPooling(nn.Module):
-    """Features of one level, carried into the volume and pooled over the views.
-
-    What the pose does to the features is linear, so it is done on the pictures, before sampling.
-    features: channels of the level. width: channels of each view when they are pooled. After pooling
-    there are `channels`.
-    """
-
-    def __init__(self, features: int, width: int, embedding: int, pooling: str) -> None:
-        super().__init__()
-        self.pooling = pooling
-        self.mix = nn.Conv2d(features, width, 1)
-        self.pose = nn.Linear(embedding, 2 * width)
-        nn.init.normal_(self.pose.weight, std=embedding**-0.5)  # poses part the channels from the start
-        self.place = nn.Linear(3, width, bias=False)
-        self.depth = nn.Parameter(torch.randn(width, 1) * 0.3)  # along the viewing axis
-        self.score = nn.Conv1d(width, 1, 1) if pooling == "attention" else None
-        self.channels = width if pooling == "mean" else 2 * width
-
-    def forward(
-        self,
-        features: torch.Tensor,
-        matrices: torch.Tensor,
-        points: torch.Tensor,
-        shape: tuple[int, int],
-        embedding: torch.Tensor,
-        axes: torch.Tensor,
-    ) -> torch.Tensor:
-        """features (b * view, c, h, w), matrices (b, view, 3, 4), points (n, 3) in mm, embedding
-        (b, view, e), viewing axes (b, view, 3) -> (b, channels, n)."""
-        sizes = matrices.shape[:2]
-        scale, shift = self.pose(embedding).flatten(0, 1)[..., None, None].chunk(2, dim=1)
-        picture = self.mix(features) * (1 + scale) + shift
-        state, inside = sample_points(picture, matrices.flatten(0, 1), points, shape)
-        unit = (points / points.abs().amax()).T.to(state.dtype)
-        state = state + (self.place.weight + self.depth * axes.flatten(0, 1)[:, None].to(state.dtype)) @ unit
-        state = functional.leaky_relu(state, SLOPE)
-        weight = (inside + UNSEEN) * present_views(matrices).flatten()[:, None, None].to(inside.dtype)
-        if self.score is not None:
-            weight = weight * self.score(state).clamp(-8, 8).exp()
-        state, weight = state.unflatten(0, sizes), weight.unflatten(0, sizes)
-        weight = weight / weight.sum(dim=1, keepdim=True)
-        mean = (weight * state).sum(dim=1)
-        if self.pooling == "mean":
-            return mean
-        return torch.cat([mean, (weight * (state - mean[:, None]) ** 2).sum(dim=1)], dim=1)
-
-
-class Pointwise(nn.Linear):
-    """A linear layer over the channels of (b, c, z, y, x); a 1x1x1 convolution takes longer on a CPU."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.baddbmm(
-            self.bias[:, None], self.weight.expand(x.shape[0], -1, -1), x.flatten(2)
-        ).unflatten(2, x.shape[2:])
-
-
-class Residual(nn.Module):
-    """Norm, LeakyReLU, 3x3x3 convolution, `depth` times, added to the input."""
-
-    def __init__(self, channels: int, depth: int = 1) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            *[
-                nn.Sequential(_norm(channels), nn.LeakyReLU(SLOPE), nn.Conv3d(channels, channels, 3, 1, 1))
-                for _ in range(depth)
-            ]
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.layers(x) if len(self.layers) else x
-
-
 @register_model("any-view")
 class AnyViewNetwork(nn.Module):
     """Pictures and matrices of one to four views to a unit volume, and how uncertain it is.
@@ -201,7 +94,8 @@ class AnyViewNetwork(nn.Module):
     is not told how views stand. uncertainty: whether there is a second channel. prior: whether the mean
     volume is an input. full_convolutions: wide convolutions at the finest level of the grid, 0 to 2.
     finest: halvings of the cube at that level: 0, or 1 for a fifth of the time, where a voxel's eight parts
-    are channels.
+    are channels. air: whether pleural air is told apart and put into the volume. detail: whether each picture
+    is given a second time without what is smooth in it.
     Raises InputError for options that do not fit.
     """
 
@@ -217,6 +111,8 @@ class AnyViewNetwork(nn.Module):
         prior: bool = True,
         full_convolutions: int = 1,
         finest: int = 0,
+        air: bool = False,
+        detail: bool = False,
     ) -> None:
         super().__init__()
         if finest not in (0, 1):
@@ -236,8 +132,8 @@ class AnyViewNetwork(nn.Module):
         self.pose = nn.Sequential(
             nn.Linear(DESCRIPTOR, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding), nn.SiLU()
         )
-        self.prior, self.finest = prior, finest
-        self.encoder = PosedEncoder(1 + prior, tuple(view_widths), embedding)
+        self.prior, self.finest, self.detail = prior, finest, detail
+        self.encoder = PosedEncoder(1 + detail + prior, tuple(view_widths), embedding)
         self.lift = nn.ModuleList(
             ViewPooling(c, w, embedding, pooling) for c, w in zip(view_widths, grid_widths, strict=False)
         )
@@ -252,7 +148,7 @@ class AnyViewNetwork(nn.Module):
         self.bottom = nn.Sequential(conv(g[2], g[3], 3, 2, 1), Residual(g[3], 2))
         self.narrow = nn.ModuleList(Pointwise(g[i + 1], g[i]) for i in range(LEVELS))
         self.up = nn.ModuleList(Residual(g[i], up[i]) for i in range(LEVELS))
-        self.last = nn.Sequential(_norm(g[0]), nn.LeakyReLU(SLOPE))
+        self.last = nn.Sequential(group_norm(g[0]), nn.LeakyReLU(SLOPE))
         self.head = Pointwise(g[0], parts)
         nn.init.zeros_(self.head.weight)  # training starts at the mean volume
         nn.init.zeros_(self.head.bias)
@@ -263,6 +159,14 @@ class AnyViewNetwork(nn.Module):
             )
             nn.init.zeros_(self.spread[-1].weight)
             nn.init.zeros_(self.spread[-1].bias)
+        self.air: nn.Module | None = None
+        if air:
+            self.shadow = nn.Conv2d(view_widths[0], 1, 1)
+            nn.init.constant_(self.shadow.bias, START_AIR_LOGIT)
+            self.air = Pointwise(g[0], parts)
+            nn.init.zeros_(self.air.weight)
+            nn.init.constant_(self.air.bias, START_AIR_LOGIT)
+        self.wants_reference = self.predicts_air = air  # for its logits in training
         self.register_buffer("mean_volume", torch.zeros(1, 1, side, side, side))
 
     def clip_groups(self) -> list[list[nn.Parameter]]:
@@ -273,12 +177,17 @@ class AnyViewNetwork(nn.Module):
         return [rest, apart] if apart else [rest]
 
     def _with_prior(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-        """Each picture, and what the mean volume looks like there: (b * view, channel, rows, columns)."""
+        """Each picture, its detail, and what the mean volume looks like there: (b * view, channel, rows,
+        columns)."""
         seen = pictures.flatten(0, 1)[:, None]
-        if not self.prior:
-            return seen
-        expected = seen_volume(self.mean_volume, self.field_mm, matrices.flatten(0, 1), seen.shape[2:])
-        return torch.cat([seen, expected.to(seen.dtype)], dim=1)
+        channels = [seen]
+        if self.detail:
+            around = functional.pad(seen, (DETAIL_PIXELS // 2,) * 4, mode="replicate")
+            channels.append(DETAIL_GAIN * (seen - functional.avg_pool2d(around, DETAIL_PIXELS, 1)))
+        if self.prior:
+            expected = seen_volume(self.mean_volume, self.field_mm, matrices.flatten(0, 1), seen.shape[2:])
+            channels.append(expected.to(seen.dtype))
+        return torch.cat(channels, dim=1)
 
     def _anatomy(self, level: int) -> torch.Tensor:
         """The mean volume on a level's grid, at the finest with all of its voxels."""
@@ -286,21 +195,70 @@ class AnyViewNetwork(nn.Module):
             return _parted(self.mean_volume, self.finest)
         return functional.avg_pool3d(self.mean_volume, 1 << (level + self.finest))
 
-    def forward(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        pictures: torch.Tensor,
+        matrices: torch.Tensor,
+        reference: torch.Tensor | None = None,
+        only_shadow: bool = False,
+    ) -> torch.Tensor | TrainingOutputs:
         """pictures (b, view, rows, columns) normalised, matrices (b, view, 3, 4) in LPS mm about the
         isocentre, all zeros for an absent view -> (b, 2, z, y, x): volume in [0, 1] units and the
-        logarithm of its variance, or (b, 1, z, y, x) without uncertainty."""
-        batch, shape = pictures.shape[0], tuple(pictures.shape[2:])
+        logarithm of its variance, or (b, 1, z, y, x) without uncertainty.
+
+        With `reference` (the true volume, which is not looked at) also the logits of pleural air; with
+        `only_shadow` those of its shadow alone, for which nothing is done in 3D.
+        """
+        features, embedding, described = self._features(pictures, matrices)
+        if only_shadow:
+            return TrainingOutputs(None, air_shadow=self._shadow(features, pictures))
+        state = self._state(features, embedding, described, pictures, matrices)
+        volume = self.mean_volume + _joined(self.head(state).float(), self.finest)
+        air = None
+        if self.air is not None:
+            air = _joined(self.air(state).float(), self.finest)
+            volume = torch.lerp(volume, volume.new_tensor(AIR_UNIT), air.sigmoid())
+        outputs = volume if self.spread is None else self._with_variance(volume, state)
+        if reference is None:
+            return outputs
+        return TrainingOutputs(outputs, air=air, air_shadow=self._shadow(features, pictures))
+
+    def _shadow(self, features: list[torch.Tensor], pictures: torch.Tensor) -> torch.Tensor | None:
+        """Logits (b, view, rows, columns) of where a picture shows pleural air, at half its resolution."""
+        if self.air is None:
+            return None
+        return self.shadow(features[0])[:, 0].float().unflatten(0, pictures.shape[:2])
+
+    def _with_variance(self, volume: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
+        seen = torch.cat([state, _parted(volume, self.finest).to(state.dtype)], dim=1).detach()
+        away = LOG_VARIANCE_GAIN * _joined(self.spread(seen).float(), self.finest)
+        return torch.cat([volume, (START_LOG_VARIANCE + away).clamp_min(LEAST_LOG_VARIANCE)], dim=1)
+
+    def _features(
+        self, pictures: torch.Tensor, matrices: torch.Tensor
+    ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Of the pictures at 1/2, 1/4, 1/8 of their resolution, (b * view, channels, rows, columns); the
+        embeddings of the views and what describes them, (b, view, numbers)."""
         described = view_descriptors(matrices).to(pictures.dtype)
         embedding = self.pose(described if self.told else torch.zeros_like(described))
         features = self.encoder(self._with_prior(pictures, matrices), embedding.flatten(0, 1))
+        return features, embedding, described
+
+    def _state(
+        self,
+        features: list[torch.Tensor],
+        embedding: torch.Tensor,
+        described: torch.Tensor,
+        pictures: torch.Tensor,
+        matrices: torch.Tensor,
+    ) -> torch.Tensor:
+        """What is known of each voxel of the finest level, (b, channels, z, y, x)."""
+        batch, shape = pictures.shape[0], tuple(pictures.shape[2:])
         skips, state = [], None
         for level in range(LEVELS):
             side = self.side >> (level + self.finest)
-            points = voxel_centers(side, self.field_mm, pictures.device).reshape(-1, 3)
-            pooled = self.lift[level](
-                features[level], matrices, points, shape, embedding, described[..., :3]
-            ).reshape(batch, -1, side, side, side)
+            points = voxel_centers(side, self.field_mm, pictures.device)
+            pooled = self.lift[level](features[level], matrices, points, shape, embedding, described[..., :3])
             if state is not None:
                 pooled = torch.cat([pooled, functional.avg_pool3d(state, 2)], dim=1)
             if self.prior:
@@ -314,10 +272,4 @@ class AnyViewNetwork(nn.Module):
                 self.narrow[level](state), scale_factor=2, mode="trilinear", align_corners=False
             )
             state = self.up[level](state + skips[level])
-        state = self.last(state)
-        volume = self.mean_volume + _joined(self.head(state).float(), self.finest)
-        if self.spread is None:
-            return volume
-        seen = torch.cat([state, _parted(volume, self.finest).to(state.dtype)], dim=1).detach()
-        away = LOG_VARIANCE_GAIN * _joined(self.spread(seen).float(), self.finest)
-        return torch.cat([volume, (START_LOG_VARIANCE + away).clamp_min(LEAST_LOG_VARIANCE)], dim=1)
+        return self.last(state)

@@ -20,12 +20,16 @@ from torch import nn
 
 class TrainingOutputs(NamedTuple):
     """volume (b, 1, z, y, x); class logits of it and of the reference volume, (b, classes, z, y, x);
-    logits of an edge map, (b, 1, ...) at the volume's resolution or a coarser one. None: not made."""
+    logits of an edge map, (b, 1, ...) at the volume's resolution or a coarser one; logits of pleural air,
+    (b, 1, z, y, x), and of its shadow in each picture (b, view, rows, columns), as fine as the picture or
+    coarser. None: not made."""
 
-    volume: torch.Tensor
+    volume: torch.Tensor | None
     segmentation: torch.Tensor | None = None
     reference_segmentation: torch.Tensor | None = None
     edges: torch.Tensor | None = None
+    air: torch.Tensor | None = None
+    air_shadow: torch.Tensor | None = None
 
 
 def segments(network: nn.Module) -> bool:

@@ -96,21 +96,24 @@ def random_warp(
     axis = torch.linspace(-1 + 1 / side, 1 - 1 / side, coarse)
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     lattice = torch.stack([x, y, z], dim=-1) @ torch.as_tensor(linear.T, dtype=torch.float32)
-    lattice = (lattice + torch.as_tensor(shift, dtype=torch.float32)).movedim(-1, 0)[None]
+    lattice = (lattice + torch.as_tensor(shift, dtype=torch.float32)).movedim(-1, 0)[None].to(device)
     if is_elastic:
-        lattice = lattice + _displacement(coarse, settings, half_field, rng)
-    # only the interpolation is large, so only it is done on the device
-    grid = functional.interpolate(lattice.to(device), (side,) * 3, mode="trilinear", align_corners=True)
+        lattice = lattice + _displacement(coarse, settings, half_field, rng, device)
+    grid = functional.interpolate(lattice, (side,) * 3, mode="trilinear", align_corners=True)
     return grid[0].movedim(0, -1)
 
 
 def _displacement(
-    coarse: int, settings: AugmentationConfig, half_field: float, rng: np.random.Generator
+    coarse: int,
+    settings: AugmentationConfig,
+    half_field: float,
+    rng: np.random.Generator,
+    device: torch.device | str,
 ) -> torch.Tensor:
     knots = int(rng.integers(settings.warp_knots[0], settings.warp_knots[1] + 1))
     values = rng.normal(0.0, settings.warp_mm / half_field, (1, 3, knots, knots, knots))
     field = functional.interpolate(
-        torch.as_tensor(values, dtype=torch.float32),
+        torch.as_tensor(values, dtype=torch.float32, device=device),
         size=(coarse,) * 3,
         mode="trilinear",
         align_corners=True,

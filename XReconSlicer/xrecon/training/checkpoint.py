@@ -29,6 +29,7 @@ FREE = {
     "accumulation",
     "memory_budget_gb",
     "preparation_processes",
+    "sampling_processes",
     "checkpoint_every",
     "validate_every",
     "sample_every_epochs",

@@ -169,6 +169,12 @@ class LossConfig(_Strict):
     consistency: float = Field(
         0.0, ge=0, description="RSC: classes of the true CT, and the reconstruction's like them (X-CTRSNet)"
     )
+    air: float = Field(
+        0.0, ge=0, description="Dice and cross-entropy of pleural air, of networks that tell it apart"
+    )
+    air_shadow_steps: int = Field(
+        0, ge=0, description="steps at first that learn only where the pictures show pleural air"
+    )
     consistency_detached_steps: int = Field(
         0, ge=0, description="steps at first in which RSC does not change the true CT's classes to be alike"
     )
@@ -183,8 +189,10 @@ class LossConfig(_Strict):
 class SegmentationConfig(_Strict):
     """Which classes a network learns beside the CT, when the loss has a term of classes."""
 
-    source: Literal["lungs", "files"] = Field(
-        "lungs", description="lungs: found in each CT; files: label maps, column 'labels' of subjects.csv"
+    source: Literal["lungs", "lungs and air", "files"] = Field(
+        "lungs",
+        description="lungs: found in each CT, with their air or apart from it; files: label maps, column "
+        "'labels' of subjects.csv",
     )
     labels: dict[str, tuple[PositiveInt, ...]] = Field(
         default_factory=dict, description="for files: names of the classes and their values in the label maps"
@@ -195,7 +203,7 @@ class SegmentationConfig(_Strict):
         values = [v for several in self.labels.values() for v in several]
         if self.source == "files" and (not values or not all(self.labels.values())):
             raise ValueError("labels must name each class and its values in the label maps")
-        if self.source == "lungs" and self.labels:
+        if self.source != "files" and self.labels:
             raise ValueError("labels are for label maps: the source must be 'files'")
         if len(set(values)) < len(values) or max(values, default=0) > 65535:
             raise ValueError("labels must have distinct values of at most 65535")
@@ -204,7 +212,10 @@ class SegmentationConfig(_Strict):
     @property
     def names(self) -> tuple[str, ...]:
         """The classes after background, in the order of the network's channels."""
-        return tuple(self.labels) if self.source == "files" else ("right lung", "left lung")
+        if self.source == "files":
+            return tuple(self.labels)
+        lungs = ("right lung", "left lung")
+        return lungs if self.source == "lungs" else (*lungs, "right pleural air", "left pleural air")
 
 
 class OptimizerConfig(_Strict):
@@ -255,6 +266,9 @@ class TrainConfig(_Strict):
     preparation_processes: PositiveInt = Field(
         1, description="CTs prepared at once, each in a process with some GB of memory"
     )
+    sampling_processes: int = Field(
+        0, ge=0, description="processes that make samples ahead, each with its own prepared CTs; 0: a thread"
+    )
     validation_fraction: float = Field(0.2, ge=0, lt=1)
     validate_every: PositiveInt = Field(200, description="steps")
     checkpoint_every: PositiveInt = Field(100, description="steps")
@@ -287,6 +301,8 @@ class TrainConfig(_Strict):
             raise ValueError(f"points_per_step leaves no whole volume for loss.{whole[0]}: set one to 0")
         if self.pneumothorax_range[0] > self.pneumothorax_range[1]:
             raise ValueError(f"pneumothorax_range must rise, got {self.pneumothorax_range}")
+        if self.loss.air and self.segmentation.source != "lungs and air":
+            raise ValueError("loss.air needs segmentation.source 'lungs and air'")
         counts = self.geometry.views_per_sample
         if self.loss.adversarial and counts and counts[0] < 2:
             raise ValueError("loss.adversarial needs two views: set it or geometry.views_per_sample")
@@ -295,13 +311,14 @@ class TrainConfig(_Strict):
     @property
     def needs_labels(self) -> bool:
         """Whether training samples need the class of each voxel."""
-        return self.task == "segmentation" or bool(self.loss.classes or self.loss.consistency)
+        loss = self.loss
+        return self.task == "segmentation" or bool(loss.classes or loss.consistency or loss.air)
 
 
 # Terms of the loss that points drawn from the volume cannot have.
 WHOLE_VOLUME_TERMS = (
     "projection", "adversarial", "perceptual", "axis_projection", "frequency", "mip", "edge", "classes",
-    "consistency",
+    "consistency", "air",
 )  # fmt: skip
 # Settings that are replaced as a whole, not merged.
 _WHOLE = ("options", "discriminator", "labels")

@@ -3,16 +3,17 @@
 Every sample is a function of the seed and its number (`training.order`). All tensors are float32;
 volumes (b, 1, z, y, x) in [0, 1] units of the HU window, pictures (b, view, row, column) normalised
 as at inference, matrices (b, view, 3, 4) in LPS mm about the isocentre; all zeros for a view that a
-sample lacks. Labels, where the config asks for classes, are int64 (b, z, y, x) on the volumes' grid, 0
-background.
+sample lacks. Labels, where the config asks for classes, are int64 (uint8 from another process), (b, z, y, x)
+on the volumes' grid, 0 background. air_mm, where the loss has a term of air: paths through pleural air,
+of the pictures' shape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from xrecon.preprocess.ct import HU_WINDOW
 from xrecon.preprocess.radiograph import normalize
 from xrecon.training.augment import add_scatter, augment_ct, degrade
 from xrecon.training.config import GridConfig, TrainConfig
-from xrecon.training.labels import classes_of, to_label_target
+from xrecon.training.labels import FIRST_AIR, classes_of, to_label_target
 from xrecon.training.order import Shuffle, sample_generator
 from xrecon.training.prepared import Prepared, PreparedSubjects
 from xrecon.training.subjects import Subject
@@ -43,6 +44,18 @@ class Batch:
     target: torch.Tensor
     names: tuple[str, ...]
     labels: torch.Tensor | None = None
+    air_mm: torch.Tensor | None = None
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Batch:
+        """The batch on a device, its numbers of this type; labels as they are."""
+        return replace(
+            self,
+            pictures=self.pictures.to(device, dtype),
+            matrices=self.matrices.to(device, dtype),
+            target=self.target.to(device, dtype),
+            labels=None if self.labels is None else self.labels.to(device),
+            air_mm=None if self.air_mm is None else self.air_mm.to(device, dtype),
+        )
 
 
 class PairSource(Protocol):
@@ -57,26 +70,6 @@ class PairSource(Protocol):
 
     def reference(self, index: int) -> Batch:
         """A subject as scanned, without random changes."""
-
-
-class Prefetched:
-    """A source that makes the batch asked for next while the present one is trained on."""
-
-    def __init__(self, source: PairSource) -> None:
-        self.source = source
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pairs")
-        self._items: Sequence[int] = ()
-        self._next: Future[Batch] | None = None
-
-    def sample(self, items: Sequence[int], following: Sequence[int] | None) -> Batch:
-        """The samples of these numbers; `following` is what will be asked for next."""
-        waiting, self._next = self._next, None
-        ready = waiting is not None and list(self._items) == list(items)
-        batch = waiting.result() if ready else self.source.sample(items)
-        if following is not None:
-            self._items = following
-            self._next = self._worker.submit(self.source.sample, following)
-        return batch
 
 
 def mean_target(source: PairSource) -> torch.Tensor:
@@ -109,6 +102,10 @@ class ProjectedPairs:
         # A GPU waits for what the processor does between its kernels; several samples at once fill the gaps.
         self._at_once = ThreadPoolExecutor(SAMPLES_AT_ONCE) if self.device.type == "cuda" else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # for a process that makes samples: one of several, so that each makes one at a time
+        return {**self.__dict__, "_at_once": None}
+
     def sample(self, items: Sequence[int]) -> Batch:
         """The augmented samples of these numbers."""
         make = map if self._at_once is None else self._at_once.map
@@ -118,9 +115,16 @@ class ProjectedPairs:
         """A subject as scanned, in the middle of the geometry range, without noise, in all views."""
         prepared, geometry = self.prepared[index], self.config.geometry
         hu, views = self._cube(prepared, variant), reference_views(self.config)
-        integrals = self._project(hu, views, float(np.mean(geometry.energy_kev)))
+        attenuation = hu_to_attenuation(hu, float(np.mean(geometry.energy_kev)))
+        integrals = self._project(attenuation[None], views)[0]
         pictures = np.stack([normalize(picture.cpu().numpy()) for picture in integrals])
         return self._batch(pictures, views, hu, prepared.subject.name, self._classes(prepared, variant))
+
+    def with_air(self, index: int, most: int) -> list[Batch]:
+        """Up to `most` of a subject's copies with pneumothorax, first to last, as `reference` gives them."""
+        count = len(self.prepared[index].variants) - 1
+        copies = sorted({round(n) for n in np.linspace(1, count, min(most, count))}) if count else []
+        return [self.reference(index, copy) for copy in copies]
 
     def _cube(self, prepared: Prepared, variant: int) -> torch.Tensor:
         return torch.as_tensor(prepared.variants[variant][0], device=self.device).float()
@@ -147,19 +151,31 @@ class ProjectedPairs:
         told, real = random_views(self.config, rng)
         energy_kev = rng.uniform(*self.config.geometry.energy_kev)
         pixel_mm = self.config.grid.detector_spacing_mm
-        pictures = []
-        for integrals in self._project(hu, real, energy_kev):
+        pictures, (seen_integrals, air_mm) = [], self._seen(hu, classes, real, energy_kev)
+        for integrals in seen_integrals:
             seen = add_scatter(integrals, pixel_mm, energy_kev, settings, rng)
             pictures.append(degrade(normalize(seen.cpu().numpy()), settings, rng))
-        return self._batch(np.stack(pictures), told, hu, name, classes)
+        batch = self._batch(np.stack(pictures), told, hu, name, classes)
+        return replace(batch, air_mm=None if air_mm is None else air_mm[None])
 
-    def _project(self, hu: torch.Tensor, views: Sequence[ViewGeometry], energy_kev: float) -> torch.Tensor:
-        """Line integrals (view, row, column)."""
+    def _seen(
+        self, hu: torch.Tensor, classes: torch.Tensor | None, views: Sequence[ViewGeometry], energy_kev: float
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Line integrals, and paths through pleural air where they are wanted: (view, row, column) each."""
+        attenuation = hu_to_attenuation(hu, energy_kev)
+        if not self.config.loss.air:
+            return self._project(attenuation[None], views)[0], None
+        air = (classes >= FIRST_AIR).to(attenuation.dtype)
+        integrals, air_mm = self._project(torch.stack([attenuation, air]), views)
+        return integrals, air_mm
+
+    def _project(self, volumes: torch.Tensor, views: Sequence[ViewGeometry]) -> torch.Tensor:
+        """Line integrals (volume, view, row, column) of volumes (volume, z, y, x)."""
         spacing = (self.config.grid.source_spacing_mm,) * 3
         with torch.no_grad():
             # planes added in pairs: twice as fast, not less accurate
-            projector = Projector(views, tuple(hu.shape), spacing, device=self.device, presum=2)
-            return projector(hu_to_attenuation(hu, energy_kev)[None, None])[0]
+            projector = Projector(views, tuple(volumes.shape[1:]), spacing, device=self.device, presum=2)
+            return projector(volumes[:, None])
 
     def _batch(
         self,
@@ -188,6 +204,7 @@ def stack(parts: Sequence[Batch]) -> Batch:
         target=torch.cat([p.target for p in parts]),
         names=tuple(name for p in parts for name in p.names),
         labels=None if parts[0].labels is None else torch.cat([p.labels for p in parts]),
+        air_mm=None if parts[0].air_mm is None else torch.cat([_filled(p.air_mm, most) for p in parts]),
     )
 
 

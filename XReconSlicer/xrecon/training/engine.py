@@ -14,8 +14,9 @@ A killed run resumes from its checkpoint and gives what an uninterrupted run wou
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -62,7 +63,7 @@ class Task(Protocol):
 
     def generator_loss(
         self, step: int, items: Sequence[int], following: Sequence[int] | None
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]:
         """Loss of a batch, and its terms for the log; `following` are the next batch's samples."""
 
     def critic_loss(self) -> torch.Tensor:
@@ -154,13 +155,14 @@ class Trainer:
             with without_averaging(self._network, number < len(parts) - 1):
                 then = [*parts, *following][number + 1]
                 loss, terms = self.task.generator_loss(self.step, items, then)
-                if not torch.isfinite(loss):
-                    raise InputError(
-                        f"the loss is {loss.item()} at step {self.step}: lower the learning rate"
-                    )
                 (loss / len(parts)).backward()
-            for name, value in {"loss": float(loss.detach()), **terms}.items():
-                sums[name] = sums.get(name, 0.0) + value / len(parts)
+            # a GPU is asked for numbers only now, so that it need not wait for the processor before
+            for name, value in {"loss": loss.detach(), **terms}.items():
+                sums[name] = sums.get(name, 0.0) + float(value) / len(parts)
+            if not math.isfinite(sums["loss"]):
+                raise InputError(
+                    f"the loss is {sums['loss']} at step {self.step}: lower the learning rate"
+                )
         apply_gradients(self.optimizer, self.task.network, self.config.optimizer, factor)
         return sums
 

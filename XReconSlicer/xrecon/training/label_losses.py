@@ -1,7 +1,7 @@
-"""Losses of reconstruction and segmentation together: classes, and their consistency (RSC learning).
+"""Losses of reconstruction and segmentation together: classes, their consistency (RSC learning), air.
 
-Source: Ge et al. (X-CTRSNet), sections 2.2.2 and 2.3. Logits (b, classes, z, y, x), labels (b, z, y, x)
-with the class of each voxel, 0 background.
+Source: Ge et al. (X-CTRSNet), sections 2.2.2 and 2.3; the loss of air is our own. Logits (b, classes, z, y,
+x), labels (b, z, y, x) with the class of each voxel, 0 background.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from xrecon.training.labels import FIRST_AIR
+
 # Keeps the quotient defined where neither segmentation has a class.
 TINY = 1e-5
+# A ray that runs through less air than this shows none.
+SHADOW_MM = 5.0
 
 
 class ClassLoss(nn.Module):
@@ -27,6 +31,39 @@ class ClassLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return self.criterion(_wide(logits), labels.unsqueeze(1))
+
+
+class AirLoss(nn.Module):
+    """1 - Dice (over the batch, so that samples without air need none) + cross-entropy, from MONAI, of
+    pleural air in the volume; the same of its shadow in the pictures is added.
+
+    The shadow is where a ray runs through air for a while: there the network can see it, before it
+    knows where along the ray it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from monai.losses import DiceCELoss
+
+        self.criterion = DiceCELoss(sigmoid=True, batch=True)
+
+    def forward(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        shadow: torch.Tensor | None = None,
+        air_mm: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """logits (b, 1, z, y, x), labels "lungs and air" (b, z, y, x), shadow: logits (b, view, rows,
+        columns), air_mm: path through air, (b, view, rows, columns) at a multiple of that resolution."""
+        loss = self.criterion(_wide(logits), (labels >= FIRST_AIR).unsqueeze(1).to(torch.float32))
+        return loss if shadow is None or air_mm is None else loss + self.of_shadow(shadow, air_mm)
+
+    def of_shadow(self, shadow: torch.Tensor, air_mm: torch.Tensor) -> torch.Tensor:
+        """The part of the shadow alone; arguments as of the whole."""
+        path = nn.functional.adaptive_avg_pool2d(air_mm, shadow.shape[2:]).flatten(0, 1)
+        seen = (path > SHADOW_MM).to(torch.float32)
+        return self.criterion(_wide(shadow).flatten(0, 1).unsqueeze(1), seen.unsqueeze(1))
 
 
 def segmentation_divergence(logits: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

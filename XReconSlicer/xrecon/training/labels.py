@@ -13,14 +13,17 @@ from xrecon.volume import InputError, Quantity, Volume
 
 # Label values of a prepared subject (1, 2 lung; 3, 4 its pleural air) to classes 1 right, 2 left.
 LUNG_CLASSES = np.array([0, 1, 2, 1, 2], dtype=np.uint8)
+# From this value on a prepared subject's labels, and the classes "lungs and air", are pleural air.
+FIRST_AIR = 3
 
 
 def classes_of(labels: np.ndarray, settings: SegmentationConfig) -> np.ndarray:
     """A prepared subject's label map (z, y, x) as classes, 0 background, in the order of the names.
 
-    With label maps from files the prepared subject holds classes already (`file_classes`).
+    "lungs and air" are the labels as they are; with label maps from files the prepared subject holds
+    classes already (`file_classes`).
     """
-    return labels if settings.source == "files" else LUNG_CLASSES[labels]
+    return LUNG_CLASSES[labels] if settings.source == "lungs" else labels
 
 
 def file_classes(labels: Volume, settings: SegmentationConfig) -> Volume:

@@ -23,7 +23,7 @@ from xrecon.training.distributed import Processes
 from xrecon.training.labels import LUNG_CLASSES
 from xrecon.training.order import Shuffle, sample_generator
 from xrecon.training.prepared import PreparedSubjects
-from xrecon.training.reconstruction import LICENCE
+from xrecon.training.reconstruction_card import LICENCE
 from xrecon.training.seen import record_validation, training_data
 from xrecon.volume import Quantity, Volume
 

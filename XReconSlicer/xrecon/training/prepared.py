@@ -73,6 +73,9 @@ class MemoryCache(Generic[Item]):
         self._held: OrderedDict[str, Item] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[MemoryCache[Item]], tuple[float]]:
+        return MemoryCache, (self.budget_bytes,)  # another process has an empty one
+
     def get(self, key: str, load: Callable[[], Item]) -> Item:
         """The item of a key, loaded when it is not held."""
         with self._lock:

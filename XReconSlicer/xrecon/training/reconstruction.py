@@ -17,18 +17,20 @@ import torch
 from torch import nn
 
 from xrecon.nets.biplanar import PAIR, view_sets_text
-from xrecon.nets.card import ModelCard, RadiographInput, VolumeOutput
 from xrecon.nets.outputs import TrainingOutputs, segments
 from xrecon.nets.registry import create_model, load_model, save_model
 from xrecon.preprocess.ct import HU_WINDOW, unit_to_hu
 from xrecon.preprocess.views import view_kind
+from xrecon.training.air import air_figures
 from xrecon.training.config import TrainConfig
-from xrecon.training.datasets import Batch, PairSource, Prefetched, mean_target
+from xrecon.training.datasets import Batch, PairSource, mean_target
 from xrecon.training.distributed import Processes
 from xrecon.training.labels import dice_by_name, mean_dice
 from xrecon.training.order import pose_generator
 from xrecon.training.points import choose, slices_of, takes_points
-from xrecon.training.seen import record_validation, training_data
+from xrecon.training.reconstruction_card import reconstruction_card
+from xrecon.training.sampling import Prefetched
+from xrecon.training.seen import record_validation
 from xrecon.training.terms import PaperTerms, require_outputs
 from xrecon.training.uncertainty import uncertainty_loss
 from xrecon.volume import InputError, Volume
@@ -38,13 +40,8 @@ if TYPE_CHECKING:
 
 # Architectures that sample along the rays and so have to know how large the cube is.
 KNOWS_THE_FIELD = ("lifting", "any-view", "pixel-inr")
-LICENCE = "CC BY 4.0, with the attributions of the training data"
-INTENDED_USE = (
-    "Research on few-view reconstruction. Not a medical device; not for diagnosis or treatment. "
-    "Every output is synthetic: what two radiographs leave open is filled in from few other people."
-)
-
-
+# Of a validation patient's copies with pneumothorax, so many are looked at.
+AIR_COPIES = 6
 def reconstructor_options(config: TrainConfig) -> dict[str, Any]:
     """Keyword arguments of the network: the config's, with what follows from grid and views."""
     options: dict[str, Any] = {"side": config.grid.side}
@@ -107,7 +104,8 @@ class ReconstructionTask:
 
     def __init__(self, train: PairSource, validation: PairSource, config: TrainConfig, device: str):
         self.config, self.device = config, torch.device(device)
-        self.data, self.train, self.validation = Prefetched(train), train, validation
+        self.data = Prefetched(train, config.sampling_processes)
+        self.train, self.validation = train, validation
         torch.manual_seed(config.seed)
         self._dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.network = create_reconstructor(config).to(self.device, self._dtype)
@@ -147,8 +145,9 @@ class ReconstructionTask:
 
     def distribute(self, processes: Processes) -> tuple[nn.Module, nn.Module | None]:
         """Network and discriminator as the losses call them when several processes work together."""
-        # the published network has layers that nothing depends on, when asked for
-        all_used = not self.config.options.get("dead_branches", False)
+        # the published network has layers that nothing depends on, when asked for; the first steps of
+        # one that learns shadows leave out its 3D part
+        all_used = not (self.config.options.get("dead_branches") or self.config.loss.air_shadow_steps)
         self._network = processes.parallel(self.network, self.device, all_used)
         self._critic = processes.parallel(self.critic, self.device) if self.critic else None
         return self._network, self._critic
@@ -180,9 +179,12 @@ class ReconstructionTask:
     # -- losses --------------------------------------------------------------------------------
     def generator_loss(
         self, step: int, items: Sequence[int], following: Sequence[int] | None = None
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Weighted sum of the terms that are switched on, and each term before weighting."""
         batch, weights = self.data.sample(items, following), self.config.loss
+        batch = batch.to(self.device, self._dtype)
+        if step < weights.air_shadow_steps:
+            return self._shadow_loss(step, batch)
         outputs, target, slices = self._compared(step, batch)
         prediction = outputs.volume
         terms: dict[str, torch.Tensor] = {}
@@ -198,8 +200,8 @@ class ReconstructionTask:
         if weights.projection:
             rng = pose_generator(self.config.seed, step)
             terms["projection"] = self.projection(prediction, target, rng)
-        labels = None if batch.labels is None else batch.labels.to(self.device)
-        terms |= self.paper_terms(outputs._replace(volume=prediction), target, labels, step)
+        labels = None if batch.labels is None else batch.labels.long()
+        terms |= self.paper_terms(outputs._replace(volume=prediction), target, labels, step, batch.air_mm)
         if self.critic is not None:
             # only the generator learns here, so the discriminator's own gradients are spared
             self.critic.requires_grad_(False)
@@ -207,7 +209,14 @@ class ReconstructionTask:
             self.critic.requires_grad_(True)
             self._unjudged.append((batch, prediction.detach()))
         loss = sum(getattr(weights, name) * term for name, term in terms.items())
-        return loss, {name: float(term.detach()) for name, term in terms.items()}
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    def _shadow_loss(self, step: int, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Of the steps that come first, when the network learns where the pictures show air."""
+        with self._autocast():
+            outputs = self._network(batch.pictures, batch.matrices, only_shadow=True)
+        terms = self.paper_terms(outputs, batch.target, None, step, batch.air_mm)
+        return self.config.loss.air * terms["air"], {"air": terms["air"].detach()}
 
     def _compared(
         self, step: int, batch: Batch
@@ -261,8 +270,20 @@ class ReconstructionTask:
             for count in self._view_counts():
                 fewer = self._pair(network, index, views=count)[0]
                 rows[-1][f"psnr_views_{count}"] = psnr(fewer, truth, data_range=1.0)
-            classes.append(self._class_dice(network, index))
+            classes.append(self._class_dice(network, index) | self._air_figures(network, index))
         return {**_means(rows), **mean_dice(classes)}
+
+    def _air_figures(self, network: nn.Module, index: int) -> dict[str, float]:
+        """How the pleural air of a validation patient's copies is shown, when the loss has a term of it."""
+        if not self.config.loss.air:
+            return {}
+
+        def run(batch: Batch) -> TrainingOutputs:
+            with torch.no_grad(), self._autocast():
+                return network(*self._on_device(batch))
+
+        copies = self.validation.with_air(index, AIR_COPIES)
+        return air_figures(run, self.validation.reference(index), copies)
 
     def _class_dice(self, network: nn.Module, index: int) -> dict[str, float]:
         """Dice of each class of a validation patient, when the network gives classes."""
@@ -318,47 +339,20 @@ class ReconstructionTask:
 
     def export(self, folder: Path, network: nn.Module, training: dict[str, object]) -> dict[str, float]:
         """Card and half-precision weights into `folder`; returns the validation metrics of these weights."""
-        save_model(folder, network.float(), self._card(training))
+        training = {**training, "precision": self.config.precision}
+        card = reconstruction_card(
+            self.config,
+            reconstructor_options(self.config),
+            self.train.subjects,
+            training,
+            with_classes=segments(self.network),
+        )
+        save_model(folder, network.float(), card)
         stored, _ = load_model(folder, self.device.type)
         self._half, self._dtype = False, torch.float32  # as at inference
         quality = {**self.validate(stored), **self.validate_shuffled(stored)}
         record_validation(folder, quality, self.validation.subjects)
         return quality
-
-    def _card(self, training: dict[str, object]) -> ModelCard:
-        config, grid, geometry = self.config, self.config.grid, self.config.geometry
-        low, high = geometry.source_to_detector_mm
-        near, far = geometry.isocenter_to_detector_mm
-        return ModelCard(
-            name=config.name,
-            title=f"{config.architecture}, {grid.side}^3 voxels of {grid.spacing_mm:g} mm",
-            description=f"Chest CT from {' + '.join(geometry.views)} radiographs.",
-            architecture=config.architecture,
-            options=reconstructor_options(config),
-            input=RadiographInput(
-                views=list(geometry.views),
-                view_count=geometry.views_per_sample,
-                directions="any" if geometry.any_angle_probability else "named",
-                shape=(grid.detector_pixels,) * 2,
-                pixel_spacing=(grid.detector_spacing_mm,) * 2,
-                source_to_detector_mm=(low, high),
-                source_to_isocenter_mm=(low - far, high - near),
-            ),
-            output=VolumeOutput(
-                side=grid.side,
-                spacing_mm=grid.spacing_mm,
-                hu_window=HU_WINDOW,
-                labels=["background", *config.segmentation.names] if segments(self.network) else [],
-            ),
-            licence=LICENCE,
-            intended_use=INTENDED_USE,
-            limitations=(
-                f"Trained on {len(self.train.subjects)} people. Fine detail and lesions are not reliable; "
-                "trained on projected CTs, not on real radiographs."
-            ),
-            training_data=[training_data(s) for s in self.train.subjects],
-            training={**training, "precision": config.precision},
-        )
 
 
 def switch_on_checkpointing(network: nn.Module, architecture: str) -> None:

@@ -23,7 +23,7 @@ from xrecon.training.distributed import Processes
 from xrecon.training.label_losses import ClassLoss
 from xrecon.training.labels import dice_by_name, mean_dice, to_label_target
 from xrecon.training.prepared import PreparedSubjects
-from xrecon.training.reconstruction import LICENCE
+from xrecon.training.reconstruction_card import LICENCE
 from xrecon.training.seen import record_validation, training_data
 from xrecon.volume import InputError, Quantity, Volume
 

@@ -1,4 +1,4 @@
-"""The terms that other papers add to the reconstruction loss: those with a weight, from one step's outputs.
+"""The terms that other papers, and our own models, add to the reconstruction loss: those with a weight.
 
 Each stands in its own file with its source; here they are made and called by the names of their weights
 in `xrecon.training.config.LossConfig`. X-Recon's terms are in `xrecon.training.reconstruction`.
@@ -33,12 +33,24 @@ class PaperTerms:
             from xrecon.training.label_losses import ClassLoss, ConsistencyLoss
 
             self._classes, self._consistency = ClassLoss(), ConsistencyLoss()
+        if config.loss.air:
+            from xrecon.training.label_losses import AirLoss
+
+            self._air = AirLoss()
 
     def __call__(
-        self, outputs: TrainingOutputs, target: torch.Tensor, labels: torch.Tensor | None, step: int
+        self,
+        outputs: TrainingOutputs,
+        target: torch.Tensor,
+        labels: torch.Tensor | None,
+        step: int,
+        air_mm: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """outputs: of the network; target (b, 1, z, y, x); labels (b, z, y, x) or None. step draws slices."""
+        """outputs: of the network; target (b, 1, z, y, x); labels (b, z, y, x) or None; air_mm: as in
+        `label_losses.AirLoss`. step draws slices."""
         weights, volume = self.weights, outputs.volume
+        if volume is None:
+            return {"air": self._air.of_shadow(outputs.air_shadow, air_mm)}
         terms = {name: term(volume, target) for name, term in self._volumes.items()}
         if self._perceptual is not None:
             terms["perceptual"] = self._perceptual(volume, target, pose_generator(self.seed, step))
@@ -51,6 +63,8 @@ class PaperTerms:
             terms["edge"] = edge_distance(volume, target, threshold, width, outputs.edges)
         if weights.classes:
             terms["classes"] = self._classes(outputs.segmentation, labels)
+        if weights.air:
+            terms["air"] = self._air(outputs.air, labels, outputs.air_shadow, air_mm)
         if weights.consistency:
             terms["consistency"] = self._consistency(
                 outputs.segmentation,
@@ -100,6 +114,10 @@ def require_outputs(config: TrainConfig, network: torch.nn.Module) -> None:
         raise InputError(
             f"loss.consistency: expected a network that segments volumes, {name!r} has no segmenter"
         )
+    if weights.air and not getattr(network, "predicts_air", False):
+        raise InputError(f"loss.air: expected a network that tells pleural air apart, {name!r} does not")
+    if getattr(network, "predicts_air", False) and not weights.air:
+        raise InputError(f"options.air: expected false without loss.air, got true for {name!r}")
     if segments(network) and not (weights.classes or weights.consistency):
         raise InputError(
             f"options.classes: expected 0 without loss.classes, got {network.classes} for {name!r}"

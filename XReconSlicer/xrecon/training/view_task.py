@@ -31,7 +31,7 @@ from xrecon.training.config import TrainConfig
 from xrecon.training.distributed import Processes
 from xrecon.training.order import sample_generator
 from xrecon.training.prepared import PreparedSubjects
-from xrecon.training.reconstruction import LICENCE
+from xrecon.training.reconstruction_card import LICENCE
 from xrecon.training.seen import record_validation, training_data
 from xrecon.training.view_bank import DEFORMATIONS, PIXELS, Entry, foreign_pattern, kinds_of, render_bank
 from xrecon.training.view_looks import seen
