@@ -202,7 +202,7 @@ def test_what_the_air_changes_is_that_of_the_stored_volumes(ran: tuple[Path, Out
     assert row["air_change_hu"] == pytest.approx(wanted, abs=0.5) and wanted != 0.0
     assert row["air_change_true_hu"] < -50 and other["air_change_hu"] == 0.0
     share = load_card(models[1]).quality["test"]["pneumothorax"]["shown_percent"]
-    assert share == 0.0 and "(0 %; means over the cases)" in (models[1] / CARD_PAGE).read_text()
+    assert share == 0.0 and " HU (0 %" in (models[1] / CARD_PAGE).read_text()
 
 
 def test_what_was_measured_is_not_measured_again(

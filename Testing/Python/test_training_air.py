@@ -66,9 +66,43 @@ def test_where_the_network_says_air_the_volume_is_air(finest):
         torch.testing.assert_close(network(pictures, matrices), outputs.volume)
 
 
+def test_a_network_with_detail_sees_faint_edges_apart_from_what_is_smooth():
+    torch.manual_seed(0)
+    options = {"view_widths": (4, 8, 8), "grid_widths": (4, 8, 8, 8), "embedding": 8, "prior": False}
+    network = create_model("any-view", side=16, detail=True, **options)
+    edge = torch.zeros(1, 1, 24, 24)
+    edge[..., 12:] = 0.02
+    ramp = torch.linspace(0, 1, 24)[:, None].expand(24, 24)
+    seen = network._with_prior(edge + ramp, torch.rand(1, 1, 3, 4))
+    torch.testing.assert_close(seen[:, 0], (edge + ramp)[0])
+    inner = seen[0, 1, 4:-4]
+    # a slope is no detail; beside the edge half of its height stays, ten times as strong
+    assert inner[:, :7].abs().max() < 1e-5 and inner[:, 17:-5].abs().max() < 1e-5
+    assert inner[:, 12].mean() == pytest.approx(10 * 0.02 * 4 / 9, rel=1e-3)
+
+
+def test_the_first_steps_learn_the_shadow_and_leave_the_volume_alone(pairs):
+    task = ReconstructionTask(pairs, pairs, with_air(**{"loss.air_shadow_steps": "2"}), "cpu")
+    optimizer = torch.optim.SGD(task.network.parameters(), 0.1)
+    before = {name: p.detach().clone() for name, p in task.network.named_parameters()}
+    changed = []
+    for step in range(3):
+        loss, terms = task.generator_loss(step, [step])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        changed.append({n for n, p in task.network.named_parameters() if not torch.equal(p, before[n])})
+        assert set(terms) == ({"air"} if step < 2 else {"air", "reconstruction", "absolute", "uncertainty"})
+        if step < 2:
+            assert float(loss.detach()) == pytest.approx(0.2 * float(terms["air"]), rel=1e-5)
+    assert changed[0] and all(n.startswith(("encoder.", "pose.", "shadow.")) for n in changed[0] | changed[1])
+    assert any(n.startswith("head.") for n in changed[2])
+
+
 def test_loss_and_network_belong_together():
     for changes, message in (
         ({"segmentation.source": "lungs"}, "needs segmentation.source"),
+        ({"loss.air": "0", "loss.air_shadow_steps": "5"}, "needs loss.air"),
         ({"loss.air": "0"}, "expected false without loss.air"),
         ({"options": "{}"}, "expected a network that tells pleural air apart"),
     ):

@@ -54,13 +54,15 @@ def cause(cases: Sequence[Mapping[str, Any]]) -> str:
         return ""
     measured = [case for case in cases if case.get(TRUE_CHANGE) is not None]
     true, shown = (sum(case[name] for case in measured) / len(measured) for name in (TRUE_CHANGE, CHANGE))
+    each = [100.0 * case[CHANGE] / case[TRUE_CHANGE] for case in measured if case[TRUE_CHANGE] < 0.0]
     told = (
         f"Where the air is, the CT becomes {round(-true)} HU darker by it and the reconstruction "
-        f"{round(-shown)} HU ({round(share)} %; means over the cases)"
+        f"{round(-shown)} HU ({round(share)} %; {round(min(each))} to {round(max(each))} % in single cases)"
     )
-    if share < LEAST_SHOWN:
-        return (
-            f"{told}: the reconstruction does not show the air. Below {LEAST_SHOWN:.0f} % no threshold "
-            "between lung and air tells the two apart."
-        )
+    seen = sum(e >= LEAST_SHOWN for e in each)
+    limit = f"Below {LEAST_SHOWN:.0f} % no threshold between lung and air tells the two apart."
+    if not seen:
+        return f"{told}: the reconstruction does not show the air. {limit}"
+    if seen < len(each):
+        return f"{told}: the reconstruction shows half or more of it in {seen} of {len(each)} cases. {limit}"
     return f"{told}: the reconstruction shows the air; what is missing is missed by PTX-Seg."

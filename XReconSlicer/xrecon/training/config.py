@@ -303,6 +303,8 @@ class TrainConfig(_Strict):
             raise ValueError(f"pneumothorax_range must rise, got {self.pneumothorax_range}")
         if self.loss.air and self.segmentation.source != "lungs and air":
             raise ValueError("loss.air needs segmentation.source 'lungs and air'")
+        if self.loss.air_shadow_steps and not self.loss.air:
+            raise ValueError("loss.air_shadow_steps needs loss.air")
         counts = self.geometry.views_per_sample
         if self.loss.adversarial and counts and counts[0] < 2:
             raise ValueError("loss.adversarial needs two views: set it or geometry.views_per_sample")
