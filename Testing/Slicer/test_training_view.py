@@ -55,6 +55,8 @@ def test_curves_hold_the_numbers_of_the_log_and_grow_with_it(tmp_path: Path) -> 
     network, control = (chart.GetNthPlotSeriesNode(index) for index in range(2))
     assert column(network, "step") == [40.0] and column(network, "validation_psnr") == [18.0]
     assert control.GetLineStyle() == control.LineStyleDash
+    # no legend that lies on the newest point: the title says what is dashed
+    assert not chart.GetLegendVisibility() and "dashed: mean training volume" in chart.GetTitle()
     assert logState(tmp_path) == state
     log(tmp_path, ROWS)
     assert logState(tmp_path) != state
@@ -141,8 +143,11 @@ def test_an_evaluation_becomes_a_table_of_the_scene(tmp_path: Path) -> None:
 
 def test_figures_have_the_names_and_units_of_the_field() -> None:
     metrics = {"psnr": 20.25, "psnr_mean_volume": 16.5, "mae_hu_body": 150.0, "my_own": 1.0, "ssim": None}
+    metrics |= {"dice_air": 0.5, "air_shown_percent": 36.6}
     assert describeMetrics({"metrics": metrics, "warnings": ["look"]}).splitlines() == [
         "PSNR: 20.25 dB; the mean training volume has 16.5 dB",
+        "Dice of pleural air: 0.5",
+        "darkening by pleural air that is shown: 36.6 %",
         "mean absolute error inside the body: 150 HU",
         "look",
     ]

@@ -1,4 +1,4 @@
-"""Loss, PSNR and SSIM of a run as Slicer plots, filled from the run's `log.csv`."""
+"""Loss, PSNR, SSIM and Dice of a run as Slicer plots, filled from the run's `log.csv`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def curves() -> tuple[Curve, ...]:
         Curve("ssim", "validation_ssim", "SSIM", _("SSIM of the validation CTs"), hasControl=True),
         Curve("dice_right", "validation_dice_right", _("Dice right"), _("Dice of the right lung")),
         Curve("dice_left", "validation_dice_left", _("Dice left"), _("Dice of the left lung")),
+        Curve("dice_air", "validation_dice_air", _("Dice of air"), _("Dice of pleural air")),
     )
 
 
@@ -133,10 +134,12 @@ def _fill(curve: Curve, rows: Rows, run: str) -> slicer.vtkMRMLPlotChartNode | N
         chart.RemoveAllPlotSeriesNodeIDs()
         for name in columns:
             chart.AddAndObservePlotSeriesNodeID(_series(curve, name, table).GetID())
-        chart.SetTitle(chart.GetName())
+        # a legend would lie on the newest points, and a chart node cannot say where it is to be
+        control = _(" (dashed: mean training volume)") if len(columns) > 1 else ""
+        chart.SetTitle(chart.GetName() + control)
         chart.SetXAxisTitle(_("step"))
         chart.SetYAxisTitle(curve.unit or curve.label)
-        chart.SetLegendVisibility(len(columns) > 1)
+        chart.SetLegendVisibility(False)
     return chart
 
 

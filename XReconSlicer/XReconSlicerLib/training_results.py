@@ -19,6 +19,8 @@ _TITLES = {
     "mae_hu": (_("mean absolute error"), "HU"),
     "dice_right": (_("Dice of the right lung"), ""),
     "dice_left": (_("Dice of the left lung"), ""),
+    "dice_air": (_("Dice of pleural air"), ""),
+    "air_shown_percent": (_("darkening by pleural air that is shown"), "%"),
 }
 _CONTROL, _BODY = "_mean_volume", "_body"
 
