@@ -17,6 +17,7 @@ from xrecon.training.datasets import Batch, ProjectedPairs
 from xrecon.training.label_losses import SHADOW_MM, AirLoss
 from xrecon.training.reconstruction import ReconstructionTask
 from xrecon.training.run import require_network, train
+from xrecon.training.status import StopRequested, request_stop
 from xrecon.training.views import reference_views
 from xrecon.volume import InputError
 
@@ -101,9 +102,17 @@ def test_the_first_steps_learn_the_shadow_and_leave_the_volume_alone(pairs):
 
 def test_loss_and_network_belong_together():
     for changes, message in (
-        ({"segmentation.source": "lungs"}, "needs segmentation.source"),
-        ({"loss.air": "0", "loss.air_shadow_steps": "5"}, "needs loss.air"),
-        ({"loss.air": "0"}, "expected false without loss.air"),
+        ({"segmentation.source": "lungs"}, "need each other"),
+        ({"loss.air": "0"}, "need each other"),
+        ({"pneumothorax_variants": "0"}, "needs pneumothorax_variants"),
+        ({"augmentation.pneumothorax_probability": "0"}, "needs pneumothorax_variants"),
+        ({"loss.air_shadow_steps": "1", "loss.adversarial": "1"}, "nothing to judge"),
+        ({"sampling_processes": "2", "task": "lungs"}, "for the task 'reconstruction'"),
+        (
+            {"loss.air": "0", "segmentation.source": "lungs", "loss.air_shadow_steps": "5"},
+            "air_shadow_steps needs loss.air",
+        ),
+        ({"loss.air": "0", "segmentation.source": "lungs"}, "expected false without loss.air"),
         ({"options": "{}"}, "expected a network that tells pleural air apart"),
     ):
         with pytest.raises(InputError, match=message):
@@ -181,11 +190,11 @@ def test_figures_say_how_much_of_the_air_a_network_finds_and_shows():
     figures = air_figures(run, batch(False), [batch(True), batch(True)])
     assert figures["dice_air"] == pytest.approx(2 * 16 / (16 + 32))
     assert figures["air_shown_percent"] == pytest.approx(25.0, abs=1e-3)
-    assert air_figures(run, batch(False), []) == {}
+    assert all(np.isnan(value) for value in air_figures(run, batch(False), []).values())
 
 
-def test_air_is_learnt_where_the_volume_alone_does_not_teach_it(pairs, tmp_path):
-    """One sample, learnt by heart: the network finds its air with the loss of air."""
+def test_the_loss_of_air_teaches_a_network_to_find_it(pairs):
+    """One sample, learnt by heart."""
     config = with_air(**{"augmentation.pneumothorax_probability": "1.0", "optimizer.learning_rate": "0.01"})
     task = ReconstructionTask(pairs, pairs, config, "cpu")
     optimizer = torch.optim.AdamW(task.network.parameters(), 0.01)
@@ -201,6 +210,30 @@ def test_air_is_learnt_where_the_volume_alone_does_not_teach_it(pairs, tmp_path)
     found, true = outputs.air[0, 0] > 0, batch.labels[0] >= 3
     assert 2.0 * (found & true).sum() / (found.sum() + true.sum()) > 0.8
     assert float(terms["air"]) < 0.8
+
+
+def test_a_run_that_would_learn_shadows_alone_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="less than the 2 steps of the run, got 2"):
+        train(folder, tmp_path / "run", with_air(steps="2", **{"loss.air_shadow_steps": "2"}))
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_run_goes_on_across_its_first_steps(folder, tmp_path, stop):
+    """Stopped while it learns shadows, and after: the weights are those of a run that was not."""
+    settings = with_air(steps="4", deterministic="true", **{"loss.air_shadow_steps": "2"})
+    train(folder, tmp_path / "whole", settings)
+
+    def progress(stage, fraction, message):
+        if stage == "train" and f"step {stop}/" in message:
+            request_stop(tmp_path / "cut")
+
+    with pytest.raises(StopRequested, match=f"stopped at step {stop + 1} of 4"):
+        train(folder, tmp_path / "cut", settings, progress=progress)
+    train(folder, tmp_path / "cut", settings, resume=True)
+    whole, cut = (
+        (tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("whole", "cut")
+    )
+    assert whole == cut
 
 
 def test_a_run_tells_how_its_air_is_shown_and_exports_a_model_that_needs_no_labels(folder, tmp_path):

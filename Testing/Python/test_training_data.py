@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from training_inputs import prepared, tiny, write_cts
+from training_inputs import prepared, tiny, write_cts, write_store
 from trunk import trunk
 from xrecon.io.image import write_volume
-from xrecon.physics.drr import render_drrs
 from xrecon.physics.geometry import ViewGeometry
 from xrecon.preprocess.ct import resample
 from xrecon.training.augment import add_scatter, degrade, mispositioned, random_warp, sample_cube
@@ -18,7 +17,7 @@ from xrecon.training.manifest import identify
 from xrecon.training.order import Share, Shuffle
 from xrecon.training.prepared import Prepared, prepare_subject
 from xrecon.training.run import train
-from xrecon.training.store import open_store, source_digest
+from xrecon.training.store import source_digest
 from xrecon.training.stored import make_pair
 from xrecon.training.subjects import Subject, find_subjects, split_subjects
 from xrecon.volume import InputError
@@ -285,21 +284,6 @@ def test_reference_pictures_agree_with_the_target_they_belong_to(folder, tmp_pat
     mirrored = np.corrcoef(coarse[:, ::-1].ravel(), summed.ravel())[0, 1]
     upside_down = np.corrcoef(coarse[::-1].ravel(), summed.ravel())[0, 1]
     assert alike > 0.85 and alike > mirrored + 0.03 and alike > upside_down + 0.03
-
-
-def write_store(path, count=3):
-    """Trunks with radiographs about a point that is not the middle of the CT."""
-    store = open_store(path, create=True)
-    for seed in range(count):
-        volume = trunk(seed=seed)
-        views = [
-            ViewGeometry.preset(name, shape=(61, 67), pixel_spacing=(7.0, 6.5), isocenter=(4.0, -9.0, 6.0))
-            for name in ("LEFT LATERAL", "PA")
-        ]
-        radiographs = render_drrs(volume, views, 65.0)
-        about = {"source": f"person{seed}.nrrd", "source_sha256": f"{seed:064x}", "settings": {"seed": 0}}
-        store.put(f"person{seed}", volume, radiographs, patient=f"P{seed}", **about)
-    return store
 
 
 def test_stored_pairs_are_those_made_on_the_fly(tmp_path):

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from trunk import trunk
 from xrecon.io.image import write_volume
+from xrecon.physics.drr import render_drrs
+from xrecon.physics.geometry import ViewGeometry
 from xrecon.training.checkpoint import CHECKPOINT
 from xrecon.training.config import TrainConfig, make_config
 from xrecon.training.datasets import Batch, PairSource
 from xrecon.training.prepared import MemoryCache, PreparedSubjects
 from xrecon.training.runlog import LOG
+from xrecon.training.store import Store, open_store
 from xrecon.training.subjects import find_subjects
 
 TINY = {
@@ -106,3 +109,18 @@ def require_same_state(one: Any, other: Any, where: str = "state", **tolerance: 
         assert torch.equal(one, other), where
     else:
         assert one == other, where
+
+
+def write_store(path: Path, count: int = 3) -> Store:
+    """Trunks with radiographs about a point that is not the middle of the CT."""
+    store = open_store(path, create=True)
+    for seed in range(count):
+        volume = trunk(seed=seed)
+        views = [
+            ViewGeometry.preset(name, shape=(61, 67), pixel_spacing=(7.0, 6.5), isocenter=(4.0, -9.0, 6.0))
+            for name in ("LEFT LATERAL", "PA")
+        ]
+        radiographs = render_drrs(volume, views, 65.0)
+        about = {"source": f"person{seed}.nrrd", "source_sha256": f"{seed:064x}", "settings": {"seed": 0}}
+        store.put(f"person{seed}", volume, radiographs, patient=f"P{seed}", **about)
+    return store

@@ -55,9 +55,10 @@ def cause(cases: Sequence[Mapping[str, Any]]) -> str:
     measured = [case for case in cases if case.get(TRUE_CHANGE) is not None]
     true, shown = (sum(case[name] for case in measured) / len(measured) for name in (TRUE_CHANGE, CHANGE))
     each = [100.0 * case[CHANGE] / case[TRUE_CHANGE] for case in measured if case[TRUE_CHANGE] < 0.0]
+    spread = f"; {round(min(each))} to {round(max(each))} % in single cases" if len(each) > 1 else ""
     told = (
         f"Where the air is, the CT becomes {round(-true)} HU darker by it and the reconstruction "
-        f"{round(-shown)} HU ({round(share)} %; {round(min(each))} to {round(max(each))} % in single cases)"
+        f"{round(-shown)} HU ({round(share)} %{spread})"
     )
     seen = sum(e >= LEAST_SHOWN for e in each)
     limit = f"Below {LEAST_SHOWN:.0f} % no threshold between lung and air tells the two apart."

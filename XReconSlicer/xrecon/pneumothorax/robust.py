@@ -17,7 +17,8 @@ are judged, not voxels. The steps, and where their numbers come from:
    for a clean one beside collapsed lung 30 % of wall are enough. A refused one is cut where it is narrow (air
    that has run together with emphysema) and its parts are judged more strictly; so are pieces of 1 to 4 ml
    where there is other free air. The limits lie in the gaps between what the development subjects showed;
-   the figures stand beside the constants.
+   the figures stand beside the constants. In a CT computed from radiographs, whose edges are wide, the wall
+   may be 8 mm away.
 6  Edge (`robust_edge`): thin ends along the wall are followed for 2 cm; towards the lung the edge is where a
    fitted mean profile has the visceral pleura, at the wall where a voxel is half air. Pieces of more than
    10 ml stay (v_t of the paper).
@@ -64,6 +65,7 @@ from xrecon.pneumothorax.measures import LAA_HU
 from xrecon.pneumothorax.robust_judge import Judge
 from xrecon.pneumothorax.robust_levels import Levels
 from xrecon.pneumothorax.robust_parameters import RobustParameters
+from xrecon.pneumothorax.robust_regions import RECONSTRUCTED_TOUCHING_MM
 from xrecon.pneumothorax.robust_room import Surroundings
 from xrecon.volume import InputError, Quantity, Volume
 
@@ -104,11 +106,12 @@ def robust(
         scene.g, scene.room, scene.levels, settings.layer_mm, scene.spacing
     )
     # A candidate is smaller than the air it stands for: its rim of partial volume comes later.
-    judge = Judge(scene.g, scene.room, scene.wall, scene.levels, scene.spacing)
+    synthetic = volume.meta.get("synthetic", "").startswith("reconstructed")
+    touching_mm = RECONSTRUCTED_TOUCHING_MM if synthetic else None
+    judge = Judge(scene.g, scene.room, scene.wall, scene.levels, scene.spacing, touching_mm)
     air, refused = judge.accepted(labels, count, CANDIDATE_SHARE * settings.minimum_air_ml)
     say("ptx-seg", 0.7, "edges of the air")
     result = _labels(scene, air, given, view.spacing, settings)
-    synthetic = volume.meta.get("synthetic", "").startswith("reconstructed")
     warnings = [
         *robust_doubts.about_grid(view.spacing, scene.levels, synthetic),
         *robust_doubts.about_leak(scene.around),

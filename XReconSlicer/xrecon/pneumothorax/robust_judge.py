@@ -26,13 +26,15 @@ SPLIT_MIN_WALL = 0.10
 
 @dataclass(frozen=True)
 class Judge:
-    """What regions are judged by: g (smoothed HU), room (pleural space), wall, levels and spacing."""
+    """What regions are judged by: g (smoothed HU), room (pleural space), wall, levels and spacing;
+    touching_mm as of `robust_regions.describe`."""
 
     g: np.ndarray
     room: np.ndarray
     wall: np.ndarray
     levels: Levels
     spacing: Spacing
+    touching_mm: float | None = None
 
     def accepted(self, labels: np.ndarray, count: int, minimum_ml: float) -> tuple[np.ndarray, list[Region]]:
         """The mask of free air among candidates 1..count, and the features of those refused."""
@@ -74,7 +76,8 @@ class Judge:
         )
 
     def _describe(self, piece: np.ndarray, box: tuple[slice, ...]) -> Region:
-        return describe(piece, self.g[box], self.room[box], self.wall[box], self.levels, self.spacing)
+        parts = (self.g[box], self.room[box], self.wall[box])
+        return describe(piece, *parts, self.levels, self.spacing, self.touching_mm)
 
     def _may_hold_air(self, region: Region) -> bool:
         return region.ml >= SPLIT_ML and region.wall >= SPLIT_MIN_WALL

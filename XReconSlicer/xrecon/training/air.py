@@ -17,10 +17,12 @@ def air_figures(run: Run, plain: Batch, with_air: Sequence[Batch]) -> dict[str, 
     """dice_air: of the voxels more likely air than not, mean over the copies. air_shown_percent: darkening
     where the air is, of the reconstructions less that of the patient as scanned, in percent of the CT's.
 
-    run: a network on a batch of one. plain: the patient as scanned; with_air: the copies. {} without any.
+    run: a network on a batch of one. plain: the patient as scanned; with_air: the copies. NaN without any.
     """
     from xrecon.evaluation.metrics import dice  # loads scikit-image
 
+    if not with_air:
+        return {"dice_air": float("nan"), "air_shown_percent": float("nan")}
     without = run(plain).volume[0, 0]
     overlaps, shown, true = [], 0.0, 0.0
     for batch in with_air:
@@ -32,8 +34,5 @@ def air_figures(run: Run, plain: Batch, with_air: Sequence[Batch]) -> dict[str, 
         if place.any():
             shown += float((outputs.volume[0, 0] - without)[place].mean())
             true += float((batch.target[0, 0] - plain.target[0, 0])[air].mean())
-    if not overlaps:
-        return {}
     share = 100.0 * shown / true if true < 0 else float("nan")
     return {"dice_air": float(np.mean(overlaps)), "air_shown_percent": share}
-

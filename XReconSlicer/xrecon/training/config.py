@@ -267,7 +267,9 @@ class TrainConfig(_Strict):
         1, description="CTs prepared at once, each in a process with some GB of memory"
     )
     sampling_processes: int = Field(
-        0, ge=0, description="processes that make samples ahead, each with its own prepared CTs; 0: a thread"
+        0,
+        ge=0,
+        description="processes that make samples of a reconstruction ahead, each with its CTs; 0: a thread",
     )
     validation_fraction: float = Field(0.2, ge=0, lt=1)
     validate_every: PositiveInt = Field(200, description="steps")
@@ -301,14 +303,24 @@ class TrainConfig(_Strict):
             raise ValueError(f"points_per_step leaves no whole volume for loss.{whole[0]}: set one to 0")
         if self.pneumothorax_range[0] > self.pneumothorax_range[1]:
             raise ValueError(f"pneumothorax_range must rise, got {self.pneumothorax_range}")
-        if self.loss.air and self.segmentation.source != "lungs and air":
-            raise ValueError("loss.air needs segmentation.source 'lungs and air'")
-        if self.loss.air_shadow_steps and not self.loss.air:
-            raise ValueError("loss.air_shadow_steps needs loss.air")
+        self._air_fits()
+        if self.sampling_processes and self.task != "reconstruction":
+            raise ValueError(f"sampling_processes is for the task 'reconstruction', got {self.task!r}")
         counts = self.geometry.views_per_sample
         if self.loss.adversarial and counts and counts[0] < 2:
             raise ValueError("loss.adversarial needs two views: set it or geometry.views_per_sample")
         return self
+
+    def _air_fits(self) -> None:
+        loss = self.loss
+        if bool(loss.air) != (self.segmentation.source == "lungs and air"):
+            raise ValueError("loss.air and segmentation.source 'lungs and air' need each other")
+        if loss.air and not (self.pneumothorax_variants and self.augmentation.pneumothorax_probability):
+            raise ValueError("loss.air needs pneumothorax_variants and augmentation.pneumothorax_probability")
+        if loss.air_shadow_steps and not loss.air:
+            raise ValueError("loss.air_shadow_steps needs loss.air")
+        if loss.air_shadow_steps and loss.adversarial:
+            raise ValueError("loss.adversarial has nothing to judge in loss.air_shadow_steps: set one to 0")
 
     @property
     def needs_labels(self) -> bool:

@@ -71,6 +71,9 @@ class PairSource(Protocol):
     def reference(self, index: int) -> Batch:
         """A subject as scanned, without random changes."""
 
+    def with_air(self, index: int, most: int) -> list[Batch]:
+        """Up to `most` of a subject's copies with pneumothorax, without random changes; [] without any."""
+
 
 def mean_target(source: PairSource) -> torch.Tensor:
     """Mean volume of all subjects as scanned, (1, 1, z, y, x): what knows nothing of the patient."""
@@ -96,7 +99,7 @@ class ProjectedPairs:
     """
 
     def __init__(self, prepared: PreparedSubjects, config: TrainConfig, device: str = "cpu") -> None:
-        self.prepared, self.config, self.device = prepared, config, torch.device(device)
+        self.prepared, self.config, self.device = prepared, config, _numbered(torch.device(device))
         self.subjects = prepared.subjects
         self._shuffle = Shuffle(max(len(self.subjects), 1), config.seed)
         # A GPU waits for what the processor does between its kernels; several samples at once fill the gaps.
@@ -193,6 +196,13 @@ class ProjectedPairs:
             names=(name,),
             labels=None if classes is None else to_label_target(classes, self.config.grid),
         )
+
+
+def _numbered(device: torch.device) -> torch.device:
+    # in a process that makes samples "cuda" alone would be the first GPU, whichever it is here
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def stack(parts: Sequence[Batch]) -> Batch:

@@ -2,7 +2,8 @@
 
 Nothing else changes: the same command, the same files, written by the first process. Gradients are
 averaged by torch's DistributedDataParallel, so that N processes with a batch of B take the steps of
-one process with a batch of N x B (dropout draws differ; see `training.order` for the samples).
+one process with a batch of N x B (dropout draws differ, and losses that take Dice over a batch; see
+`training.order` for the samples).
 """
 
 from __future__ import annotations

@@ -69,6 +69,9 @@ class Task(Protocol):
     def critic_loss(self) -> torch.Tensor:
         """Loss of the discriminator on the oldest batch of `generator_loss` that it has not seen."""
 
+    def close(self) -> None:
+        """Ends what makes samples beside the training."""
+
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Metrics on the validation patients; empty when there are none."""
 
@@ -117,8 +120,10 @@ class Trainer:
         """Trains to the last step and exports; returns the measured quality, {} but in the first process."""
         self._start(resume)
         clock = TimeLeft(self.step, self.steps)
-        with _repeatable(self.config.deterministic):
+        with _repeatable(self.config.deterministic), self._helpers():
             while self.step < self.steps:
+                if self.step == self.config.loss.air_shadow_steps:
+                    clock = TimeLeft(self.step, self.steps)  # from here on a step takes longer
                 started = time.perf_counter()
                 terms = self._train_step()
                 is_stop = terms.pop(STOP) > 0
@@ -129,6 +134,14 @@ class Trainer:
                 if is_stop and self.step < self.steps:
                     self._leave_off()
             return self._finish() if self.processes.is_first else {}
+
+    @contextmanager
+    def _helpers(self) -> Iterator[None]:
+        """Processes that make samples end with the run, however it ends."""
+        try:
+            yield
+        finally:
+            self.task.close()
 
     @property
     def best_network(self) -> nn.Module:

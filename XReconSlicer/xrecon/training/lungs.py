@@ -80,6 +80,9 @@ class LungTask:
             logits = self._network(pictures)
         return self.criterion(logits.float(), labels), {}
 
+    def close(self) -> None:
+        """Nothing makes samples beside the training."""
+
     def critic_loss(self) -> torch.Tensor:
         """There is no discriminator in this task."""
         raise RuntimeError("the lung task has no discriminator")

@@ -4,14 +4,15 @@
     xrecon train --recipe lungs-default --data CTS --split SPLIT.csv --output run
 
 The first is for a GPU (128^3 voxels): `chest-128` was made with it, and `lungs-unet` with the second but for
-synthetic air of 4 to 72 % of a side. `chest-default-64` is the first at 64^3, for two cores and a night. Few
-patients train them, so that most of what they see is augmentation: pose, shape, kernel, noise, scatter, and
-a pneumothorax of up to 70 % on either side. Another `--set seed=1` makes the second lung network of an
-ensemble.
+synthetic air of 4 to 72 % of a side. `chest-default-64` is the first at 64^3, for a small GPU, or two cores
+and half a day. Few patients train them, so that most of what they see is augmentation: pose, shape, kernel,
+noise, scatter, and a pneumothorax of up to 70 % on either side. Another `--set seed=1` makes the second lung
+network of an ensemble.
 
 The chest recipes learn first where the pictures show pleural air, then the volume with it: with the volume
 alone, whose loss hardly feels it, no network showed a pneumothorax. A GPU waits for samples: give it those
-of other processes where there is memory for them (`--set sampling_processes=14`; 3 GB each with eight CTs).
+of other processes where there is memory for them (`--set sampling_processes=14`). A CT with its 40 copies
+takes 0.37 GB, in each process: with more than 20 CTs raise `memory_budget_gb`, or have fewer copies.
 Imports nothing of xrecon.
 """
 

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 KNOWS_THE_FIELD = ("lifting", "any-view", "pixel-inr")
 # Of a validation patient's copies with pneumothorax, so many are looked at.
 AIR_COPIES = 6
+
+
 def reconstructor_options(config: TrainConfig) -> dict[str, Any]:
     """Keyword arguments of the network: the config's, with what follows from grid and views."""
     options: dict[str, Any] = {"side": config.grid.side}
@@ -249,6 +251,10 @@ class ReconstructionTask:
         pictures = pictures.repeat(volume.shape[0] // pictures.shape[0], 1, 1, 1)
         with self._autocast():
             return critic(volume.flip(2), pictures).to(self._dtype)
+
+    def close(self) -> None:
+        """Ends the processes that make samples."""
+        self.data.close()
 
     # -- quality -------------------------------------------------------------------------------
     def validate(self, network: nn.Module) -> dict[str, float]:

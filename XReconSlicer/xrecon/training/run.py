@@ -112,9 +112,15 @@ def _connected(first: RunStatus | None, progress: Progress | None) -> tuple[Prog
 
 
 def count_steps(subjects: int, config: TrainConfig, processes: Processes) -> tuple[int, int]:
-    """Steps of the run, and of one epoch."""
+    """Steps of the run, and of one epoch. Raises InputError when none is left for the volume."""
     samples = Share(config.batch, config.accumulation, 0, processes.count).step_samples
-    return config.steps or -(-config.epochs * subjects // samples), max(1, round(subjects / samples))
+    steps = config.steps or -(-config.epochs * subjects // samples)
+    if steps <= config.loss.air_shadow_steps:
+        raise InputError(
+            f"loss.air_shadow_steps: expected less than the {steps} steps of the run, got "
+            f"{config.loss.air_shadow_steps}: no step would be left for the volume"
+        )
+    return steps, max(1, round(subjects / samples))
 
 
 def require_place(output: Path, config: TrainConfig, resume: bool) -> None:
@@ -246,7 +252,10 @@ def _from_store(
     if config.task != "reconstruction":
         raise InputError(f"expected a folder of CTs for the task {config.task!r}, got the store {data}")
     if config.needs_labels:
-        raise InputError(f"expected a folder of CTs for training with classes, got the store {data}")
+        raise InputError(
+            "expected a folder of CTs for training with loss.classes, loss.consistency or loss.air, "
+            f"got the store {data}"
+        )
     store = open_store(data)
     notes.extend(f"{name} is not in the store: {why}" for name, why in store.failed.items())
     return stored_subjects(store), lambda subject: make_pair(store.load(subject.name), config)

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from xrecon.training.datasets import Batch, PairSource
 
@@ -48,11 +48,20 @@ class Prefetched:
     def _from_processes(self, items: Sequence[int], following: Sequence[int] | None) -> Batch:
         # what a run asks for has equal steps, so that the processes know it beforehand
         if self._batches is None or list(self._items) != list(items):
+            self.close()
             if following is None:
                 return self.source.sample(items)
             self._batches = _from(self.source, items, following[0] - items[0], self.processes)
-        self._items = following if following is not None else ()
-        return next(self._batches)
+        batch = next(self._batches)
+        if following is None:
+            self.close()
+        else:
+            self._items = following
+        return batch
+
+    def close(self) -> None:
+        """Ends the processes; the next batch that is asked for starts them anew."""
+        self._batches = None  # the loader's iterator ends its workers when nothing holds it
 
 
 def _from(source: PairSource, items: Sequence[int], step: int, processes: int) -> Iterator[Batch]:
@@ -64,7 +73,9 @@ def _from(source: PairSource, items: Sequence[int], step: int, processes: int) -
         prefetch_factor=AHEAD,
         multiprocessing_context="spawn",  # torch's threads and a GPU do not survive a fork
         collate_fn=_unchanged,
-        worker_init_fn=_leave_interrupts,
+        worker_init_fn=_started,
+        # of its own: a number drawn from torch's would shift what the network draws in this step
+        generator=torch.Generator(),
     )
     return iter(loader)
 
@@ -99,6 +110,9 @@ def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
-def _leave_interrupts(_: int) -> None:
+def _started(_: int) -> None:
     # Ctrl+C reaches the training, which ends its helpers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    device = getattr(get_worker_info().dataset.source, "device", None)
+    if isinstance(device, torch.device) and device.type == "cuda":
+        torch.cuda.set_device(device)

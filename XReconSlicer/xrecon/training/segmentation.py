@@ -105,6 +105,9 @@ class SegmentationTask:
             logits = self._network(batch.target.to(self.device, self._dtype))
         return self.criterion(logits, batch.labels.to(self.device)), {}
 
+    def close(self) -> None:
+        """Nothing makes samples beside the training."""
+
     def critic_loss(self) -> torch.Tensor:
         """There is no discriminator in this task."""
         raise RuntimeError("the segmentation task has no discriminator")

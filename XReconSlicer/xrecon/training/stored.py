@@ -85,6 +85,10 @@ class StoredPairs:
         """A case as it is stored."""
         return _batch(self._pair(index), self.subjects[index].name)
 
+    def with_air(self, index: int, most: int) -> list[Batch]:
+        """None: a case of a store is what it is."""
+        return []
+
     def _pair(self, index: int) -> StoredPair:
         name = self.subjects[index].name
         return self.cache.get(name, lambda: make_pair(self.store.load(name), self.config))

@@ -134,6 +134,9 @@ class ViewTask:
         right = float((logits.detach().argmax(dim=1) == targets).float().mean())
         return functional.cross_entropy(logits, targets, label_smoothing=SMOOTHING), {"right": right}
 
+    def close(self) -> None:
+        """Nothing makes samples beside the training."""
+
     def critic_loss(self) -> torch.Tensor:
         """There is no discriminator in this task."""
         raise RuntimeError("the view task has no discriminator")
