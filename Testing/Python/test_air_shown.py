@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from xrecon.assessment.air_shown import air_shown, cause, shown_percent
+from xrecon.assessment.air_shown import air_shown, cause, false_air, shown_percent
 from xrecon.assessment.card_page import render_card
 from xrecon.assessment.figures import air_markdown
 from xrecon.assessment.readme import figures_table
@@ -67,6 +67,13 @@ def test_the_cause_says_which_half_of_the_way_fails():
     assert "missed by PTX-Seg" not in some
 
 
+def test_air_in_cts_as_scanned_is_told_with_what_the_ct_has():
+    rows = [{"subject": "s", "air_ml": 12.4, "reference_air_ml": 0.0}, {"subject": "t", "air_ml": 0.0}]
+    told = false_air({"subjects": [*rows, {"subject": "of a lung model"}]})
+    assert told.endswith("as scanned: s 12 ml (on the CT 0 ml), t 0 ml (on the CT 0 ml).")
+    assert false_air({}) == false_air({"subjects": [{"subject": "of a lung model"}]}) == ""
+
+
 def test_card_and_readme_give_the_cause():
     card = load_card(DEFAULT_MODEL)
     test = {**card.quality["test"], "pneumothorax": {"cases": [measured(-200.0, -8.0)], "correlations": {}}}
@@ -76,6 +83,7 @@ def test_card_and_readme_give_the_cause():
     test["pneumothorax"]["correlations"] = {"air_r": 0.1}
     table = figures_table([card.model_copy(update={"quality": {"test": test}})])
     assert "does not show the air" in table
+    assert false_air(card.quality["test"]) in page and false_air(card.quality["test"]) in table
     assert "change where" not in air_markdown([{"case": "older"}], "")
 
 

@@ -47,6 +47,19 @@ def shown_percent(cases: Sequence[Mapping[str, Any]]) -> float | None:
     return 100.0 * shown / true if true < 0.0 else None
 
 
+def false_air(test: Mapping[str, Any]) -> str:
+    """How much air PTX-Seg finds in the reconstructions of the CTs as scanned, in a sentence; "" where no CT
+    says it. test: `quality["test"]` of a card."""
+    rows = [row for row in test.get("subjects") or () if row.get("air_ml") is not None]
+    if not rows:
+        return ""
+    each = ", ".join(
+        f"{row['subject']} {row['air_ml']:.0f} ml (on the CT {row.get('reference_air_ml') or 0.0:.0f} ml)"
+        for row in rows
+    )
+    return f"Air found in the reconstructions of the CTs as scanned: {each}."
+
+
 def cause(cases: Sequence[Mapping[str, Any]]) -> str:
     """Why the air is found or not, in a sentence; "" where it was not measured."""
     share = shown_percent(cases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xrecon.assessment.air_shown import cause
+from xrecon.assessment.air_shown import cause, false_air
 from xrecon.assessment.figures import (
     CONTROLS_OF,
     FIGURE_TITLES,
@@ -251,7 +251,8 @@ def _interval(limits: Sequence[float | None] | None, name: str) -> str:
 
 
 def _air(card: ModelCard) -> Iterator[str]:
-    measured = (card.quality.get("test") or {}).get("pneumothorax")
+    test = card.quality.get("test") or {}
+    measured = test.get("pneumothorax")
     if not measured:
         return
     yield "## Pneumothorax in the reconstruction"
@@ -265,6 +266,9 @@ def _air(card: ModelCard) -> Iterator[str]:
     why = cause(measured["cases"])
     if why:
         yield why
+    false = false_air(test)
+    if false:
+        yield false
 
 
 def _trust(card: ModelCard) -> Iterator[str]:

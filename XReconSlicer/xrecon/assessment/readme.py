@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xrecon.assessment.air_shown import cause
+from xrecon.assessment.air_shown import cause, false_air
 from xrecon.assessment.figures import CONTROLS_OF, FIGURE_TITLES, correlation_text, markdown_line, number
 from xrecon.assessment.record import write_card_page
 from xrecon.io.atomic import atomic_write_text
@@ -78,7 +78,7 @@ def _air(card: ModelCard, test: Mapping[str, Any]) -> Iterator[str]:
     if told:
         cases = test["pneumothorax"]["cases"]
         text = f"- `{card.name}`, {len(cases)} cases: {told}."
-        yield " ".join(filter(None, (text, cause(cases))))
+        yield " ".join(filter(None, (text, cause(cases), false_air(test))))
 
 
 def refresh(readme: str | Path) -> None:
