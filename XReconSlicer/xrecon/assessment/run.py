@@ -25,7 +25,7 @@ from xrecon.volume import InputError, Volume
 
 RESULTS = "results"
 # Of the stored figures: what another version gave is measured again.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from xrecon.volume import InputError
 
 METHODS, RESULT = "methods", "result.json"
 # Of the stored figures: what another version gave is measured again.
-VERSION = 3
+VERSION = 4
 Progress = Callable[[str, float, str], None]
 
 
