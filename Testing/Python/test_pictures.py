@@ -219,6 +219,18 @@ def test_overlay_shows_the_air_on_its_side_in_its_colour():
     assert not filled[:half].any()  # the upper row is the plain CT
 
 
+def test_a_reconstruction_is_called_synthetic_beside_its_slices():
+    labels = Volume(_labels(), (5.0, 5.0, 5.0), quantity=Quantity.LABEL)
+    ct = labels.with_array(np.full(labels.shape, -1040, np.int16), Quantity.HU)
+    made = ct.with_array(ct.array, synthetic="reconstructed from radiographs")
+    plain, named = (
+        np.asarray(pictures.pneumothorax_picture(v, labels, tile_pixels=190), int) for v in (ct, made)
+    )
+    assert plain.shape == named.shape
+    rows, columns = np.nonzero((plain != named).any(axis=-1))
+    assert rows.max() < plain.shape[0] / 2 and columns.max() < panels.MARGIN + panels.TITLE_SIZE + panels.GAP
+
+
 def test_legend_wraps_and_panel_centres():
     entries = [(f"segment {k}: 12 ml", (1.0, 0.0, 0.0), True) for k in range(6)]
     assert panels.legend(entries, 300).height > panels.legend(entries, 3000).height

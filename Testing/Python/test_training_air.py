@@ -74,7 +74,7 @@ def test_a_network_with_detail_sees_faint_edges_apart_from_what_is_smooth():
     edge = torch.zeros(1, 1, 24, 24)
     edge[..., 12:] = 0.02
     ramp = torch.linspace(0, 1, 24)[:, None].expand(24, 24)
-    seen = network._with_prior(edge + ramp, torch.rand(1, 1, 3, 4))
+    seen = network._channels(edge + ramp, torch.rand(1, 1, 3, 4))
     torch.testing.assert_close(seen[:, 0], (edge + ramp)[0])
     inner = seen[0, 1, 4:-4]
     # a slope is no detail; beside the edge half of its height stays, ten times as strong

@@ -15,6 +15,7 @@ from xrecon.evaluation.pneumothorax_pictures import DrawnLine, distance_picture,
 from xrecon.evaluation.report import NO_VALUE, Figure, ReportData, Table, format_cell, write_report
 from xrecon.pneumothorax.measures import BOTH, SIDE_ORDER, Measure, PtxMeasures
 from xrecon.pneumothorax.quantify_mediastinum import USUAL_SHIFT_MM
+from xrecon.provenance import is_reconstructed
 
 if TYPE_CHECKING:
     from xrecon.pipelines import Segmentation
@@ -73,7 +74,7 @@ def report(result: Segmentation, volume: Volume, source: str, command: str = "")
             "parameters": result.parameters.model_dump(mode="json"),
         },
         versions={"xrecon": __version__, "Python": platform.python_version(), "numpy": np.__version__},
-        synthetic=volume.meta.get("synthetic", "").startswith("reconstructed"),
+        synthetic=is_reconstructed(volume.meta),
     )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from xrecon.evaluation import panels
 from xrecon.evaluation.panels import Letters
 from xrecon.io.segmentation import PTX_SEGMENTS, SegmentDescription
+from xrecon.provenance import is_reconstructed
 from xrecon.volume import InputError, Quantity, Radiograph, Volume
 
 # Name -> (low, high) HU.
@@ -241,6 +242,7 @@ def pneumothorax_picture(
     segment's colour, lungs are outlined. Without pneumothorax the slices cut the lungs likewise.
     """
     require_same_grid(volume, labels, "CT and labels")
+    name = "CT (synthetic)" if is_reconstructed(volume.meta) else "CT"
     volume, labels = axis_aligned(volume), axis_aligned(labels)
     indices = largest_slices(labels.array)
     scale = tile_scale(volume, tile_pixels)
@@ -255,7 +257,7 @@ def pneumothorax_picture(
     ]
     width = sum(t.width for t in plain) + 2 * panels.GAP
     return panels.panel(
-        [plain, marked], slice_titles(volume, indices), ["CT", "segments"], panels.legend(entries, width)
+        [plain, marked], slice_titles(volume, indices), [name, "segments"], panels.legend(entries, width)
     )
 
 

@@ -176,7 +176,7 @@ class AnyViewNetwork(nn.Module):
         rest = [p for p in self.parameters() if id(p) not in known]
         return [rest, apart] if apart else [rest]
 
-    def _with_prior(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    def _channels(self, pictures: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
         """Each picture, its detail, and what the mean volume looks like there: (b * view, channel, rows,
         columns)."""
         seen = pictures.flatten(0, 1)[:, None]
@@ -241,7 +241,7 @@ class AnyViewNetwork(nn.Module):
         embeddings of the views and what describes them, (b, view, numbers)."""
         described = view_descriptors(matrices).to(pictures.dtype)
         embedding = self.pose(described if self.told else torch.zeros_like(described))
-        features = self.encoder(self._with_prior(pictures, matrices), embedding.flatten(0, 1))
+        features = self.encoder(self._channels(pictures, matrices), embedding.flatten(0, 1))
         return features, embedding, described
 
     def _state(

@@ -175,8 +175,8 @@ class ReconstructionTask:
         return outputs._replace(volume=outputs.volume.to(self._dtype))
 
     def _on_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        parts = (batch.pictures, batch.matrices, batch.target)
-        return tuple(part.to(self.device, self._dtype) for part in parts)
+        moved = batch.to(self.device, self._dtype)
+        return moved.pictures, moved.matrices, moved.target
 
     # -- losses --------------------------------------------------------------------------------
     def generator_loss(
